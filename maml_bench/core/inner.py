@@ -1,0 +1,117 @@
+"""The inner loop: k differentiable gradient steps on the support set. The only one in the repository.
+
+Finn et al. (2017), Algorithm 1, lines 5-6; everything that varies between methods (the rule, the order of the
+derivative, which parameters move, what the support is) is an argument.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from maml_bench.types import Params
+
+Loss = Callable[[Params, Any], Tensor]
+"""Parameters and one batch to a scalar."""
+
+
+class Update(Protocol):
+    """An inner rule. ``state`` is whatever the rule carries from step to step: a tree of tensors, or None."""
+
+    def init(self, params: Params) -> Any:
+        """The state before the first step."""
+        ...
+
+    def __call__(self, step: int, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
+        """New parameters and state; must be differentiable in all three trees."""
+        ...
+
+
+@dataclass(frozen=True)
+class SGD:
+    """theta - rate * gradient. ``rate`` is one number, or named tensors that broadcast to the parameters (Meta-SGD)."""
+
+    rate: float | Params
+
+    def init(self, params: Params) -> None:
+        return None
+
+    def __call__(self, step: int, params: Params, grads: Params, state: None) -> tuple[Params, None]:
+        if isinstance(self.rate, dict):
+            rates = self.rate
+            return {name: p - rates[name] * grads[name] for name, p in params.items()}, None
+        return {name: p - self.rate * grads[name] for name, p in params.items()}, None
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015), its two moments started at zero for every task. Reptile uses beta1 = 0."""
+
+    rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def init(self, params: Params) -> tuple[Params, Params]:
+        return (
+            {n: torch.zeros_like(p) for n, p in params.items()},
+            {n: torch.zeros_like(p) for n, p in params.items()},
+        )
+
+    def __call__(
+        self, step: int, params: Params, grads: Params, state: tuple[Params, Params]
+    ) -> tuple[Params, tuple[Params, Params]]:
+        first = {n: self.beta1 * m + (1 - self.beta1) * grads[n] for n, m in state[0].items()}
+        second = {n: self.beta2 * v + (1 - self.beta2) * grads[n] ** 2 for n, v in state[1].items()}
+        size = self.rate * (1 - self.beta2 ** (step + 1)) ** 0.5 / (1 - self.beta1 ** (step + 1))
+        return {n: p - size * first[n] / (second[n].sqrt() + self.eps) for n, p in params.items()}, (first, second)
+
+
+def adapt(
+    loss: Loss,
+    params: Params,
+    support: Any | Sequence[Any],
+    update: Update,
+    steps: int,
+    *,
+    first_order: bool = False,
+    only: Callable[[str], bool] | None = None,
+    trajectory: bool = False,
+) -> Any:
+    """Take ``steps`` gradient steps on ``support``, starting from ``params``; pure and differentiable in ``params``.
+
+    Args:
+        loss: scalar loss of (parameters, batch) for one task.
+        params: all parameters that ``loss`` reads.
+        support: one batch, or a list of batches that the steps go through in turn (and again from the start).
+        update: the inner rule.
+        steps: number of gradient steps, 0 or more.
+        first_order: treat each gradient as a constant of the outer derivative (the paper's first-order approximation,
+            section 5.2). The gradient is taken at detached parameters, so no second-order graph is built.
+        only: which parameter names move; the others stay as they are at every step. Default: all.
+        trajectory: return the parameters after 0, 1, ..., ``steps`` steps as a list instead of the last ones alone.
+
+    Returns:
+        Parameters with the names of ``params``, or the list of ``steps + 1`` such trees.
+    """
+    moving = {name: p for name, p in params.items() if only is None or only(name)}
+    fixed = {name: p for name, p in params.items() if name not in moving}
+    state = update.init(moving)
+    path = [params]
+    for step in range(steps):
+        batch = support[step % len(support)] if isinstance(support, list) else support
+        at, around = (_detached(moving), _detached(fixed)) if first_order else (moving, fixed)
+        grads = torch.func.grad(_at(loss, around, batch))(at)
+        moving, state = update(step, moving, grads, state)
+        path.append({**fixed, **moving})
+    return path if trajectory else path[-1]
+
+
+def _at(loss: Loss, fixed: Params, batch: Any) -> Callable[[Params], Tensor]:
+    return lambda moving: loss({**fixed, **moving}, batch)
+
+
+def _detached(params: Params) -> Params:
+    return {name: p.detach() for name, p in params.items()}

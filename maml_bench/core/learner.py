@@ -1,0 +1,108 @@
+"""A network and a loss as pure functions of named parameters, and the choices of the inner loop that a recipe makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from maml_bench.core.inner import Update, adapt
+from maml_bench.errors import MamlBenchError
+from maml_bench.types import Params, Predict
+
+Reduction = Literal["mean", "per shot"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The inner loop of a recipe.
+
+    ``rate`` multiplies the gradient of the support loss under ``reduction``: ``mean`` over all way * shot examples, or
+    ``per shot``, their sum divided by the shots alone, which is ``way`` times the mean. The released MAML code does the
+    latter (utils.py 56-58 of cbfinn/maml), so the paper's rates mean that; see Learner. ``outside`` names (as glob
+    patterns) parameters that are meta-learned but never move in the inner loop, such as the batch-norm offsets there.
+    """
+
+    rate: float
+    steps: int
+    reduction: Reduction = "mean"
+    outside: tuple[str, ...] = ()
+
+
+class Learner:
+    """Binds a module to a task distribution's loss and score; stores no parameters, those are always passed in.
+
+    Any ``nn.Module`` will do, unchanged, if its forward takes the inputs alone.
+
+    Raises:
+        MamlBenchError: the module keeps running statistics, which a pure function cannot update.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Predict, Any], Tensor],
+        score: Callable[[Predict, Any], Tensor],
+        inner: Inner,
+        way: int = 1,
+    ) -> None:
+        for name, _ in model.named_buffers():
+            if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
+                layer = name.rpartition(".")[0] or type(model).__name__
+                raise MamlBenchError(
+                    f"the layer {layer!r} keeps running statistics, which an inner loop without side effects cannot "
+                    "update: build it with track_running_stats=False, or use maml_bench.models.BatchNorm"
+                )
+        self.model = model
+        self.names = frozenset(name for name, _ in model.named_parameters())
+        self.loss = loss
+        self.score = score
+        self.inner = inner
+        self.scale = float(way) if inner.reduction == "per shot" else 1.0
+
+    def initial(self) -> Params:
+        """The module's own parameters, copied: the start of meta-training."""
+        return {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def apply(self, params: Params, x: Tensor) -> Tensor:
+        """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
+        return functional_call(self.model, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+
+    def batch_loss(self, params: Params, batch: Any) -> Tensor:
+        """Mean loss of the network at ``params`` on one task's ``batch``, a scalar."""
+        return self.loss(lambda x: self.apply(params, x), batch)
+
+    def adapt(
+        self,
+        params: Params,
+        support: Any,
+        update: Update,
+        steps: int,
+        *,
+        first_order: bool = False,
+        only: Callable[[str], bool] | None = None,
+    ) -> list[Params]:
+        """Parameters after 0, 1, ..., ``steps`` inner steps on ``support`` under the recipe's reduction."""
+        path: list[Params] = adapt(
+            lambda p, batch: self.scale * self.batch_loss(p, batch) if self.scale != 1 else self.batch_loss(p, batch),
+            {n: params[n] for n in self.names},
+            support,
+            update,
+            steps,
+            first_order=first_order,
+            only=lambda name: self.moves(name) and (only is None or only(name)),
+            trajectory=True,
+        )
+        return path
+
+    def moves(self, name: str) -> bool:
+        """Whether the recipe lets the inner loop change the parameter ``name``."""
+        return not any(fnmatchcase(name, pattern) for pattern in self.inner.outside)
+
+    def is_head(self, name: str) -> bool:
+        """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""
+        layers = [module for module, m in self.model.named_modules() if any(True for _ in m.parameters(recurse=False))]
+        head = "head" if "head" in layers else layers[-1]
+        return name.rpartition(".")[0] == head

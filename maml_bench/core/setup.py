@@ -1,0 +1,61 @@
+"""What a setup is: a way to predict the query from the support, and how it is trained.
+
+A setup is a frozen dataclass of hyperparameters. ``adapt`` makes a task's state from its support, ``predict`` answers
+inputs from that state; the meta-gradient is, unless a setup says otherwise, that of the query loss through both.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from maml_bench.core.learner import Learner
+from maml_bench.types import Episode, Params
+
+OverTasks = Callable[[Callable[[Any], Any], Any], Any]
+"""Map a function of one task over a tree with leading task axes; results come back stacked along a leading axis."""
+
+
+@dataclass(frozen=True)
+class Setup(ABC):
+    """Base of all setups; ``adapt`` is the one method that each must bring.
+
+    ``trains`` is False for a setup without meta-training. ``reveals`` asks the task distribution to give the task's
+    identity as part of the input (an oracle). ``citation`` stands in ``maml-bench list``.
+    """
+
+    citation: ClassVar[str] = ""
+    trains: ClassVar[bool] = True
+    reveals: ClassVar[bool] = False
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        """Meta-parameters before training; default: the network's own initialisation."""
+        return learner.initial()
+
+    @abstractmethod
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        """The state of one task after 0, 1, ..., ``steps`` inner steps; one element only where steps mean nothing."""
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
+        return learner.apply(state, x)
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        """Outer loss of one task: the mean query loss after the recipe's number of inner steps."""
+        state = self.adapt(learner, meta, episode.support, learner.inner.steps)[-1]
+        return learner.loss(lambda x: self.predict(learner, meta, state, x), episode.query)
+
+    def gradient(
+        self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks
+    ) -> tuple[Params, Tensor]:
+        """Meta-gradient averaged over the tasks of ``episodes``, and the outer loss of each task ``[B]``."""
+
+        def mean_loss(meta: Params) -> tuple[Tensor, Tensor]:
+            losses = over_tasks(lambda episode: self.loss(learner, meta, episode), episodes)
+            return losses.mean(), losses.detach()
+
+        grads, losses = torch.func.grad(mean_loss, has_aux=True)(meta)
+        return grads, losses

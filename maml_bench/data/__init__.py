@@ -1,0 +1,1 @@
+"""Image data sets stored once as memory-mapped arrays, the sources they come from, and their pinned class splits."""

@@ -1,0 +1,18 @@
+"""The one exception that carries a sentence for the user."""
+
+from collections.abc import Iterable
+
+
+class MamlBenchError(Exception):
+    """A mistake in input or surroundings, told in one clear sentence that is printed without a traceback."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest of ``choices``, or all of them if none is close."""
+    from difflib import get_close_matches
+
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(known)})" if known else ""

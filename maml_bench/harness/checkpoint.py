@@ -1,0 +1,54 @@
+"""Checkpoints: everything needed to go on to the bit, written whole or not at all beside the future record."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.files import atomic_path
+
+
+@dataclass
+class State:
+    """A run at a step. ``conditions`` are what must be equal for the rest to be equal to the bit."""
+
+    conditions: dict[str, Any]
+    step: int
+    meta: dict[str, torch.Tensor]
+    optimiser: dict[str, Any]
+    clock: dict[str, Any]
+    curve: dict[str, list[Any]]
+    recent_losses: list[float]
+    started_at: str
+    sittings: int
+    peak_memory_bytes: int
+
+
+def save(path: Path, state: State) -> None:
+    """Write ``state`` to ``path``."""
+    with atomic_path(path) as temporary:
+        torch.save(state.__dict__, temporary)
+
+
+def load(path: Path, conditions: dict[str, Any]) -> State | None:
+    """The state at ``path``, or None where there is none.
+
+    Raises:
+        MamlBenchError: the file is damaged, or it was made under other ``conditions``.
+    """
+    if not path.exists():
+        return None
+    advice = "finish it as it was begun, or start over with --force"
+    try:
+        state = State(**torch.load(path, weights_only=True))
+    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise MamlBenchError(f"checkpoint {path} is damaged: start over with --force") from error
+    for name, value in conditions.items():
+        if state.conditions.get(name) != value:
+            raise MamlBenchError(
+                f"checkpoint {path} was made with {name} {state.conditions.get(name)}, not {value}: {advice}"
+            )
+    return state

@@ -1,0 +1,80 @@
+"""The one clock: named buckets of seconds, the device synchronised at both ends. Nothing else reads time."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+KEPT = 100_000
+"""Raw samples kept per bucket for the quantiles; the total and the count go on beyond."""
+
+
+class Clock:
+    """Buckets of samples. The first ``warm_up`` samples of a bucket go to ``<bucket>_warm_up`` and stay out of it."""
+
+    def __init__(self, device: str = "cpu", warm_up: int = 0) -> None:
+        self._device = device
+        self._warm_up = warm_up
+        self._samples: dict[str, list[float]] = {}
+        self._totals: dict[str, tuple[float, int]] = {}
+        self._started: dict[str, int] = {}
+
+    @contextmanager
+    def measure(self, bucket: str) -> Iterator[None]:
+        """Add the seconds that the block takes to ``bucket``; a block that raises adds nothing."""
+        self._synchronise()
+        start = time.perf_counter()
+        yield
+        self._synchronise()
+        self._add(bucket, time.perf_counter() - start)
+
+    def total_s(self, *buckets: str) -> float:
+        """Seconds in the buckets and in their warm-ups together."""
+        names = [name for bucket in buckets for name in (bucket, f"{bucket}_warm_up")]
+        return sum(self._totals.get(name, (0.0, 0))[0] for name in names)
+
+    def summary_s(self) -> dict[str, dict[str, float]]:
+        """Per bucket: total, count, median, p05, p95."""
+        summary = {}
+        for bucket, samples in self._samples.items():
+            total, count = self._totals[bucket]
+            low, median, high = np.quantile(samples, (0.05, 0.5, 0.95)).tolist()
+            summary[bucket] = {"total": total, "count": count, "median": median, "p05": low, "p95": high}
+        return summary
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run goes on counting."""
+        return {"samples": {name: np.asarray(s) for name, s in self._samples.items()}, "totals": dict(self._totals)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``; warm-up is taken again, since a new process is cold."""
+        self._samples = {name: list(map(float, s)) for name, s in state["samples"].items()}
+        self._totals = dict(state["totals"])
+        self._started = {}
+
+    def _add(self, bucket: str, seconds: float) -> None:
+        self._started[bucket] = self._started.get(bucket, 0) + 1
+        name = f"{bucket}_warm_up" if self._started[bucket] <= self._warm_up else bucket
+        samples = self._samples.setdefault(name, [])
+        if len(samples) < KEPT:
+            samples.append(seconds)
+        total, count = self._totals.get(name, (0.0, 0))
+        self._totals[name] = (total + seconds, count + 1)
+
+    def _synchronise(self) -> None:
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize(self._device)
+
+
+def now_utc() -> str:
+    """The present moment as an ISO 8601 string in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def monotonic_s() -> float:
+    """Seconds of a clock that only goes forward, for deadlines and progress."""
+    return time.monotonic()

@@ -1,0 +1,222 @@
+"""Recipes: one experiment completely, as data. A recipe file is TOML with one ``[[recipe]]`` per paper row.
+
+Resolution lays tables over each other, later ones winning key by key: the recipe that ``extends`` names, the recipe,
+its ``presets.<preset>``, its ``setups.<setup>``, its ``setups.<setup>.presets.<preset>``, and what ``--set`` says. The
+result must fit the dataclasses below exactly.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from maml_bench import registry
+from maml_bench.checked import construct
+from maml_bench.core.learner import Inner
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.types import Shape
+
+PRESETS = ("smoke", "quick", "paper")
+_LAYERS = ("extends", "presets", "setups", "default_setups")
+_LABELS = ("id", "title", "variant", "preset", "ranked", "published")
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The outer loop: ``steps`` meta-steps of ``meta_batch`` tasks each; ``clip`` bounds gradient entries, 0 is off.
+
+    The meta-gradient is that of the mean query loss over tasks. ``decay`` leads the rate from ``rate`` to 0 over the
+    steps (linear, cosine) or keeps it.
+    """
+
+    steps: int
+    meta_batch: int
+    optimiser: Literal["adam", "sgd"] = "adam"
+    rate: float = 1e-3
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    clip: float = 0.0
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """N way, K shot, Q query examples per class."""
+
+    way: int
+    shot: int
+    query: int
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.way, self.shot, self.query)
+
+
+@dataclass(frozen=True)
+class Validation(EpisodeShape):
+    """``episodes`` validation tasks every ``every`` meta-steps, after ``inner_steps``; 0 episodes for none."""
+
+    episodes: int
+    inner_steps: int
+    every: int
+
+
+@dataclass(frozen=True)
+class Test(EpisodeShape):
+    """One test protocol: ``episodes`` tasks of ``split``, scored after each number of ``inner_steps``."""
+
+    protocol: str
+    split: Literal["train", "validation", "test"]
+    episodes: int
+    inner_steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number for one setup and test point, as a metric value (accuracy is a fraction), with its source."""
+
+    setup: str
+    way: int
+    shot: int
+    inner_steps: int
+    value: float
+    source: str
+    ci95: float | None = None
+    protocol: str = "paper"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment; see the parts. ``ranked`` False marks a budget too small to rank setups by."""
+
+    id: str
+    title: str
+    variant: str
+    preset: str
+    tasks: dict[str, Any]
+    setup: dict[str, Any]
+    inner: Inner
+    outer: Outer
+    train: EpisodeShape
+    validation: Validation
+    test: tuple[Test, ...]
+    ranked: bool = True
+    published: tuple[Published, ...] = ()
+
+    @property
+    def recipe_id(self) -> str:
+        """Eight hex digits over the content; labels and published numbers do not count."""
+        content = {key: value for key, value in self.plain().items() if key not in _LABELS}
+        content["setup"] = {key: value for key, value in self.setup.items() if key != "file"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as JSON-ready data, published numbers of this setup only."""
+        plain = json.loads(json.dumps(asdict(self)))
+        plain["published"] = [row for row in plain["published"] if row.pop("setup") == self.setup["name"]]
+        return plain  # type: ignore[no-any-return]
+
+
+def load_files() -> dict[str, dict[str, Any]]:
+    """Raw recipe tables by id, from all recipe files of the package, in file order.
+
+    Raises:
+        MamlBenchError: a file is not TOML, an id is missing or stands twice.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(resources.files("maml_bench.recipes").iterdir(), key=lambda entry: entry.name):
+        if not file.name.endswith(".toml"):
+            continue
+        try:
+            tables = tomllib.loads(file.read_text())["recipe"]
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error
+        for table in tables:
+            name = table.get("id")
+            if not isinstance(name, str) or name in found:
+                raise MamlBenchError(f"recipe file {file.name}: id {name!r} is missing or stands twice")
+            found[name] = table
+    return found
+
+
+def default_setups(recipe: str) -> list[str]:
+    """The setups that ``run`` takes if none is named."""
+    return list(_raw(recipe).get("default_setups", ["maml"]))
+
+
+def presets_of(recipe: str) -> list[str]:
+    """The presets that a recipe has, smallest first."""
+    return [preset for preset in PRESETS if preset in _raw(recipe).get("presets", {})]
+
+
+def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable[str] = ()) -> Recipe:
+    """The complete recipe for ``preset`` and ``setup``, with ``settings`` such as ``inner.rate=0.05`` laid over it.
+
+    Raises:
+        MamlBenchError: no such recipe, preset, setup or key; a value of the wrong type.
+    """
+    raw = _raw(recipe)
+    if preset not in raw.get("presets", {}):
+        raise MamlBenchError(f"recipe {recipe!r} has no preset {preset!r}{nearest(preset, raw.get('presets', {}))}")
+    reference = registry.setup_reference(setup)
+    special = raw.get("setups", {}).get(reference["name"], {})
+    content: dict[str, Any] = {key: value for key, value in raw.items() if key not in _LAYERS}
+    layers = [
+        {"preset": preset, "setup": reference},
+        raw["presets"][preset],
+        {key: value for key, value in special.items() if key != "presets"},
+        special.get("presets", {}).get(preset, {}),
+        *(_setting(text) for text in settings),
+    ]
+    for layer in layers:
+        content = _merge(content, layer)
+    where = f"recipe {recipe!r}"
+    built = construct(Recipe, content, where)
+    method = registry.build_setup(built.setup, where)
+    tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals)
+    return construct(
+        Recipe,
+        content
+        | {"tasks": {"name": built.tasks["name"], **asdict(tasks)}, "setup": {**built.setup, **asdict(method)}}  # type: ignore[call-overload]
+        | ({} if method.trains else {"outer": content["outer"] | {"steps": 0}}),
+        where,
+    )
+
+
+def _raw(recipe: str) -> dict[str, Any]:
+    tables = load_files()
+    if recipe not in tables:
+        raise MamlBenchError(f"no recipe {recipe!r}{nearest(recipe, tables)}")
+    chain = [recipe]
+    while "extends" in tables[chain[-1]]:
+        parent = tables[chain[-1]]["extends"]
+        if parent not in tables or parent in chain:
+            raise MamlBenchError(f"recipe {chain[-1]!r} extends {parent!r}, which does not exist or leads back to it")
+        chain.append(parent)
+    content: dict[str, Any] = {}
+    for name in reversed(chain):
+        content = _merge(content, tables[name])
+    return content
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _setting(text: str) -> dict[str, Any]:
+    """``a.b=value`` to ``{"a": {"b": value}}``; the value is read as TOML, else as a string."""
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise MamlBenchError(f"--set {text!r} must read key=value, such as inner.rate=0.05")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for key in reversed(path.strip().split(".")):
+        parsed = {key: parsed}
+    return parsed  # type: ignore[no-any-return]

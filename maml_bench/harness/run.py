@@ -1,0 +1,309 @@
+"""From one recipe and one seed to one Record: skip what is done, resume what was begun, train, evaluate, write."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from maml_bench import registry
+from maml_bench.core.evaluate import answer
+from maml_bench.core.learner import Learner
+from maml_bench.core.outer import take
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import checkpoint, machine, memory
+from maml_bench.harness.clock import Clock, monotonic_s, now_utc
+from maml_bench.harness.recipe import Recipe
+from maml_bench.harness.seeding import generator
+from maml_bench.harness.train import WARM_UP_STEPS, Observer, Silent, Training, optimiser_for, score, train
+from maml_bench.record import Curve, Evaluation, Point, Record, Status, load, relative_path
+from maml_bench.types import Batch, Shape
+
+CHECKPOINT_EVERY_S = 30.0
+EXHIBIT_STEPS = (0, 1, 10)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how to run; nothing here is part of the experiment, all of it stands in the record or cannot matter.
+
+    ``budget_s`` bounds the training clock of this sitting, ``budget_steps`` the outer steps in all; either ends the run
+    early at a checkpoint from which the next call goes on. ``force`` starts over and replaces what is there.
+    """
+
+    results: Path = Path("runs")
+    device: str = "cpu"
+    threads: int | None = None
+    schedule: str = "auto"
+    budget_s: float | None = None
+    budget_steps: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of ``run`` came to; ``record`` is None where it was interrupted before the end."""
+
+    how: Literal["done", "already there", "interrupted"]
+    step: int
+    record: Record | None = None
+    path: Path | None = None
+
+
+@dataclass
+class _Sitting:
+    """What one call adds to a run that may have begun in an earlier one."""
+
+    started_at: str = field(default_factory=now_utc)
+    number: int = 1
+    peak_memory_bytes: int = 0
+
+
+def run(
+    recipe: Recipe,
+    seed: int,
+    options: Options | None = None,
+    *,
+    observer: Observer | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train and evaluate ``recipe`` with ``seed``, and leave a Record below ``options.results``.
+
+    A divergence or a failure inside the run is a Record too. ``interrupted`` is asked after every step; once true, a
+    checkpoint is written and the call returns.
+
+    Raises:
+        MamlBenchError: the input is at fault, or another process is at work on the same record.
+    """
+    options = options or Options()
+    observer = observer or Silent()
+    device = _device(options.device)
+    threads = options.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    schedule = "vmap" if options.schedule == "auto" else options.schedule
+    machine.commit()  # as it is when the run starts; kept for the record
+    conditions = {
+        "recipe_id": recipe.recipe_id,
+        "seed": seed,
+        "schedule": schedule,
+        "threads": threads,
+        "device": device,
+        "machine": machine.identity(device),
+        "torch": torch.__version__,
+    }
+    path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
+    with _alone(path):
+        found = load(path) if path.exists() else None
+        if found is not None and found.whole and not options.force:
+            return Outcome("already there", found.outer_steps, found, path)
+        place = path.with_suffix(".ckpt")
+        if options.force:
+            place.unlink(missing_ok=True)
+        training = _begin(recipe, seed, device, schedule)
+        sitting = _Sitting()
+        state = checkpoint.load(place, conditions)
+        if state is not None:
+            sitting = _resume(training, state)
+            observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")
+
+        def keep() -> None:
+            checkpoint.save(place, _state(training, conditions, sitting, device))
+
+        gflops = machine.convolution_gflops(device)
+        observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
+        status, reason = _train(training, observer, options, interrupted, keep)
+        if status == "ok" and training.step < recipe.outer.steps:
+            keep()
+            if interrupted():
+                return Outcome("interrupted", training.step)
+        evaluations: list[Evaluation] = []
+        exhibit = None
+        if status == "ok":
+            try:
+                evaluations, exhibit = _evaluate(training, observer), _exhibit(training)
+            except RuntimeError as error:
+                status, reason = "failed", _sentence(error)
+        record = _record(training, conditions, sitting, status, reason, evaluations, exhibit, gflops)
+        if found is not None and not options.force and not _replaces(record, found):
+            observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
+            return Outcome("done", training.step, found, path)
+        record.save(options.results)
+        if record.whole:
+            place.unlink(missing_ok=True)
+        return Outcome("done", training.step, record, path)
+
+
+def _begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
+    where = f"recipe {recipe.id!r}"
+    setup = registry.build_setup(recipe.setup, where)
+    tasks = registry.build_tasks(recipe.tasks, where)
+    start = generator("init", seed)
+    model = tasks.model(recipe.train.shape, start)
+    learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
+    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
+    optimiser = optimiser_for(recipe.outer, meta)
+    clock = Clock(device, WARM_UP_STEPS)
+    return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
+
+
+def _train(
+    training: Training,
+    observer: Observer,
+    options: Options,
+    interrupted: Callable[[], bool],
+    keep: Callable[[], None],
+) -> tuple[Status, str | None]:
+    begun_s, saved_s = training.train_s, monotonic_s()
+    last_s = begun_s
+
+    def stop() -> bool:
+        nonlocal last_s
+        now_s = training.train_s
+        longest_s, last_s = 2 * (now_s - last_s), now_s
+        over_time = options.budget_s is not None and now_s - begun_s + longest_s >= options.budget_s
+        over_steps = options.budget_steps is not None and training.step >= options.budget_steps
+        return interrupted() or over_time or over_steps
+
+    def after_step() -> None:
+        nonlocal saved_s
+        if monotonic_s() - saved_s >= CHECKPOINT_EVERY_S:
+            keep()
+            saved_s = monotonic_s()
+
+    try:
+        train(training, observer, stop, after_step)
+    except RuntimeError as error:
+        return "failed", _sentence(error)
+    if training.diverged():
+        return "diverged", f"the outer loss was not finite at step {training.step:,}"
+    return "ok", None
+
+
+def _evaluate(training: Training, observer: Observer) -> list[Evaluation]:
+    evaluations = []
+    for test in training.recipe.test:
+        observer.said(f"testing on {test.episodes:,} tasks, {test.way}-way {test.shot}-shot, {test.query} query")
+        with training.clock.measure("evaluate"):
+            columns = score(training, test.split, test.shape, test.episodes, test.inner_steps)
+        points = [
+            Point.of(k, column, training.tasks.metric) for k, column in zip(test.inner_steps, columns, strict=True)
+        ]
+        evaluations.append(Evaluation(test.protocol, test.split, *test.shape, test.episodes, points))
+    return evaluations
+
+
+def _exhibit(training: Training) -> dict[str, Any] | None:
+    show = getattr(training.tasks, "exhibit", None)
+    if show is None:
+        return None
+
+    def answers(x: Tensor, support: Batch, shape: Shape) -> dict[int, Tensor]:
+        one = take((x.to(training.device), support), 0)
+        return answer(training.setup, training.learner, training.meta, one[1], one[0], EXHIBIT_STEPS)
+
+    return show(answers)  # type: ignore[no-any-return]
+
+
+def _record(
+    training: Training,
+    conditions: dict[str, Any],
+    sitting: _Sitting,
+    status: Status,
+    reason: str | None,
+    evaluations: list[Evaluation],
+    exhibit: dict[str, Any] | None,
+    gflops: float,
+) -> Record:
+    recipe, device = training.recipe, training.device
+    commit, dirty = machine.commit()
+    validation = recipe.validation
+    return Record(
+        recipe=recipe.plain(),
+        recipe_id=recipe.recipe_id,
+        seed=training.seed,
+        status=status,
+        reason=reason,
+        task_version=training.tasks.version,
+        metric=training.tasks.metric,
+        data=training.tasks.fingerprint(),
+        outer_steps=training.step,
+        budget_steps=recipe.outer.steps,
+        env_steps=None,
+        evaluations=evaluations,
+        curve=Curve(**training.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
+        exhibit=exhibit,
+        timing_s=training.clock.summary_s(),
+        train_s=training.train_s,
+        peak_memory_bytes=max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device)),
+        memory=memory.mode(),
+        device=device,
+        threads=conditions["threads"],
+        schedule=training.schedule,
+        machine=machine.describe(device),
+        machine_id=conditions["machine"],
+        machine_gflops=gflops,
+        software=machine.software(),
+        commit=commit,
+        dirty=dirty,
+        started_at=sitting.started_at,
+        sittings=sitting.number,
+    )
+
+
+def _replaces(new: Record, old: Record) -> bool:
+    """A record gives way only to one of a larger share, or to any that did not fail if it failed itself."""
+    if new.status == "failed" or old.status == "failed":
+        return old.status == "failed"
+    return new.outer_steps > old.outer_steps or new.whole
+
+
+def _state(training: Training, conditions: dict[str, Any], sitting: _Sitting, device: str) -> checkpoint.State:
+    peak = max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device))
+    return checkpoint.State(
+        conditions, training.step, training.meta, training.optimiser.state_dict(), training.clock.state(),
+        training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
+    )  # fmt: skip
+
+
+def _resume(training: Training, state: checkpoint.State) -> _Sitting:
+    for name, p in training.meta.items():
+        p.copy_(state.meta[name])
+    training.optimiser.load_state_dict(state.optimiser)
+    training.clock.restore(state.clock)
+    training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
+    return _Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
+
+
+def _device(name: str) -> str:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise MamlBenchError(f"no device {name!r} (try cpu, or cuda with an NVIDIA GPU)") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise MamlBenchError("torch sees no CUDA device here: use --device cpu")
+    return str(device)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of one record; locks live in the system's temporary folder, so results hold results only."""
+    name = sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir(), f"maml-bench-{name}.lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise MamlBenchError(
+            f"another process is at work on {path}: wait for it or choose another --results"
+        ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]

@@ -1,0 +1,181 @@
+"""The training loop: sample, meta-gradient, outer optimiser; validation and checkpoints off the training clock."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch.utils import _pytree as pytree
+
+from maml_bench.core.evaluate import evaluate
+from maml_bench.core.learner import Learner
+from maml_bench.core.outer import meta_gradient, take
+from maml_bench.core.setup import Setup
+from maml_bench.harness.clock import Clock
+from maml_bench.harness.recipe import Outer, Recipe
+from maml_bench.harness.seeding import stream_key
+from maml_bench.record import mean_ci95
+from maml_bench.types import Episode, Params, Shape, TaskDistribution
+
+SAMPLE_BYTES = 2**24
+SAMPLE_STEPS = 64
+CHUNK_ELEMENTS = 2**18
+WARM_UP_STEPS = 5
+
+
+class Observer(Protocol):
+    """Who watches a run; every method may be called often and must return at once."""
+
+    def started(self, title: str, step: int, steps: int) -> None: ...
+    def stepped(self, step: int, loss: float) -> None: ...
+    def validated(self, step: int, mean: float) -> None: ...
+    def said(self, sentence: str) -> None: ...
+
+
+class Silent:
+    """An observer that does not care."""
+
+    def started(self, title: str, step: int, steps: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int, loss: float) -> None:
+        """Nothing."""
+
+    def validated(self, step: int, mean: float) -> None:
+        """Nothing."""
+
+    def said(self, sentence: str) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Training:
+    """A run in progress: what is fixed, then what moves from step to step."""
+
+    recipe: Recipe
+    tasks: TaskDistribution
+    setup: Setup
+    learner: Learner
+    seed: int
+    schedule: str
+    device: str
+    clock: Clock
+    meta: Params
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    curve: dict[str, list[Any]] = field(
+        default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
+    )
+    recent_losses: list[float] = field(default_factory=list)
+
+    @property
+    def train_s(self) -> float:
+        """Seconds of training clock: sampling and outer steps, warm-up included."""
+        return self.clock.total_s("sample", "outer_step")
+
+    def diverged(self) -> bool:
+        """Whether the last outer loss was not a number."""
+        return bool(self.recent_losses) and not math.isfinite(self.recent_losses[-1])
+
+
+def optimiser_for(outer: Outer, meta: Params) -> torch.optim.Optimizer:
+    """The outer optimiser on the meta-parameters' own tensors."""
+    if outer.optimiser == "adam":
+        return torch.optim.Adam(meta.values(), lr=outer.rate)
+    return torch.optim.SGD(meta.values(), lr=outer.rate)
+
+
+def rate_at(outer: Outer, step: int) -> float:
+    """Outer rate of meta-step ``step``, 0 to ``steps - 1``."""
+    if outer.decay == "linear":
+        return outer.rate * (1 - step / outer.steps)
+    if outer.decay == "cosine":
+        return outer.rate * (1 + math.cos(math.pi * step / outer.steps)) / 2
+    return outer.rate
+
+
+def train(run: Training, observer: Observer, stop: Callable[[], bool], after_step: Callable[[], None]) -> None:
+    """Go on until the budget is done, ``stop()`` says so, or the loss is no longer finite; ``run`` is changed in place.
+
+    ``after_step`` is called between steps, off the training clock: the place for checkpoints.
+    """
+    outer = run.recipe.outer
+    if run.step == 0 and not run.curve["step"]:
+        validate(run, observer)
+    episodes = _training_episodes(run)
+    while run.step < outer.steps and not stop():
+        batch = next(episodes)
+        with run.clock.measure("outer_step"):
+            grads, losses = meta_gradient(run.setup, run.learner, run.meta, batch, schedule_name=run.schedule)
+            for group in run.optimiser.param_groups:
+                group["lr"] = rate_at(outer, run.step)
+            for name, p in run.meta.items():
+                p.grad = grads[name].clamp(-outer.clip, outer.clip) if outer.clip else grads[name]
+            run.optimiser.step()
+            loss = float(losses.mean())
+        run.step += 1
+        run.recent_losses.append(loss)
+        observer.stepped(run.step, loss)
+        if run.diverged():
+            return
+        if run.step % run.recipe.validation.every == 0 or run.step == outer.steps:
+            validate(run, observer)
+        after_step()
+
+
+def validate(run: Training, observer: Observer) -> None:
+    """Add a point to the learning curve from the validation split."""
+    wanted = run.recipe.validation
+    curve = run.curve
+    losses, run.recent_losses = run.recent_losses, []
+    mean = ci95 = math.nan
+    if wanted.episodes:
+        with run.clock.measure("validate"):
+            scores = score(run, "validation", wanted.shape, wanted.episodes, (wanted.inner_steps,))
+        mean, ci95 = mean_ci95(scores[0])
+        observer.validated(run.step, mean)
+    curve["step"].append(run.step)
+    curve["seconds"].append(round(run.train_s, 4))
+    curve["train_loss"].append(_or_none(sum(losses) / len(losses)) if losses else None)
+    curve["validation"].append(_or_none(mean))
+    curve["validation_ci95"].append(_or_none(ci95))
+
+
+def score(run: Training, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
+    """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps."""
+    key = stream_key("test" if split == "test" else "validate", run.seed)
+    values: list[list[float]] = [[] for _ in steps]
+    at_once = _chunk(run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device))
+    for first in range(0, episodes, at_once):
+        batch = run.tasks.sample(split, first, min(at_once, episodes - first), key=key, shape=shape, device=run.device)
+        scores = evaluate(run.setup, run.learner, run.meta, batch, steps, schedule_name=run.schedule)
+        for column, found in zip(values, scores.T.tolist(), strict=True):
+            column.extend(found)
+    return values
+
+
+def _training_episodes(run: Training) -> Iterator[Episode]:
+    """Meta-batches from the present step on, drawn many steps at once where they are small."""
+    shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
+    key = stream_key("train", run.seed)
+    steps_at_once = 1
+    step = run.step
+    while True:
+        with run.clock.measure("sample"):
+            first, drawn = step * count, steps_at_once * count
+            block = run.tasks.sample("train", first, drawn, key=key, shape=shape, device=run.device)
+        for i in range(steps_at_once):
+            yield take(block, slice(i * count, (i + 1) * count))
+        step += steps_at_once
+        size = sum(t.numel() * t.element_size() for t in pytree.tree_leaves(block)) // steps_at_once
+        steps_at_once = max(1, min(SAMPLE_STEPS, SAMPLE_BYTES // size))
+
+
+def _chunk(one_task: Episode) -> int:
+    """Tasks to evaluate at once: as many as fill a cache-sized chunk of inputs."""
+    return max(1, CHUNK_ELEMENTS // sum(int(t.numel()) for t in pytree.tree_leaves(one_task)))
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

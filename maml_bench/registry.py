@@ -1,0 +1,120 @@
+"""From a name on the command line to the class in tasks/ or setups/: found by file name, no central list."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from maml_bench.checked import construct
+from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.types import TaskDistribution
+
+
+def task_names() -> list[str]:
+    """Names of the task distributions, sorted."""
+    return _names("maml_bench.tasks")
+
+
+def setup_names() -> list[str]:
+    """Names of the setups in the package, sorted."""
+    return _names("maml_bench.setups")
+
+
+def task_class(name: str) -> Any:
+    """The class in ``tasks/<name>.py`` that has ``sample``.
+
+    Raises:
+        MamlBenchError: there is no such file.
+    """
+    module = _module("maml_bench.tasks", name, "task distribution", task_names())
+    return _only(module, lambda cls: hasattr(cls, "sample"), "a class with `sample`")
+
+
+def setup_class(name: str) -> type[Setup]:
+    """The Setup in ``setups/<name>.py``, or in the file ``name`` if it ends in ``.py``.
+
+    Raises:
+        MamlBenchError: there is no such file, or it does not define exactly one Setup.
+    """
+    module = (
+        _load_file(Path(name)) if name.endswith(".py") else _module("maml_bench.setups", name, "setup", setup_names())
+    )
+    return _only(module, lambda cls: issubclass(cls, Setup), "a subclass of maml_bench.core.setup.Setup")  # type: ignore[no-any-return]
+
+
+def build_tasks(options: Mapping[str, Any], where: str, *, reveal: bool = False) -> TaskDistribution:
+    """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
+
+    Raises:
+        MamlBenchError: a wrong name or option, or ``reveal`` asked of tasks that cannot tell their identity.
+    """
+    rest = dict(options)
+    name = rest.pop("name", None)
+    if not isinstance(name, str):
+        raise MamlBenchError(f"{where}: tasks lacks the key 'name'")
+    cls = task_class(name)
+    if reveal:
+        if "reveal" not in inspect.signature(cls).parameters:
+            raise MamlBenchError(
+                f"{where}: the setup needs tasks that reveal their identity, which {name} does not offer"
+            )
+        rest["reveal"] = True
+    return construct(cls, rest, f"{where}: tasks")  # type: ignore[no-any-return]
+
+
+def build_setup(options: Mapping[str, Any], where: str) -> Setup:
+    """The setup of a recipe's ``setup`` table: ``name`` and the options of its class.
+
+    Raises:
+        MamlBenchError: a wrong name or option.
+    """
+    rest = {key: value for key, value in options.items() if key not in {"file", "sha256"}}
+    name = str(options.get("file") or rest.get("name"))
+    rest.pop("name", None)
+    return construct(setup_class(name), rest, f"{where}: setup")
+
+
+def setup_reference(name: str) -> dict[str, str]:
+    """What a recipe says of a setup: its name, and for a file of the user's also the path and a hash of its content."""
+    if not name.endswith(".py"):
+        return {"name": name}
+    path = Path(name)
+    setup_class(name)
+    return {"name": path.stem, "file": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _names(package: str) -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+
+
+def _module(package: str, name: str, kind: str, known: list[str]) -> ModuleType:
+    if name not in known:
+        raise MamlBenchError(f"no {kind} {name!r}{nearest(name, known)}")
+    return importlib.import_module(f"{package}.{name}")
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"maml_bench_user_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise MamlBenchError(f"setup file {path} does not exist")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise MamlBenchError(f"setup file {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _only(module: ModuleType, wanted: Any, what: str) -> Any:
+    found = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__ and wanted(c)]
+    if len(found) != 1:
+        raise MamlBenchError(
+            f"{Path(str(module.__file__)).name} must define exactly one class like this: {what}; it has {len(found)}"
+        )
+    return found[0]

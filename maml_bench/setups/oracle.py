@@ -1,0 +1,25 @@
+"""Oracle: a network that is told which task it faces, trained on all tasks jointly. Finn et al. (2017), section 5.1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Episode, Params
+
+
+@dataclass(frozen=True)
+class Oracle(Setup):
+    """The input carries the task's identity, so nothing needs to be adapted; read it at 0 inner steps."""
+
+    citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
+    reveals: ClassVar[bool] = True
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        return learner.batch_loss(meta, episode.support)

@@ -1,0 +1,32 @@
+"""Joint pretraining on all tasks, then fine-tuning: the baseline of Finn et al. (2017), section 5.1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Episode, Params
+
+
+@dataclass(frozen=True)
+class Pretrained(Setup):
+    """One network for all tasks: the outer loss is the loss on the support before any adaptation.
+
+    The released code trains on the support half of each task only (maml.py 142), so that a step sees half of MAML's
+    points; ``both_halves`` adds the query. On classification, labels are a task's own, so joint training can only learn
+    what all labellings share.
+    """
+
+    both_halves: bool = False
+
+    citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        support = learner.batch_loss(meta, episode.support)
+        return (support + learner.batch_loss(meta, episode.query)) / 2 if self.both_halves else support

@@ -1,0 +1,56 @@
+"""Reptile. Nichol, Achiam & Schulman (2018), "On First-Order Meta-Learning Algorithms", arXiv:1803.02999,
+Algorithm 2."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from maml_bench.core.inner import SGD, Adam, Update
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.types import Batch, Episode, Params
+
+
+@dataclass(frozen=True)
+class Reptile(Setup):
+    """Train on a task for some steps, then move the initialisation towards where that led.
+
+    Each inner step takes ``inner_batch`` examples of the task's support and query together, in order, from the start
+    again when they run out. The meta-gradient is the displacement theta - phi, for plain SGD with rate = meta-step.
+    ``inner_optimiser = "adam"`` is the paper's, with beta1 = 0; the released code carries its second moments from
+    task to task, here they start at zero. At test the whole support is one batch.
+    """
+
+    inner_batch: int = 10
+    inner_optimiser: str = "adam"
+
+    citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, self._update(learner), steps, first_order=True)
+
+    def gradient(
+        self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks
+    ) -> tuple[Params, Tensor]:
+        def displacement(episode: Episode) -> tuple[Params, Tensor]:
+            pool = Batch(*(torch.cat(pair) for pair in zip(episode.support, episode.query, strict=True)))
+            batches = [_window(pool, i * self.inner_batch, self.inner_batch) for i in range(learner.inner.steps)]
+            phi = learner.adapt(meta, batches, self._update(learner), learner.inner.steps, first_order=True)[-1]
+            return {n: p - phi[n] if n in phi else torch.zeros_like(p) for n, p in meta.items()}, learner.batch_loss(
+                phi, pool
+            )
+
+        with torch.no_grad():
+            displacements, losses = over_tasks(displacement, episodes)
+        return {name: d.mean(0) for name, d in displacements.items()}, losses
+
+    def _update(self, learner: Learner) -> Update:
+        return SGD(learner.inner.rate) if self.inner_optimiser == "sgd" else Adam(learner.inner.rate, beta1=0.0)
+
+
+def _window(pool: Batch, start: int, length: int) -> Batch:
+    """``length`` examples of ``pool`` from ``start`` on, around its end."""
+    index = torch.arange(start, start + length, device=pool.x.device) % pool.x.shape[0]
+    return Batch(pool.x[index], pool.y[index])

@@ -1,0 +1,20 @@
+"""Random initialisation: no meta-training, the same adaptation at test. The lower bar of Finn et al. (2017)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class Scratch(Setup):
+    """Gradient steps on the support from an untrained network."""
+
+    citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5"
+    trains: ClassVar[bool] = False
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)

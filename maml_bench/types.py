@@ -1,0 +1,93 @@
+"""The neck of the hourglass: what tasks hand to setups, and what both promise.
+
+Shapes: B meta-batch (tasks at once), N way, K shot, Q query examples per class. The axes of everything in an Episode
+are ``[B, examples, ...]``; inside one task the leading B is gone. The core treats an Episode as an opaque tree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from maml_bench.record import Metric
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+Params = dict[str, "Tensor"]
+"""Named tensors: a network's parameters, or a setup's meta-parameters."""
+
+Predict = Callable[["Tensor"], "Tensor"]
+"""Inputs ``[examples, ...]`` of one task to outputs ``[examples, ...]``."""
+
+
+class Batch(NamedTuple):
+    """Examples: inputs ``x [B, examples, ...]`` (float), targets ``y [B, examples, ...]`` (int64 labels or floats)."""
+
+    x: "Tensor"
+    y: "Tensor"
+
+
+class Shape(NamedTuple):
+    """Classes per task (1 in regression), examples per class in support and in query."""
+
+    way: int
+    shot: int
+    query: int
+
+
+class Episode(NamedTuple):
+    """Tasks to learn: adapt on ``support``, be scored on ``query``."""
+
+    support: Any
+    query: Any
+
+    def to_torchmeta(self) -> dict[str, tuple["Tensor", "Tensor"]]:
+        """The batch dictionary of torchmeta 1.8: ``{"train": (x, y), "test": (x, y)}``."""
+        return {"train": tuple(self.support), "test": tuple(self.query)}
+
+    @classmethod
+    def from_torchmeta(cls, batch: Mapping[str, Sequence["Tensor"]]) -> "Episode":
+        """An Episode from torchmeta's batch dictionary; tensors are shared, not copied."""
+        return cls(Batch(*batch["train"]), Batch(*batch["test"]))
+
+
+class TaskDistribution(Protocol):
+    """p(T) of Finn et al. (2017): where tasks come from, which network meets them, and what counts as good.
+
+    ``adapt`` in ``sample`` is for tasks whose query depends on the adapted policy (reinforcement learning); supervised
+    distributions ignore it. Episode k of a split is a pure function of (key, split, shape, k).
+    """
+
+    name: str
+    version: int
+    metric: Metric
+    normalisation: str
+
+    def model(self, shape: Shape, generator: "Generator") -> "nn.Module":
+        """The paper's network for ``shape``, initialised from ``generator``."""
+        ...
+
+    def sample(
+        self,
+        split: str,
+        first: int,
+        count: int,
+        *,
+        key: int,
+        shape: Shape,
+        adapt: Callable[[Any], Any] | None = None,
+        device: str = "cpu",
+    ) -> Episode:
+        """Episodes ``first`` to ``first + count - 1`` of ``split``."""
+        ...
+
+    def loss(self, predict: Predict, batch: Any) -> "Tensor":
+        """Mean loss of one task's ``batch``, a scalar."""
+        ...
+
+    def score(self, predict: Predict, batch: Any) -> "Tensor":
+        """The metric on one task's ``batch``, a scalar."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What identifies the data behind the tasks, for the record; None where tasks are drawn from a formula."""
+        ...
