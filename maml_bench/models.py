@@ -7,10 +7,12 @@ come from the generator that is passed in. Where the paper is silent the code de
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn.utils import skip_init
 
 
 class BatchNorm(nn.Module):
@@ -19,13 +21,17 @@ class BatchNorm(nn.Module):
     Input ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels.
     """
 
+    ones: Tensor
+
     def __init__(self, channels: int, eps: float = 1e-3) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(channels))
         self.eps = eps
+        # Ones, not None: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
+        self.register_buffer("ones", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, None, None, None, self.beta, training=True, eps=self.eps)
+        return F.batch_norm(x, None, None, self.ones, self.beta, training=True, eps=self.eps)
 
 
 class MLP(nn.Module):
@@ -37,11 +43,11 @@ class MLP(nn.Module):
 
     def __init__(self, sizes: Sequence[int], *, normalise: bool, generator: Generator) -> None:
         super().__init__()
-        hidden = []
+        hidden: list[nn.Module] = []
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [nn.Linear(fan_in, width), *([BatchNorm(width)] if normalise else []), nn.ReLU()]
+            hidden += [_empty(nn.Linear, fan_in, width), *([BatchNorm(width)] if normalise else []), nn.ReLU()]
         self.body = nn.Sequential(nn.Flatten(), *hidden)
-        self.head = nn.Linear(sizes[-2], sizes[-1])
+        self.head = _empty(nn.Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02, generator=generator)
@@ -75,16 +81,16 @@ class Conv4(nn.Module):
         stride = 2 if downsample == "stride" else 1
         blocks: list[nn.Module] = []
         for fan_in in (channels, filters, filters, filters):
-            convolution = nn.Conv2d(fan_in, filters, 3, stride=stride, padding=1)
+            convolution = _empty(nn.Conv2d, fan_in, filters, 3, stride=stride, padding=1)
             nn.init.xavier_uniform_(convolution.weight, generator=generator)
-            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(convolution.bias)
             blocks += [convolution, *([BatchNorm(filters)] if normalise else []), nn.ReLU()]
             if downsample == "pool":
                 blocks.append(nn.MaxPool2d(2))
             size = math.ceil(size / 2) if downsample == "stride" else size // 2
         self.body = nn.Sequential(*blocks)
         self.average = downsample == "stride"
-        self.head = nn.Linear(filters if self.average else filters * size * size, way)
+        self.head = _empty(nn.Linear, filters if self.average else filters * size * size, way)
         if self.average:
             nn.init.normal_(self.head.weight, generator=generator)
         else:
@@ -94,3 +100,8 @@ class Conv4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.body(x)
         return self.head(maps.mean((-2, -1)) if self.average else maps.flatten(1))  # type: ignore[no-any-return]
+
+
+def _empty(layer: Any, *sizes: int, **options: int) -> Any:
+    """A layer of torch's whose parameters hold nothing yet, so that it draws nothing from the global generator."""
+    return skip_init(layer, *sizes, **options)  # type: ignore[no-untyped-call]

@@ -56,7 +56,7 @@ class Point:
     def of(cls, inner_steps: int, values: Sequence[float], metric: Metric) -> "Point":
         mean, ci95 = mean_ci95(values)
         limit = math.inf if metric.diverged_above is None else metric.diverged_above
-        diverged = sum(not math.isfinite(v) or v > limit for v in values)
+        diverged = sum(1 for v in values if not math.isfinite(v) or v > limit)
         return cls(inner_steps, _finite(mean), _finite(ci95), diverged, [_finite(v, 6) for v in values])
 
 

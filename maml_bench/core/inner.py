@@ -47,7 +47,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015), its two moments started at zero for every task. Reptile uses beta1 = 0."""
+    """Adam (Kingma & Ba 2015, Algorithm 1), its two moments started at zero for every task. Reptile uses beta1 = 0.
+
+    Its derivative is not finite where an entry of the gradient is exactly zero: use it where none is taken.
+    """
 
     rate: float
     beta1: float = 0.9
@@ -65,8 +68,12 @@ class Adam:
     ) -> tuple[Params, tuple[Params, Params]]:
         first = {n: self.beta1 * m + (1 - self.beta1) * grads[n] for n, m in state[0].items()}
         second = {n: self.beta2 * v + (1 - self.beta2) * grads[n] ** 2 for n, v in state[1].items()}
-        size = self.rate * (1 - self.beta2 ** (step + 1)) ** 0.5 / (1 - self.beta1 ** (step + 1))
-        return {n: p - size * first[n] / (second[n].sqrt() + self.eps) for n, p in params.items()}, (first, second)
+        unbias1, unbias2 = 1 - self.beta1 ** (step + 1), 1 - self.beta2 ** (step + 1)
+        moved = {
+            n: p - self.rate * (first[n] / unbias1) / ((second[n] / unbias2).sqrt() + self.eps)
+            for n, p in params.items()
+        }
+        return moved, (first, second)
 
 
 def adapt(

@@ -2,7 +2,8 @@
 
 Amplitude and phase are uniform per task, x uniform in [-5, 5] per point, no noise. The test split is the released
 code's own: its evaluation seeds numpy with 1 and draws A, phi and the points of one task after the other (main.py
-168-190 and data_generator.py 162-174 of cbfinn/maml), so the 600 tasks behind the published numbers can be met again exactly.
+168-190 and data_generator.py 162-174 of cbfinn/maml), so the 600 tasks behind the published numbers can be met again
+exactly.
 """
 
 import math
