@@ -1,0 +1,1 @@
+"""Reports: records in, tables, figures and comparisons out. Imports nothing above the record, and no torch."""

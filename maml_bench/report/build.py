@@ -1,0 +1,56 @@
+"""Build the report: every table and figure that the records of a results folder can give."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.record import load_all
+from maml_bench.report.figures import write_figures
+from maml_bench.report.style import MARK as FIGURE_MARK
+from maml_bench.report.writing import MARK as TABLE_MARK
+from maml_bench.report.writing import write_tables
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, what was removed because its records are gone, and from how many records."""
+
+    records: int
+    tables: list[Path]
+    figures: list[Path]
+    removed: list[Path]
+
+
+def build(results: Path, progress: Callable[[str], None] | None = None) -> Report:
+    """Make all tables and figures below ``results`` again from its records.
+
+    Files of an earlier report whose records are gone are removed; a file without our mark is never touched.
+    ``progress`` is told in a few words what is being made.
+
+    Raises:
+        MamlBenchError: there are no records, or one cannot be read.
+    """
+    tell = progress or (lambda _: None)
+    tell("reading records")
+    records = [record for _, record in load_all(results)]
+    if not records:
+        raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
+    tell(f"writing tables from {len(records)} records")
+    tables = write_tables(records, results / "tables")
+    tell("drawing figures")
+    figures = write_figures(records, results / "figures")
+    removed = [path for path in _generated(results) if path not in {*tables, *figures}]
+    for path in removed:
+        path.unlink()
+    return Report(len(records), tables, figures, removed)
+
+
+def _generated(results: Path) -> list[Path]:
+    """The files of a report: a table has our mark in its first line, a figure in its metadata."""
+    tables = [p for p in sorted((results / "tables").glob("*")) if p.suffix in (".md", ".csv", ".tex")]
+    figures = [p for p in sorted((results / "figures").glob("*")) if p.suffix in (".pdf", ".png")]
+    return [
+        *(path for path in tables if TABLE_MARK.encode() in path.read_bytes().split(b"\n", 1)[0]),
+        *(path for path in figures if FIGURE_MARK.encode() in path.read_bytes()),
+    ]

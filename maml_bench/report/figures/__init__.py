@@ -1,0 +1,98 @@
+"""Figures: one file each, found by its name. A file has ``draw(selection)``, which returns a Figure, or None where the
+records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG."""
+
+import pkgutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from maml_bench.record import Metric, Record
+from maml_bench.report.groups import Group, pool
+from maml_bench.report.style import STYLE, Look, looks, save
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one figure may show: of one recipe and preset, one group per setup, in alphabetical order."""
+
+    groups: dict[str, Group]
+    looks: dict[str, Look]
+
+    @property
+    def one(self) -> Group:
+        return next(iter(self.groups.values()))
+
+    @property
+    def metric(self) -> Metric:
+        return self.one.first.metric
+
+    def title(self, what: str, note: str = "", seed: int | None = None) -> str:
+        """What is shown of which recipe; the budget and seeds that most setups had, or the one ``seed``; a note."""
+        group = self._usual()
+        seeds = group.seeds if seed is None else (seed,)
+        budget = group.budget + ("" if group.ranked else " (unranked)")
+        about = f"{group.preset} preset, {budget}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        return "\n".join(line for line in (f"{group.recipe}: {what}", about, note) if line)
+
+    def label(self, setup: str, timed: bool = False) -> str:
+        """The setup's name, with whatever sets it apart from the title; the machine, where seconds of several meet."""
+        group, usual = self.groups[setup], self._usual()
+        apart = [group.budget] if group.budget != usual.budget else []
+        apart += [f"seeds {', '.join(map(str, group.seeds))}"] if group.seeds != usual.seeds else []
+        apart += (
+            [group.first.machine_id] if timed and len({g.first.machine_id for g in self.groups.values()}) > 1 else []
+        )
+        return f"{setup} ({'; '.join(apart)})" if apart else setup
+
+    def _usual(self) -> Group:
+        trained = [g for g in self.groups.values() if g.first.budget_steps] or list(self.groups.values())
+        (budget, seeds), _ = Counter((group.budget, group.seeds) for group in trained).most_common(1)[0]
+        return next(group for group in trained if (group.budget, group.seeds) == (budget, seeds))
+
+
+def discover() -> dict[str, Callable[[Selection], Figure | None]]:
+    """The drawing function of every figure by its file name, with hyphens."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return {name.replace("_", "-"): import_module(f"{__name__}.{name}").draw for name in names}
+
+
+def selections(records: Iterable[Record]) -> list[Selection]:
+    """One selection per recipe and preset, without smoke runs of a recipe that has others.
+
+    Of a setup's groups the one with an ok ending, the largest share of its budget, the most seeds and the latest run is
+    taken: figures show the best that is known, tables show everything.
+    """
+    records = list(records)
+    look = looks(record.recipe["setup"]["name"] for record in records)
+    found: dict[tuple[str, str, str], dict[str, Group]] = {}
+    for group in sorted(pool(records), key=_merit):
+        if any(record.evaluations for record in group.records):
+            found.setdefault((group.tasks, group.recipe, group.preset), {})[group.setup] = group
+    full = {(tasks, recipe) for tasks, recipe, preset in found if preset != "smoke"}
+    return [
+        Selection(dict(sorted(groups.items())), look)
+        for (tasks, recipe, preset), groups in sorted(found.items())
+        if preset != "smoke" or (tasks, recipe) not in full
+    ]
+
+
+def write_figures(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Draw everything that the records can show into ``folder`` and return the paths."""
+    written: list[Path] = []
+    for selection in selections(records):
+        for name, draw in discover().items():
+            with matplotlib.rc_context(STYLE):
+                figure = draw(selection)
+                if figure is not None:
+                    written += save(figure, folder / f"{selection.one.recipe}-{name}-{selection.one.preset}")
+    return written
+
+
+def _merit(group: Group) -> tuple[bool, float, int, str]:
+    latest = max(record.started_at for record in group.records)
+    return group.first.status == "ok", group.first.budget_share, len(group.seeds), latest

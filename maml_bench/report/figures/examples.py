@@ -1,0 +1,58 @@
+"""Examples of adaptation on single sinusoids: the true curve, the prediction before and after inner steps, the support.
+
+After Finn et al. (2017), figure 2: meta-learned and pretrained networks side by side, one row per number of shots.
+"""
+
+from itertools import cycle
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from maml_bench.report.figures import Selection
+from maml_bench.report.style import canvas, legend
+
+PAPER_PAIR = ("maml", "pretrained")
+_LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": "#999999", "linestyle": (0, (1.2, 1.2))},
+    {"color": "#56B4E9", "linestyle": (0, (5, 1.5))},
+    {"color": "#0072B2", "linestyle": (0, ())},
+    {"color": "#009E73", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
+)
+
+
+def draw(selection: Selection) -> Figure | None:
+    """The paper's two setups, or the first two that have an exhibit; the lowest seed."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for setup, group in selection.groups.items():
+        exhibit = group.first.exhibit
+        if exhibit and exhibit.get("kind") == "sinusoid":
+            shown[setup] = exhibit["curves"]
+    setups = [setup for setup in PAPER_PAIR if setup in shown] or list(shown)[:2]
+    if not setups:
+        return None
+    shots = sorted({curve["shot"] for setup in setups for curve in shown[setup]})
+    figure, panels = canvas(len(shots), len(setups), 1.55, sharex=True, sharey=True)
+    for place, axes in enumerate(panels):
+        shot, setup = shots[place // len(setups)], setups[place % len(setups)]
+        for curve in (curve for curve in shown[setup] if curve["shot"] == shot):
+            _panel(axes, curve)
+        axes.set_title(f"{setup}, {shot} support points")
+        if place % len(setups) == 0:
+            axes.set_ylabel("y")
+        if place >= len(panels) - len(setups):
+            axes.set_xlabel("x")
+    legend(figure, panels[0])
+    seed = selection.groups[setups[0]].first.seed
+    figure.suptitle(selection.title("adaptation to one sinusoid", seed=seed))
+    return figure
+
+
+def _panel(axes: Axes, curve: dict[str, Any]) -> None:
+    axes.plot(curve["x"], curve["true"], color="#D55E00", linewidth=2.2, alpha=0.75, label="true function")
+    for step, look in zip(sorted(map(int, curve["predictions"])), cycle(_LOOKS), strict=False):
+        name = "before adaptation" if step == 0 else f"after {step} inner step{'s' if step > 1 else ''}"
+        axes.plot(curve["x"], curve["predictions"][str(step)], label=name, **look)
+    axes.plot(
+        curve["support_x"], curve["support_y"], "^", color="#000000", markersize=5, label="support points", zorder=5
+    )

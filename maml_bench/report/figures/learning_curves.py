@@ -1,0 +1,56 @@
+"""Validation score against outer steps and against seconds of training: how far a setup gets, and how fast."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from maml_bench.record import Record
+from maml_bench.report.figures import Selection
+from maml_bench.report.groups import Group
+from maml_bench.report.stats import Array
+from maml_bench.report.style import amount_axis, canvas, legend, scale, score_axis
+
+
+def draw(selection: Selection) -> Figure | None:
+    """None without a setup that was validated more than once; one validated once is a level line."""
+    curves = {setup: _mean_curve(group) for setup, group in selection.groups.items()}
+    curves = {setup: curve for setup, curve in curves.items() if np.isfinite(curve[2]).any()}
+    if not any(len(steps) > 1 for steps, *_ in curves.values()):
+        return None
+    metric, times = selection.metric, scale(selection.metric.name)
+    figure, panels = canvas(1, 2, 2.5, sharey=True)
+    seen: list[float] = []
+    for setup, (steps, seconds, mean, ci95) in curves.items():
+        look, label = selection.looks[setup], selection.label(setup, timed=True)
+        level, half = mean * times, ci95 * times
+        seen += level[np.isfinite(level)].tolist()
+        for axes, x in zip(panels, (steps, seconds), strict=True):
+            if len(steps) == 1:
+                axes.axhline(level[0], label=label, **look.level())
+                continue
+            axes.plot(x, level, label=label, **look.line(), markevery=max(1, len(x) // 8))
+            axes.fill_between(x, level - half, level + half, color=look.color, alpha=0.15, linewidth=0)
+    for axes, name in zip(panels, ("outer steps", "training time (s)"), strict=True):
+        amount_axis(axes, name)
+    score_axis(panels[0], metric.name, seen)
+    panels[0].set_ylabel(f"validation {panels[0].get_ylabel()}")
+    legend(figure, panels[0])
+    figure.suptitle(selection.title("learning curves", "bands: 95 % interval over validation tasks"))
+    return figure
+
+
+def _mean_curve(group: Group) -> tuple[Array, Array, Array, Array]:
+    """Outer steps, seconds, score and half-width ``[validations]``: means over the seeds at the steps that all had."""
+    shared = sorted(set.intersection(*(set(record.curve.step) for record in group.records)))
+    table = np.array([_at(record, shared) for record in group.records], dtype=np.float64)
+    seconds, mean, ci95 = table.mean(axis=0)
+    return np.array(shared, dtype=np.float64), seconds, mean, ci95
+
+
+def _at(record: Record, steps: list[int]) -> list[list[float | None]]:
+    where = [record.curve.step.index(step) for step in steps]
+    return [[values[i] for i in where] for values in _columns(record)]
+
+
+def _columns(record: Record) -> tuple[list[float | None], ...]:
+    curve = record.curve
+    return [*curve.seconds], curve.validation, curve.validation_ci95

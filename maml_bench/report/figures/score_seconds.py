@@ -1,0 +1,60 @@
+"""Final test score against seconds of training: what a setup's quality costs, one point per setup."""
+
+import math
+from statistics import median
+
+from matplotlib.figure import Figure
+
+from maml_bench.report.figures import Selection
+from maml_bench.report.groups import Group, Score, in_words
+from maml_bench.report.style import amount_axis, canvas, legend, scale, score_axis
+
+
+def draw(selection: Selection) -> Figure | None:
+    """None unless two setups have a score and one of them trained. A setup that does not train is a level line.
+
+    The test is the one whose way and shot are those of training, else the first, after its last inner step. Bars are
+    the 95 % interval over tasks and, across, the range over the seeds.
+    """
+    finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
+    finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
+    if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
+        return None
+    times = scale(selection.metric.name)
+    figure, (axes,) = canvas(1, 1, 2.6)
+    for setup, score in finals.items():
+        look, label = selection.looks[setup], selection.label(setup, timed=True)
+        seconds = [record.train_s for record in selection.groups[setup].records]
+        if not selection.groups[setup].first.budget_steps:
+            axes.axhline(score.mean * times, label=label, **look.level())
+            continue
+        x = median(seconds)
+        axes.errorbar(
+            x,
+            score.mean * times,
+            xerr=[[x - min(seconds)], [max(seconds) - x]] if len(seconds) > 1 else None,
+            yerr=score.ci95 * times,
+            color=look.color,
+            marker=look.marker,
+            linestyle="none",
+            markersize=4.5,
+            elinewidth=1,
+            capsize=2,
+            label=label,
+        )
+    evaluation = next(iter(finals.values())).evaluation
+    score_axis(axes, selection.metric.name, [score.mean * times for score in finals.values()])
+    axes.set_ylabel(f"test {axes.get_ylabel()}")
+    amount_axis(axes, "training time (s)")
+    legend(figure, axes)
+    what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
+    figure.suptitle(selection.title(what, "bars: 95 % interval over tasks, range over seeds"))
+    return figure
+
+
+def _final(group: Group) -> Score | None:
+    scores = list(group.scores())
+    train = group.first.recipe["train"]
+    like = [s for s in scores if (s.evaluation.way, s.evaluation.shot) == (train["way"], train["shot"])] or scores
+    mine = [score for score in like if score.evaluation == like[0].evaluation]
+    return max(mine, key=lambda score: score.inner_steps) if mine else None

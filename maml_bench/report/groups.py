@@ -1,0 +1,148 @@
+"""Groups: the records that differ in nothing but their seed, and the scores that they share.
+
+Only such records are ever pooled. Another machine, another content of the recipe, another share of the budget or
+another outcome makes another group, and another row.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maml_bench.record import Evaluation, Record
+from maml_bench.report.rows import published
+from maml_bench.report.stats import Array, over_tasks, spread
+
+PRESETS = ("paper", "quick", "smoke")
+"""Presets by how much they can tell; any other stands behind them."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A group's score on one evaluation after ``inner_steps``; ``values [seeds, episodes]``, nan where not finite."""
+
+    evaluation: Evaluation
+    inner_steps: int
+    values: Array
+    diverged_episodes: int
+    published: dict[str, Any] | None
+
+    @property
+    def mean(self) -> float:
+        return over_tasks(self.values)[0]
+
+    @property
+    def ci95(self) -> float:
+        return over_tasks(self.values)[1]
+
+    @property
+    def spread(self) -> float | None:
+        return spread(self.values)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Records of one setup on one recipe, by seed."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @property
+    def recipe(self) -> str:
+        return str(self.first.recipe["id"])
+
+    @property
+    def tasks(self) -> str:
+        return str(self.first.recipe["tasks"]["name"])
+
+    @property
+    def setup(self) -> str:
+        return str(self.first.recipe["setup"]["name"])
+
+    @property
+    def preset(self) -> str:
+        return str(self.first.recipe["preset"])
+
+    @property
+    def ranked(self) -> bool:
+        return bool(self.first.recipe.get("ranked", True))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(record.seed for record in self.records)
+
+    @property
+    def budget(self) -> str:
+        """The outer steps done, and of how many where that is not all."""
+        done, whole = self.first.outer_steps, self.first.budget_steps
+        if not whole:
+            return "no training"
+        return f"{whole:,} steps" if done >= whole else f"{done:,} of {whole:,} steps"
+
+    def scores(self) -> Iterator[Score]:
+        """Every evaluation point that all of the group's records have, in the first record's order."""
+        measured = [
+            {
+                (shape_of(evaluation), point.inner_steps): point
+                for evaluation in record.evaluations
+                for point in evaluation.points
+            }
+            for record in self.records
+        ]
+        for evaluation in self.first.evaluations:
+            for steps in (point.inner_steps for point in evaluation.points):
+                key = (shape_of(evaluation), steps)
+                if not all(key in points for points in measured):
+                    continue
+                values = np.array([points[key].values for points in measured], dtype=np.float64)
+                diverged = sum(points[key].diverged_episodes for points in measured)
+                yield Score(evaluation, steps, values, diverged, published(self.first, evaluation, steps))
+
+    def shown(self, wanted: dict[tuple[str, str], set[int]]) -> list[Score]:
+        """The scores worth a row: after the ``wanted`` inner steps of this recipe and protocol, else after the last."""
+        scores = list(self.scores())
+        kept = []
+        for shape in dict.fromkeys(shape_of(score.evaluation) for score in scores):
+            mine = [score for score in scores if shape_of(score.evaluation) == shape]
+            steps = wanted.get((self.recipe, mine[0].evaluation.protocol), set())
+            kept += [score for score in mine if score.inner_steps in steps] or mine[-1:]
+        return kept
+
+
+def pool(records: Iterable[Record]) -> list[Group]:
+    """Groups in reading order: tasks, recipe, preset (paper first), setup, the largest budget share first, machine."""
+    groups: dict[tuple[Any, ...], dict[int, Record]] = {}
+    for record in sorted(records, key=lambda record: record.started_at):
+        r = record.recipe
+        preset = PRESETS.index(r["preset"]) if r["preset"] in PRESETS else len(PRESETS)
+        key = (
+            *(r["tasks"]["name"], r["id"], preset, r["preset"], r["setup"]["name"], record.recipe_id),
+            *(-record.budget_share, record.outer_steps, record.machine_id, record.device, record.threads),
+            *(record.schedule, record.task_version, record.status, r["variant"]),
+        )
+        groups.setdefault(key, {})[record.seed] = record  # of one seed that stands twice, the newest
+    return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]
+
+
+def shape_of(evaluation: Evaluation) -> tuple[str, str, int, int, int, int]:
+    """What makes two evaluations the same test: protocol, split, way, shot, query and the count of episodes."""
+    e = evaluation
+    return e.protocol, e.split, e.way, e.shot, e.query, e.episodes
+
+
+def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]]:
+    """The inner steps with a published number for any setup, by (recipe, protocol); they are shown for every setup."""
+    wanted: dict[tuple[str, str], set[int]] = {}
+    for record in records:
+        for reference in record.recipe.get("published", []):
+            wanted.setdefault((record.recipe["id"], reference["protocol"]), set()).add(reference["inner_steps"])
+    return wanted
+
+
+def in_words(way: int, shot: int) -> str:
+    """``5-way 1-shot``, or ``5-shot`` where there are no classes."""
+    return f"{way}-way {shot}-shot" if way > 1 else f"{shot}-shot"

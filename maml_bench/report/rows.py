@@ -1,0 +1,87 @@
+"""Flat rows: one plain dict per record and evaluation point, so that ``pandas.read_json`` is all that a user needs."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from maml_bench.record import Evaluation, Point, Record
+
+
+def rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
+    """One dict per record and evaluation point, all with the same keys in the same order, ready for JSON.
+
+    Scores are raw metric values (accuracy is a fraction), times are seconds of the training clock. A number that is
+    missing or not finite is None, and so are the evaluation's keys of a record that was never evaluated. ``path`` is
+    relative to ``root`` where it lies below it, with forward slashes.
+    """
+    return [
+        _row(_place(path, root), record, evaluation, point)
+        for path, record in records
+        for evaluation, point in _points(record)
+    ]
+
+
+def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[str, Any] | None:
+    """The published number for this test: same protocol, way, shot and inner steps; None if there is none."""
+    wanted = (evaluation.protocol, evaluation.way, evaluation.shot, inner_steps)
+    for reference in record.recipe.get("published", []):
+        if tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted:
+            return dict(reference)
+    return None
+
+
+def _points(record: Record) -> list[tuple[Evaluation | None, Point | None]]:
+    found: list[tuple[Evaluation | None, Point | None]] = [
+        (evaluation, point) for evaluation in record.evaluations for point in evaluation.points
+    ]
+    return found or [(None, None)]
+
+
+def _place(path: Path, root: Path | None) -> str:
+    return (path.relative_to(root) if root is not None and path.is_relative_to(root) else path).as_posix()
+
+
+def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point | None) -> dict[str, Any]:
+    recipe = record.recipe
+    reference = published(record, evaluation, point.inner_steps) if evaluation and point else None
+    row = {
+        "kind": record.kind,
+        "recipe": recipe["id"],
+        "tasks": recipe["tasks"]["name"],
+        "variant": recipe["variant"],
+        "task_version": record.task_version,
+        "setup": recipe["setup"]["name"],
+        "preset": recipe["preset"],
+        "protocol": evaluation and evaluation.protocol,
+        "split": evaluation and evaluation.split,
+        "seed": record.seed,
+        "status": record.status,
+        "metric": record.metric.name,
+        "inner_steps": point and point.inner_steps,
+        "way": evaluation and evaluation.way,
+        "shot": evaluation and evaluation.shot,
+        "query": evaluation and evaluation.query,
+        "mean": point and point.mean,
+        "ci95": point and point.ci95,
+        "episodes": evaluation and evaluation.episodes,
+        "diverged_episodes": point and point.diverged_episodes,
+        "published": reference and reference["value"],
+        "published_ci95": reference and reference.get("ci95"),
+        "outer_steps": record.outer_steps,
+        "env_steps": record.env_steps,
+        "budget_share": record.budget_share,
+        "train_s": record.train_s,
+        "steps_per_s": record.steps_per_s,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "normalisation": recipe["tasks"].get("normalisation"),
+        "schedule": record.schedule,
+        "device": record.device,
+        "threads": record.threads,
+        "torch": record.software.get("torch"),
+        "machine": record.machine_id,
+        "machine_gflops": record.machine_gflops,
+        "commit": record.commit,
+        "path": path,
+    }
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -1,0 +1,200 @@
+"""Tables: one per task family, as numbers (a DataFrame, CSV), as text (Markdown, LaTeX), and in short for the README.
+
+A row is one group of records that differ in their seed only, on one test shape after one number of inner steps.
+"""
+
+import math
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from maml_bench.record import Record
+from maml_bench.report.groups import Group, Score, in_words, pool, published_steps
+from maml_bench.report.stats import meets
+
+NONE = "-"
+SCORE_COLUMNS = (
+    *("recipe", "setup", "variant", "preset", "budget", "seeds", "split", "way/shot/query", "inner steps", "protocol"),
+    *("normalisation", "score", "spread", "diverged", "published", "meets", "machine", "status"),
+)
+COST_COLUMNS = (
+    *("recipe", "setup", "preset", "budget", "seeds", "train s", "steps/s", "peak MiB", "machine", "GFLOP/s"),
+    *("device", "threads", "schedule", "status"),
+)
+_COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
+_APART = ("recipe_id", "preset", "status", "task_version", "device", "threads", "schedule")
+_SHAPE = ("way", "shot", "query", "protocol", "split")
+
+
+def numbers(records: Iterable[Record]) -> pd.DataFrame:
+    """The table as numbers: scores as the metric gives them (accuracy is a fraction), seconds, MiB; for CSV and pandas.
+
+    ``mean`` and ``ci95`` are over tasks (`stats.over_tasks`), ``spread`` is the standard deviation of the seeds' means,
+    costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
+    """
+    records = list(records)
+    wanted = published_steps(records)
+    table: list[dict[str, Any]] = []
+    for group in pool(records):
+        scores: list[Score | None] = [*group.shown(wanted)]
+        table += [{**_identity(group), **_score(group, score), **_cost(group)} for score in scores or [None]]
+    return pd.DataFrame(table).astype(dict.fromkeys(_COUNTS, "Int64"))
+
+
+def text(frame: pd.DataFrame) -> pd.DataFrame:
+    """`numbers` in words and rounded: accuracy in percent with one decimal, other scores with three digits.
+
+    Columns are those of ``SCORE_COLUMNS`` and ``COST_COLUMNS``. A recipe whose content differs between rows of one name
+    carries its hash: ``omniglot-5w1s #1a2b3c4d``.
+    """
+    cells = [_cells(row) for row in frame.to_dict("records")]
+    contents = frame.groupby(["recipe", "setup", "preset"])["recipe_id"].transform("nunique")
+    for cell, count, content in zip(cells, contents, frame["recipe_id"], strict=True):
+        cell["recipe"] += f" #{content}" if count > 1 else ""
+    return pd.DataFrame(cells, dtype=str)
+
+
+def summary(records: Iterable[Record]) -> pd.DataFrame:
+    """The table in short: a row per setup, budget and inner steps, a column per test shape, the published value beside.
+
+    A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Smoke
+    runs are left out of a recipe that has others; the machine is named only where there are several. ``records`` are of
+    one task family, and at least one.
+    """
+    frame = numbers(records)
+    smoke = frame["preset"] == "smoke"
+    alone = smoke.groupby(frame["recipe"]).transform("all")
+    frame = frame[~smoke | alone].reset_index(drop=True)
+    rows: dict[tuple[Any, ...], dict[Any, str]] = {}
+    head = ["recipe", "setup", "budget", "seeds", "machine", "inner steps"]
+    for raw, cell in zip(frame.to_dict("records"), text(frame).to_dict("records"), strict=True):
+        cell["budget"] += "" if raw["ranked"] else ", unranked"
+        key = (*(cell[name] for name in head), *(raw[name] for name in _APART))
+        row = rows.setdefault(key, {name: cell[name] for name in head})
+        if pd.isna(raw["shot"]):
+            row["inner steps"] = raw["status"]
+            continue
+        failure = "" if raw["status"] == "ok" else f", {raw['status']}"
+        reference = "" if cell["published"] == NONE else f" ({cell['published'].split(' [')[0]})"
+        row[tuple(raw[name] for name in _SHAPE)] = cell["score"] + failure + reference
+    shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)})
+    table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
+    table.columns = pd.Index([*head, *_headings(shapes)])
+    return table if table["machine"].nunique() > 1 else table.drop(columns="machine")
+
+
+def unit(metric: str) -> str:
+    """The metric's name with the unit it is shown in: accuracy in percent, others as they are."""
+    return "accuracy, %" if metric == "accuracy" else metric.upper() if len(metric) <= 3 else metric
+
+
+def plus_minus(mean: float, ci95: float | None, metric: str) -> str:
+    """``98.7 ± 0.4`` for accuracy, in percent; ``0.670 ± 0.052`` for others, to three digits of the mean."""
+    if not math.isfinite(mean):
+        return NONE
+    scale = 100.0 if metric == "accuracy" else 1.0
+    size = abs(mean) * scale
+    if metric == "accuracy":
+        form = ".1f"
+    elif size >= 1e5 or 0 < size < 1e-4:
+        form = ".2e"
+    else:
+        form = f",.{max(0, 2 - math.floor(math.log10(size))) if size else 3}f"
+    known = ci95 is not None and math.isfinite(ci95)
+    return f"{mean * scale:{form}} ± {ci95 * scale:{form}}" if known and ci95 is not None else f"{mean * scale:{form}}"
+
+
+def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:
+    """A column heading per test shape; protocol, split and query are told only where they are not the usual ones."""
+    short = [
+        in_words(int(way), int(shot))
+        + "".join(f", {word}" for word in (protocol, split) if word not in ("paper", "test"))
+        for way, shot, _, protocol, split in shapes
+    ]
+    return [
+        f"{name}, {shape[2]:.0f} query" if short.count(name) > 1 else name
+        for name, shape in zip(short, shapes, strict=True)
+    ]
+
+
+def _identity(group: Group) -> dict[str, Any]:
+    record = group.first
+    return {
+        "tasks": group.tasks,
+        "recipe": group.recipe,
+        "recipe_id": record.recipe_id,
+        "setup": group.setup,
+        "variant": record.recipe["variant"],
+        "preset": group.preset,
+        "ranked": group.ranked,
+        "budget": group.budget,
+        "outer_steps": record.outer_steps,
+        "budget_steps": record.budget_steps,
+        "task_version": record.task_version,
+        "seeds": " ".join(map(str, group.seeds)),
+        "normalisation": record.recipe["tasks"].get("normalisation"),
+        "metric": record.metric.name,
+    }
+
+
+def _score(group: Group, score: Score | None) -> dict[str, Any]:
+    if score is None:
+        keys = ("protocol", "split", "way", "shot", "query", "inner_steps", "mean", "ci95", "spread", "episodes")
+        return dict.fromkeys((*keys, "diverged_episodes", "published", "published_ci95", "source", "meets"))
+    e, reference = score.evaluation, score.published or {}
+    value, ci95 = reference.get("value"), reference.get("ci95")
+    better = group.first.metric.higher_is_better
+    return {
+        **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
+        **{"inner_steps": score.inner_steps, "mean": score.mean, "ci95": score.ci95, "spread": score.spread},
+        **{"episodes": score.values.size, "diverged_episodes": score.diverged_episodes},
+        **{"published": value, "published_ci95": ci95, "source": reference.get("source")},
+        "meets": None if value is None else meets(score.mean, score.ci95, value, ci95, better),
+    }
+
+
+def _cost(group: Group) -> dict[str, Any]:
+    record, speeds = group.first, [r.steps_per_s for r in group.records if r.steps_per_s]
+    return {
+        "train_s": median(r.train_s for r in group.records),
+        "steps_per_s": median(speeds) if speeds else None,
+        "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,
+        "machine": record.machine_id,
+        "machine_gflops": median(r.machine_gflops for r in group.records),
+        **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "status": record.status},
+        "reason": "; ".join(sorted({r.reason for r in group.records if r.reason})) or None,
+    }
+
+
+def _cells(row: dict[Any, Any]) -> dict[str, str]:
+    def known(key: str) -> bool:
+        return not pd.isna(row[key])
+
+    def shown(key: str, form: str = "") -> str:
+        return format(row[key], form) if known(key) else NONE
+
+    evaluated, metric = known("shot"), row["metric"]
+    reference = NONE
+    if known("published"):
+        reference = plus_minus(row["published"], row["published_ci95"], metric) + f" [{row['source']}]"
+    return {
+        **{key: shown(key) for key in ("recipe", "setup", "variant", "preset", "budget", "split", "protocol")},
+        "seeds": row["seeds"].replace(" ", ", "),
+        "way/shot/query": f"{row['way']:.0f}/{row['shot']:.0f}/{row['query']:.0f}" if evaluated else NONE,
+        "inner steps": shown("inner_steps", ".0f"),
+        "normalisation": shown("normalisation"),
+        "score": plus_minus(row["mean"], row["ci95"], metric) if known("mean") else NONE,
+        "spread": plus_minus(row["spread"], None, metric) if known("spread") else NONE,
+        "diverged": f"{row['diverged_episodes']:,.0f} of {row['episodes']:,.0f}" if evaluated else NONE,
+        "published": reference,
+        "meets": shown("meets"),
+        "train s": shown("train_s", ",.1f"),
+        "steps/s": shown("steps_per_s", ",.1f"),
+        "peak MiB": shown("peak_memory_mib", ",.0f"),
+        "machine": shown("machine"),
+        "GFLOP/s": shown("machine_gflops", ",.0f"),
+        **{key: shown(key) for key in ("device", "threads", "schedule")},
+        "status": row["status"] + ("" if row["ranked"] else ", unranked"),
+    }

@@ -1,0 +1,46 @@
+"""The whole report: from a folder of records to files, and back when records are gone."""
+
+import subprocess
+import sys
+
+import pytest
+from record_factory import omniglot, record, sinusoid
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.report.build import build
+
+
+def test_build_writes_everything_and_tells(tmp_path):
+    for each in (sinusoid("maml", 0), omniglot("maml"), omniglot("anil")):
+        each.save(tmp_path)
+    told = []
+    report = build(tmp_path, told.append)
+    assert (report.records, len(report.tables), report.removed) == (3, 8, [])
+    assert all(path.is_file() for path in (*report.tables, *report.figures))
+    assert "writing tables from 3 records" in told
+    again = {path: path.read_bytes() for path in report.tables}
+    assert build(tmp_path).tables == list(again)
+    assert all(path.read_bytes() == content for path, content in again.items())
+
+
+def test_only_generated_files_of_vanished_records_are_removed(tmp_path):
+    gone = omniglot("maml").save(tmp_path)
+    record(tasks="other", recipe="other-1").save(tmp_path)
+    first = build(tmp_path)
+    ours = tmp_path / "tables" / "notes.md"
+    ours.write_text("written by hand\n")
+    gone.unlink()
+    report = build(tmp_path)
+    assert set(report.removed) == {path for path in (*first.tables, *first.figures) if path.name.startswith("omniglot")}
+    assert len(report.removed) > 4
+    assert ours.is_file()
+
+
+def test_without_records_one_sentence_names_the_command(tmp_path):
+    with pytest.raises(MamlBenchError, match="maml-bench run quickstart"):
+        build(tmp_path)
+
+
+def test_reports_need_no_torch():
+    code = "import sys, maml_bench.report.build, maml_bench.report.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,124 @@
+"""Figures: found by name, drawn without a warning, equal when made again, absent where records lack their material."""
+
+import math
+from dataclasses import replace
+
+import matplotlib
+import pytest
+from record_factory import MSE, curve, evaluation, omniglot, record, sinusoid
+
+from maml_bench.record import Curve
+from maml_bench.report.figures import discover, selections, write_figures
+from maml_bench.report.style import STYLE, looks
+
+SETUPS = ("maml", "pretrained", "scratch", "oracle")
+
+
+def draw(name, records):
+    (selection,) = selections(records)
+    with matplotlib.rc_context(STYLE):
+        return discover()[name](selection)
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_every_figure_file_is_found():
+    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "steps"]
+
+
+def test_all_figures_are_drawn_and_equal_when_drawn_again(tmp_path):
+    records = [sinusoid(setup, seed) for setup in SETUPS for seed in (0, 1)]
+    first, second = (write_figures(records, tmp_path / folder) for folder in ("a", "b"))
+    stems = [f"sinusoid-k10-{name}-paper" for name in discover()]
+    assert names(first) == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
+    assert all(path.stat().st_size > 5000 for path in first)
+    assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
+
+
+def test_classification_is_drawn_in_percent(tmp_path):
+    records = [omniglot(setup) for setup in SETUPS[:3]]
+    assert len(write_figures(records, tmp_path)) == 6
+    figure = draw("steps", records)
+    assert figure.axes[0].get_ylabel() == "accuracy, %"
+    assert max(figure.axes[0].get_lines()[0].get_ydata()) > 10
+
+
+def test_figures_without_their_material_are_left_out(tmp_path):
+    assert write_figures([record()], tmp_path) == []
+    assert write_figures([record(evaluations=[], status="failed")], tmp_path) == []
+    assert draw("learning-curves", [record(curve=Curve())]) is None
+
+
+def test_steps_show_the_means_and_a_cross_where_they_diverged():
+    scores = evaluation({0: [4.0, 4.0], 1: [2.0, 1.0], 2: [5000.0, 1.0], 3: [math.nan, math.nan]}, MSE, 1, 10)
+    figure = draw("steps", [record(evaluations=[scores], metric=MSE)])
+    line, crosses = figure.axes[0].get_lines()
+    assert list(line.get_xydata().flat) == [0, 4.0, 1, 1.5]
+    assert list(crosses.get_xdata()) == [2, 3]
+    assert "crosses: diverged" in figure.get_suptitle()
+
+
+def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
+    lost = evaluation({steps: [math.nan, math.nan] for steps in range(4)}, MSE, 1, 10)
+    nothing = Curve([0, 10], [0.0, 1.0], [None] * 2, [None, None], [None, None], 1, 9)
+    records = [record(setup=s, evaluations=[lost], metric=MSE, curve=nothing) for s in ("maml", "anil")]
+    one_left = [records[0], record(setup="anil", evaluations=[evaluation({3: [1.0, 2.0]}, MSE, 1, 10)], metric=MSE)]
+    assert names(write_figures(records, tmp_path))[1:] == ["omniglot-5w1s-steps-quick.png"]
+    assert len(write_figures(one_left, tmp_path)) == 2
+
+
+def test_a_setup_without_inner_steps_is_a_level_line():
+    figure = draw("steps", [sinusoid("maml", 0), sinusoid("oracle", 0)])
+    levels = [line for line in figure.axes[0].get_lines() if line.get_label() == "oracle"]
+    assert list(levels[0].get_xdata()) == [0, 10]
+
+
+def test_learning_curves_average_seeds_at_the_steps_they_share():
+    one = replace(record(seed=0), curve=Curve([0, 10], [0.0, 1.0], [None] * 2, [0.2, 0.4], [0.1, 0.1], 1, 9))
+    two = replace(
+        record(seed=1), curve=Curve([0, 10, 20], [0.0, 3.0, 6.0], [None] * 3, [0.2, 0.6, 0.8], [0.1] * 3, 1, 9)
+    )
+    steps, seconds = (axes.get_lines()[0].get_xydata() for axes in draw("learning-curves", [one, two]).axes)
+    assert list(steps.flat) == pytest.approx([0, 20, 10, 50])
+    assert list(seconds.flat) == pytest.approx([0, 20, 2, 50])
+
+
+def test_score_and_seconds_need_two_setups():
+    assert draw("score-seconds", [omniglot("maml")]) is None
+    assert draw("score-seconds", [omniglot("maml"), omniglot("anil")]) is not None
+
+
+def test_title_tells_budget_and_seeds_and_labels_what_differs():
+    records = [omniglot("maml"), omniglot("anil"), replace(omniglot("reptile", machine="m2"), outer_steps=500)]
+    (selection,) = selections(records)
+    assert selection.title("x").splitlines() == ["omniglot-5w1s: x", "quick preset, 1,500 steps, seed 0"]
+    assert selection.label("maml") == "maml"
+    assert selection.label("maml", timed=True) == "maml (m1)"
+    assert selection.label("reptile", timed=True) == "reptile (500 of 1,500 steps; m2)"
+
+
+def test_presets_stay_apart_and_smoke_stands_back():
+    records = [omniglot("maml", preset=preset) for preset in ("smoke", "quick", "paper")]
+    assert sorted(selection.one.preset for selection in selections(records)) == ["paper", "quick"]
+    assert [selection.one.preset for selection in selections(records[:1])] == ["smoke"]
+
+
+def test_the_best_group_of_a_setup_is_shown():
+    short = replace(omniglot("maml", machine="m2"), outer_steps=100)
+    (selection,) = selections([short, omniglot("maml", seed=0), omniglot("maml", seed=1)])
+    assert selection.one.seeds == (0, 1)
+
+
+def test_looks_are_stable_and_distinct():
+    many = [f"setup{i:03d}" for i in range(100)]
+    found = looks(many)
+    assert len(set(found.values())) == 100
+    assert looks(reversed(many)) == found
+
+
+def test_curve_of_one_validation_is_a_level_line():
+    still = replace(record(setup="scratch"), curve=curve(0.2, 0.2, 1, 1, 0.1))
+    moving = replace(record(), curve=curve(0.2, 0.9, 5, 100, 0.1))
+    assert len(draw("learning-curves", [still, moving]).axes[0].get_lines()) == 2

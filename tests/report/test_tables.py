@@ -1,0 +1,137 @@
+"""Tables: what is pooled, what is shown, and that every format survives odd text."""
+
+import math
+from io import StringIO
+
+import pandas as pd
+import pytest
+from record_factory import ACCURACY, MSE, PAPER, evaluation, omniglot, record, sinusoid
+
+from maml_bench.report.groups import in_words, pool
+from maml_bench.report.tables import numbers, plus_minus, summary, text, unit
+from maml_bench.report.writing import write_tables
+
+
+@pytest.mark.parametrize(
+    ("mean", "ci95", "metric", "words"),
+    [
+        (0.987, 0.004, "accuracy", "98.7 ± 0.4"),
+        (0.67, 0.0521, "mse", "0.670 ± 0.052"),
+        (12.34, 0.5, "mse", "12.3 ± 0.5"),
+        (1234.5, 20.0, "mse", "1,234 ± 20"),
+        (2.5e7, 1e6, "mse", "2.50e+07 ± 1.00e+06"),
+        (0.0, 0.0, "mse", "0.000 ± 0.000"),
+        (0.35, None, "mse", "0.350"),
+        (math.nan, math.nan, "mse", "-"),
+    ],
+)
+def test_numbers_in_words(mean, ci95, metric, words):
+    assert plus_minus(mean, ci95, metric) == words
+
+
+def test_units_and_shapes():
+    assert (unit("accuracy"), unit("mse"), unit("return")) == ("accuracy, %", "MSE", "return")
+    assert (in_words(5, 1), in_words(1, 10)) == ("5-way 1-shot", "10-shot")
+
+
+def test_seeds_are_pooled_into_one_row():
+    frame = numbers([record([0.9, 1.0], seed=0), record([0.7, 0.8], seed=1, step_s=0.3), record([0.8, 0.9], seed=2)])
+    (row,) = frame.to_dict("records")
+    assert (row["seeds"], row["episodes"], row["train_s"]) == ("0 1 2", 6, 150.0)
+    assert row["mean"] == pytest.approx(0.85)
+    assert row["spread"] == pytest.approx(0.1)  # of 0.95, 0.75 and 0.85
+    assert row["ci95"] == pytest.approx(1.96 * 0.05 / 2**0.5)  # tasks score 0.8 and 0.9
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"machine_id": "m2"},
+        {"recipe_id": "ffffffff"},
+        {"outer_steps": 500},
+        {"status": "diverged"},
+        {"threads": 1},
+        {"schedule": "loop"},
+        {"task_version": 2},
+    ],
+)
+def test_records_that_differ_otherwise_are_not_pooled(other):
+    assert len(pool([record(seed=0), record(seed=1, **other)])) == 2
+
+
+def test_groups_stand_in_reading_order():
+    records = [omniglot("maml", preset=p) for p in ("smoke", "quick", "paper")] + [omniglot("anil", preset="paper")]
+    order = [(group.preset, group.setup) for group in pool(records)]
+    assert order == [("paper", "anil"), ("paper", "maml"), ("quick", "maml"), ("smoke", "maml")]
+
+
+def test_published_inner_steps_are_shown_for_every_setup_else_the_last():
+    frame = numbers([sinusoid("maml", 0), sinusoid("anil", 0), sinusoid("oracle", 0)])
+    shown = {setup: sorted(set(rows["inner_steps"])) for setup, rows in frame.groupby("setup")}
+    assert shown == {"anil": [1, 10], "maml": [1, 10], "oracle": [0]}
+    assert list(numbers([omniglot("anil")])["inner_steps"]) == [3]
+
+
+def test_only_tests_that_all_seeds_have_are_shown():
+    extra = [evaluation({3: [0.9, 1.0]}, ACCURACY), evaluation({3: [0.9, 1.0]}, ACCURACY, shot=5)]
+    assert list(numbers([record(seed=0, evaluations=extra), record([0.9, 1.0], seed=1)])["shot"]) == [1]
+
+
+def test_words_of_a_row():
+    (row,) = text(numbers([record(published=[PAPER], outer_steps=500, ranked=False)])).to_dict("records")
+    expected = {"budget": "500 of 1,500 steps", "score": "98.0 ± 1.4", "spread": "-", "way/shot/query": "5/1/1"}
+    expected |= {"published": "98.7 ± 0.4 [Finn et al.]", "meets": "overlap", "diverged": "0 of 4", "train s": "50.0"}
+    expected |= {"peak MiB": "512", "GFLOP/s": "400", "steps/s": "10.0", "status": "ok, unranked"}
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_diverged_episodes_are_counted():
+    values = [0.5, 2000.0, math.nan, 0.7]
+    (row,) = text(numbers([record(evaluations=[evaluation({1: values}, MSE)], metric=MSE)])).to_dict("records")
+    assert row["diverged"] == "2 of 4"
+
+
+def test_two_contents_of_one_name_carry_their_hash():
+    frame = text(numbers([record(), record(recipe_id="ffffffff")]))
+    assert set(frame["recipe"]) == {f"omniglot-5w1s #{record().recipe_id}", "omniglot-5w1s #ffffffff"}
+
+
+def test_summary_puts_shapes_side_by_side():
+    frame = summary([sinusoid("maml", seed) for seed in (0, 1)])
+    assert list(frame.columns) == ["recipe", "setup", "budget", "seeds", "inner steps", "5-shot", "10-shot", "20-shot"]
+    assert list(frame["inner steps"]) == ["1", "10"]
+    assert frame["5-shot"].str.endswith("(0.670 ± 0.004)").tolist() == [True, False]
+
+
+def test_summary_names_machines_only_where_there_are_several_and_leaves_smoke_out():
+    frame = summary([omniglot("maml"), omniglot("maml", machine="m2"), omniglot("maml", preset="smoke")])
+    assert list(frame["machine"]) == ["m1", "m2"]
+    assert len(summary([omniglot("maml", preset="smoke")])) == 1
+
+
+def test_summary_tells_tests_of_one_shape_apart():
+    tests = [evaluation({3: [1.0, 0.8]}, ACCURACY), evaluation({3: [0.4, 0.6]}, ACCURACY)]
+    object.__setattr__(tests[1], "query", 15)
+    assert list(summary([record(evaluations=tests)]).columns)[-2:] == [
+        "5-way 1-shot, 1 query",
+        "5-way 1-shot, 15 query",
+    ]
+
+
+def test_every_file_says_where_it_comes_from_and_survives_odd_text(tmp_path):
+    odd = record(status="failed", reason="a|b & 50 % of it_all", evaluations=[], setup="my_setup")
+    paths = write_tables([odd, record(published=[{**PAPER, "source": "Finn & others | 2017_a"}])], tmp_path)
+    assert [path.name for path in paths] == ["omniglot.md", "omniglot.csv", "omniglot.tex", "omniglot-summary.md"]
+    for path in paths:
+        assert "generated by `maml-bench report`" in path.read_text().splitlines()[0]
+    frame = pd.read_csv(StringIO(paths[1].read_text()), comment="#")
+    assert frame["mean"].max() == pytest.approx(0.98)
+    assert frame["reason"].dropna().tolist() == ["a|b & 50 % of it_all"]
+    assert r"Finn \& others | 2017\_a" in paths[2].read_text()
+    assert r"my\_setup" in paths[2].read_text()
+    assert r"Finn & others \| 2017_a" in paths[0].read_text()
+    assert "seeds 0: failed: a|b" in paths[0].read_text()
+
+
+def test_a_family_that_only_failed_has_tables(tmp_path):
+    assert len(write_tables([record(status="failed", reason="no memory", evaluations=[])], tmp_path)) == 4
