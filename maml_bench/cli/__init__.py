@@ -1,0 +1,49 @@
+"""The command line: verbs in, sentences, tables and exit codes out. The only package that prints.
+
+Everything heavy is imported inside the verbs, so that ``maml-bench --help`` answers at once.
+"""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from maml_bench.cli import data, reading, running
+from maml_bench.cli.terminal import say_error
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import memory
+
+app = typer.Typer(
+    name="maml-bench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help=(
+        "Compare meta-learning setups on one MAML core: accuracy and wall-clock time, from records to figures."
+        "\n\nStart with [bold]maml-bench run quickstart[/bold]. A run leaves one record (JSON) per recipe, setup and "
+        "seed below ./runs; [bold]report[/bold] makes tables and figures from records, [bold]compare[/bold] tells "
+        "whether quality or speed moved."
+    ),
+)
+app.command("list")(reading.list_)
+app.add_typer(data.app, name="data")
+app.command("run")(running.run)
+app.command("records")(reading.records)
+app.command("show")(reading.show)
+app.command("report")(reading.report)
+app.command("compare")(reading.compare)
+
+
+def main() -> NoReturn:
+    """Run the command line; exit 0 when all is well, 1 for a bad outcome, 2 for bad input, 130 when interrupted."""
+    if sys.argv[1:2] == ["run"]:
+        memory.retain()
+    try:
+        app(standalone_mode=True)
+    except MamlBenchError as error:
+        say_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say_error("interrupted")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,253 @@
+"""The verbs that read: list, records, show, report, compare."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from maml_bench.record import Record
+    from maml_bench.report.compare import Finding
+
+
+def list_(as_json: AsJson = False) -> None:
+    """List the task distributions, setups and recipes."""
+    from maml_bench import registry
+    from maml_bench.harness.recipe import default_setups, load_files, presets_of, resolve
+
+    tasks = {name: registry.task_class(name) for name in registry.task_names()}
+    setups = {name: registry.setup_class(name) for name in registry.setup_names()}
+    recipes = []
+    for name in load_files():
+        presets = presets_of(name)
+        recipe = resolve(name, preset=presets[-1])
+        recipes.append(
+            {
+                "recipe": name,
+                "tasks": recipe.tasks["name"],
+                "title": recipe.title,
+                "variant": recipe.variant,
+                "presets": presets,
+                "steps": {preset: resolve(name, preset=preset).outer.steps for preset in presets},
+                "default_setups": default_setups(name),
+            }
+        )
+    if as_json:
+        print_json(
+            {
+                "tasks": [{"tasks": n, "about": _first_line(c)} for n, c in tasks.items()],
+                "setups": [{"setup": n, "citation": c.citation, "about": _first_line(c)} for n, c in setups.items()],
+                "recipes": recipes,
+            }
+        )
+        return
+    print_table("Task distributions", ["tasks", "about"], [[n, _first_line(c)] for n, c in tasks.items()])
+    rows = [[n, c.citation, _first_line(c)] for n, c in setups.items()]
+    print_table("Setups", ["setup", "source", "about"], rows)
+    print_table(
+        "Recipes (outer steps by preset)",
+        ["recipe", "variant", "steps", "about"],
+        [
+            [r["recipe"], r["variant"], ", ".join(f"{p} {n:,}" for p, n in r["steps"].items()), r["title"]]
+            for r in recipes
+        ],
+    )
+
+
+def records(
+    kind: Annotated[
+        str, typer.Option(help="[cyan]runs[/cyan] (training runs) or [cyan]speed[/cyan] (races).")
+    ] = "runs",
+    results: Results = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
+    from maml_bench.errors import MamlBenchError, nearest
+    from maml_bench.record import load_all
+    from maml_bench.report.rows import rows
+
+    if kind not in ("runs", "speed"):
+        raise MamlBenchError(f"--kind {kind!r} is not a kind of record{nearest(kind, ('runs', 'speed'))}")
+    found = rows(load_all(results), results) if kind == "runs" else []
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say(f"no {kind} below {results}" + ("; `maml-bench run quickstart` makes some" if kind == "runs" else ""))
+        return
+    columns = [
+        "recipe",
+        "setup",
+        "preset",
+        "seed",
+        "status",
+        "shot",
+        "inner_steps",
+        "mean",
+        "ci95",
+        "published",
+        "path",
+    ]
+    print_table(
+        str(results), columns, [[_short(row[column]) for column in columns] for row in found], right=columns[5:10]
+    )
+
+
+def show(
+    record: Annotated[Path, typer.Argument(help="A record file, as `records` names it.")], as_json: AsJson = False
+) -> None:
+    """Show one record: what was run, on what, what came out and how long it took."""
+    from maml_bench.record import load
+
+    found = load(record)
+    if as_json:
+        print_json(asdict(found))
+        return
+    facts = _facts(found)
+    print_table(str(record), ["what", "value"], [[key, value] for key, value in facts.items()])
+    print_table(
+        "Scores",
+        ["protocol", "split", "way/shot/query", "inner steps", found.metric.name, "ci95", "diverged", "episodes"],
+        [
+            [
+                e.protocol, e.split, f"{e.way}/{e.shot}/{e.query}", str(p.inner_steps), _short(p.mean), _short(p.ci95),
+                str(p.diverged_episodes), str(e.episodes),
+            ]
+            for e in found.evaluations
+            for p in e.points
+        ],
+    )  # fmt: skip
+    print_table(
+        "Seconds",
+        ["bucket", "total", "count", "median", "p05", "p95"],
+        [
+            [name, *(_short(s[key]) for key in ("total", "count", "median", "p05", "p95"))]
+            for name, s in found.timing_s.items()
+        ],
+    )
+
+
+def report(
+    results: Results = RUNS,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also put the summary tables into this Markdown file, between its tables:begin and :end marks."
+        ),
+    ] = None,
+) -> None:
+    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) again, from records only."""
+    from maml_bench.cli.terminal import console
+    from maml_bench.report.build import build
+    from maml_bench.report.writing import include
+
+    with console(stderr=True).status("reading records") as status:
+        made = build(results, lambda what: status.update(what))
+    if into is not None:
+        include(results, into)
+    removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
+    say(
+        f"{made.records} records: {len(made.tables)} tables in {results / 'tables'}, {len(made.figures)} figures in "
+        f"{results / 'figures'}{removed}"
+    )
+
+
+def compare(
+    base: Annotated[Path, typer.Argument(help="Results folder or record to compare with.")],
+    new: Annotated[Path, typer.Argument(help="Results folder or record that may be better or worse.")],
+    quality_threshold: Annotated[
+        float, typer.Option(help="Smallest change of accuracy that counts (0.01: one point).")
+    ] = 0.01,
+    relative_threshold: Annotated[
+        float, typer.Option(help="Smallest relative change of other metrics that counts.")
+    ] = 0.10,
+    time_threshold: Annotated[float, typer.Option(help="Smallest relative change of step time that counts.")] = 0.10,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare seconds of unlike machines too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether quality or speed moved, significantly and beyond a threshold; exit 1 if anything is worse.
+
+    Example: [cyan]maml-bench compare results runs[/cyan]
+    """
+    from maml_bench.report.compare import compare as compare_records
+
+    found = compare_records(
+        base,
+        new,
+        quality_threshold=quality_threshold,
+        relative_threshold=relative_threshold,
+        time_threshold=time_threshold,
+        across_machines=across_machines,
+    )
+    if as_json:
+        print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
+    else:
+        columns = [
+            "recipe",
+            "setup",
+            "preset",
+            "quantity",
+            "shape",
+            "steps",
+            "base",
+            "new",
+            "difference",
+            "verdict",
+            "why",
+        ]
+        print_table(f"{new} against {base}", columns, [_finding(f) for f in found.findings], right=columns[6:9])
+    if found.worse:
+        raise typer.Exit(1)
+
+
+def _finding(f: "Finding") -> list[str]:
+    difference = _short(f.difference)
+    if f.low is not None and f.high is not None:
+        difference += f" [{_short(f.low)}, {_short(f.high)}]"
+    cells = (
+        f.recipe,
+        f.setup,
+        f.preset,
+        f.quantity,
+        f.shape,
+        f.inner_steps,
+        f.base,
+        f.new,
+        difference,
+        f.verdict,
+        f.reason,
+    )
+    return [_short(cell) for cell in cells]
+
+
+def _facts(record: "Record") -> dict[str, str]:
+    share = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
+    return {
+        "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
+        "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
+        "status": record.status + (f": {record.reason}" if record.reason else ""),
+        "budget": share + (f" in {record.sittings} sittings" if record.sittings > 1 else ""),
+        "seed": str(record.seed),
+        "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",
+        "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB, {record.memory}",
+        "machine": f"{record.machine_id}: " + ", ".join(f"{k} {v}" for k, v in record.machine.items()),
+        "device": f"{record.device}, {record.threads} threads, {record.machine_gflops:,.0f} GFLOP/s in convolutions",
+        "software": ", ".join(f"{k} {v}" for k, v in record.software.items()),
+        "commit": f"{record.commit or 'unknown'}{' with changes' if record.dirty else ''}",
+        "started": record.started_at,
+    }
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _first_line(cls: Any) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]

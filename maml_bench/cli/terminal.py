@@ -1,0 +1,78 @@
+"""How the command line speaks: results on standard output, everything else on standard error."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Results = Annotated[
+    Path,
+    typer.Option(
+        "--results",
+        envvar="MAML_BENCH_RESULTS",
+        help="Folder of records, tables and figures. The project's reference results lie in [cyan]results[/cyan].",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
+RUNS = Path("runs")
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console of the terminal's width, or wide enough for any table where output goes to a file."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 160
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def say(sentence: str) -> None:
+    """A sentence for the person at the terminal."""
+    console(stderr=True).print(sentence, markup=False, soft_wrap=True)
+
+
+def say_error(sentence: str) -> None:
+    """What went wrong, in one sentence."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
+    """A table on standard output; columns named in ``right`` are set flush right."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar driven by calls (done, total, what)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), refresh_per_second=4, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total, what: progress.update(
+            task, completed=done, total=total, description=f"{title}: {what}"
+        )
