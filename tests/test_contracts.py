@@ -1,0 +1,125 @@
+"""Every task distribution with every setup keeps the same promises; both are found by file name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maml_bench import registry
+from maml_bench.core.evaluate import evaluate
+from maml_bench.core.learner import Learner
+from maml_bench.core.outer import meta_gradient
+from maml_bench.core.setup import Setup
+from maml_bench.harness.recipe import Recipe, load_files, resolve
+from maml_bench.harness.seeding import generator, stream_key
+from maml_bench.record import Metric
+from maml_bench.types import Episode, Params, TaskDistribution
+
+PAIRS = [
+    pytest.param(tasks, setup, id=f"{tasks}-{setup}", marks=[pytest.mark.real_data] if tasks == "omniglot" else [])
+    for tasks in registry.task_names()
+    for setup in registry.setup_names()
+    if not registry.setup_class(setup).reveals or "reveal" in registry.task_class(tasks).__dataclass_fields__
+]
+
+
+def recipe_for(tasks: str, setup: str) -> Recipe:
+    """The smoke preset of the first shipped recipe on these tasks."""
+    name = next(name for name in load_files() if resolve(name, preset="smoke").tasks["name"] == tasks)
+    return resolve(name, preset="smoke", setup=setup)
+
+
+Problem = tuple[Recipe, TaskDistribution, Setup, Learner, Params, Episode]
+
+
+@pytest.fixture
+def problem(request: pytest.FixtureRequest) -> Problem:
+    """Everything built as the harness builds it, in float64, with three training tasks."""
+    tasks_name, setup_name = request.param
+    if tasks_name == "omniglot":
+        request.getfixturevalue("omniglot")
+    recipe = recipe_for(tasks_name, setup_name)
+    setup = registry.build_setup(recipe.setup, "test")
+    tasks = registry.build_tasks(recipe.tasks, "test")
+    start = generator("init", 0)
+    learner = Learner(
+        tasks.model(recipe.train.shape, start).double(), tasks.loss, tasks.score, recipe.inner, recipe.train.way
+    )
+    meta = {name: p.double() for name, p in setup.init(learner, start).items()}
+    episodes = double(tasks.sample("train", 0, 3, key=stream_key("train", 0), shape=recipe.train.shape))
+    return recipe, tasks, setup, learner, meta, episodes
+
+
+def double(tree: Episode) -> Episode:
+    return torch.utils._pytree.tree_map(lambda t: t.double() if t.is_floating_point() else t, tree)
+
+
+over_pairs = pytest.mark.parametrize(
+    "problem", [pytest.param(p.values, id=p.id, marks=p.marks) for p in PAIRS], indirect=True
+)
+
+
+@over_pairs
+def test_schedules_agree_on_the_real_network(problem: Problem) -> None:
+    """SGD inside Reptile: Adam makes whole steps of the rounding noise in biases that batch-norm cancels."""
+    _, _, setup, learner, meta, episodes = problem
+    if hasattr(setup, "inner_optimiser"):
+        setup = replace(setup, inner_optimiser="sgd")
+    reference, _ = meta_gradient(setup, learner, meta, episodes, schedule_name="loop")
+    grads, losses = meta_gradient(setup, learner, meta, episodes, schedule_name="vmap")
+    assert reference.keys() == meta.keys()
+    assert losses.shape == (3,)
+    scale = max(float(g.abs().max()) for g in reference.values())
+    assert scale > 0
+    assert max(float((grads[n] - reference[n]).abs().max()) for n in grads) <= 1e-10 * scale
+
+
+@over_pairs
+def test_a_small_step_against_the_gradient_lowers_the_loss_it_belongs_to(problem: Problem) -> None:
+    """For an exact gradient; a displacement (Reptile) and a first-order one (FOMAML) only promise to be finite."""
+    _, _, setup, learner, meta, episodes = problem
+    grads, losses = meta_gradient(setup, learner, meta, episodes)
+    assert all(g.isfinite().all() for g in grads.values())
+    if "gradient" in type(setup).__dict__ or not setup.trains or type(setup).__name__ == "FOMAML":
+        return
+    norm = sum(float((g**2).sum()) for g in grads.values())
+    moved = {name: p - 1e-6 / norm**0.5 * grads[name] for name, p in meta.items()}
+    _, after = meta_gradient(setup, learner, moved, episodes)
+    assert float(losses.mean() - after.mean()) == pytest.approx(1e-6 * norm**0.5, rel=1e-2)
+
+
+@over_pairs
+def test_evaluation_gives_one_score_per_task_and_number_of_steps(problem: Problem) -> None:
+    recipe, tasks, setup, learner, meta, _ = problem
+    test = recipe.test[0]
+    episodes = double(tasks.sample("test", 0, 4, key=0, shape=test.shape))
+    together = evaluate(setup, learner, meta, episodes, test.inner_steps)
+    assert together.shape == (4, len(test.inner_steps))
+    assert together.isfinite().all()
+    one_by_one = evaluate(setup, learner, meta, episodes, test.inner_steps, schedule_name="loop", chunk=1)
+    torch.testing.assert_close(together, one_by_one, rtol=1e-6, atol=1e-8)
+
+
+@over_pairs
+def test_meta_parameters_start_alike_for_all_setups_of_a_seed(problem: Problem) -> None:
+    recipe, tasks, _, _, meta, _ = problem
+    network = tasks.model(recipe.train.shape, generator("init", 0)).double()
+    for name, p in network.named_parameters():
+        assert torch.equal(meta[name], p)
+
+
+@pytest.mark.parametrize("name", registry.task_names())
+def test_task_distributions_say_what_they_are(name: str) -> None:
+    cls = registry.task_class(name)
+    assert cls.name == name
+    assert isinstance(cls.metric, Metric)
+    assert cls.version >= 1
+    assert "normalisation" in cls.__dataclass_fields__
+    assert cls.__doc__
+
+
+@pytest.mark.parametrize("name", registry.setup_names())
+def test_setups_name_their_source(name: str) -> None:
+    cls = registry.setup_class(name)
+    assert "arXiv" in cls.citation
+    assert cls.__doc__
