@@ -1,5 +1,6 @@
 """Plain data to frozen dataclasses, strictly: an unknown, missing or wrongly typed key is one clear sentence."""
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -61,6 +62,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             {"int": "a whole number", "float": "a number", "str": "a string", "bool": "true or false"}[hint.__name__],
             where,
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _wrong(value, "a finite number", where)
     return value
 
 

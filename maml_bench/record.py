@@ -175,6 +175,8 @@ def load(path: Path) -> Record:
         raise MamlBenchError(f"record {path} is not valid JSON: {error}") from error
     try:
         return _from_plain(migrate(raw))
+    except MamlBenchError as error:
+        raise MamlBenchError(f"record {path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise MamlBenchError(f"record {path} does not have the fields of a record: {error}") from error
 

@@ -40,7 +40,9 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")
+    ] = None,
     schedule: Annotated[str, typer.Option(help="How the meta-gradient is computed: auto, vmap or loop.")] = "auto",
     results: Results = RUNS,
     budget: Annotated[
@@ -76,7 +78,8 @@ def run(
                 outcome = run_one(recipe, seed, options, observer=bars, interrupted=interrupted)
                 bars.done()
                 if outcome.record is None or outcome.path is None:
-                    say(f"stopped at step {outcome.step:,}; the same command goes on from there")
+                    again = "the same command without --force" if force else "the same command"
+                    say(f"stopped at step {outcome.step:,}; {again} goes on from there")
                     raise typer.Exit(130)
                 finished.append((outcome.path, outcome.record))
                 say(_in_a_line(recipe, seed, outcome.how, outcome.record, outcome.path))

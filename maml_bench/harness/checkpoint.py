@@ -44,7 +44,17 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
     advice = "finish it as it was begun, or start over with --force"
     try:
         state = State(**torch.load(path, weights_only=True))
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        state.conditions.items()
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+        OSError,
+    ) as error:
         raise MamlBenchError(f"checkpoint {path} is damaged: start over with --force") from error
     for name, value in conditions.items():
         if state.conditions.get(name) != value:

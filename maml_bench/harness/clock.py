@@ -48,7 +48,7 @@ class Clock:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run goes on counting."""
-        return {"samples": {name: np.asarray(s) for name, s in self._samples.items()}, "totals": dict(self._totals)}
+        return {"samples": {name: list(s) for name, s in self._samples.items()}, "totals": dict(self._totals)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; warm-up is taken again, since a new process is cold."""

@@ -114,6 +114,7 @@ class Recipe:
     def plain(self) -> dict[str, Any]:
         """The recipe as JSON-ready data, published numbers of this setup only."""
         plain = json.loads(json.dumps(asdict(self)))
+        plain["setup"].pop("file", None)
         plain["published"] = [row for row in plain["published"] if row.pop("setup") == self.setup["name"]]
         return plain  # type: ignore[no-any-return]
 
@@ -173,6 +174,7 @@ def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable
         content = _merge(content, layer)
     where = f"recipe {recipe!r}"
     built = construct(Recipe, content, where)
+    _check(built, where)
     method = registry.build_setup(built.setup, where)
     tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals)
     return construct(
@@ -182,6 +184,20 @@ def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable
         | ({} if method.trains else {"outer": content["outer"] | {"steps": 0}}),
         where,
     )
+
+
+_LEAST = {"way": 1, "shot": 1, "query": 0, "steps": 0, "meta_batch": 1, "episodes": 0, "inner_steps": 0, "every": 1}
+
+
+def _check(built: Recipe, where: str) -> None:
+    """Refuse counts that nothing can be done with."""
+    parts = {"inner": built.inner, "outer": built.outer, "train": built.train, "validation": built.validation}
+    parts |= {f"test[{i}]": t for i, t in enumerate(built.test)}
+    for part, values in parts.items():
+        for key, least in _LEAST.items():
+            value = getattr(values, key, least)
+            if value == () or (min(value) if isinstance(value, tuple) else value) < least:
+                raise MamlBenchError(f"{where}: {part}: {key} is {value}, but must be at least {least}")
 
 
 def _raw(recipe: str) -> dict[str, Any]:

@@ -1,24 +1,19 @@
 """From one recipe and one seed to one Record: skip what is done, resume what was begun, train, evaluate, write."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.evaluate import answer
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import take
-from maml_bench.errors import MamlBenchError
-from maml_bench.harness import checkpoint, machine, memory
+from maml_bench.harness import checkpoint, guard, machine, memory
 from maml_bench.harness.clock import Clock, monotonic_s, now_utc
 from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.seeding import generator
@@ -28,6 +23,8 @@ from maml_bench.types import Batch, Shape
 
 CHECKPOINT_EVERY_S = 30.0
 EXHIBIT_STEPS = (0, 1, 10)
+SMALL_ELEMENTS = 2**16
+CORES = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Options:
 
     ``budget_s`` bounds the training clock of this sitting, ``budget_steps`` the outer steps in all; either ends the run
     early at a checkpoint from which the next call goes on. ``force`` starts over and replaces what is there.
+    ``threads`` None means all cores, or one for tasks as small as sinusoids.
     """
 
     results: Path = Path("runs")
@@ -84,29 +82,30 @@ def run(
     """
     options = options or Options()
     observer = observer or Silent()
-    device = _device(options.device)
-    threads = options.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
+    device = guard.usable_device(options.device)
     schedule = "vmap" if options.schedule == "auto" else options.schedule
     machine.commit()  # as it is when the run starts; kept for the record
-    conditions = {
-        "recipe_id": recipe.recipe_id,
-        "seed": seed,
-        "schedule": schedule,
-        "threads": threads,
-        "device": device,
-        "machine": machine.identity(device),
-        "torch": torch.__version__,
-    }
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
-    with _alone(path):
-        found = load(path) if path.exists() else None
-        if found is not None and found.whole and not options.force:
-            return Outcome("already there", found.outer_steps, found, path)
+    guard.refuse_unwritable(path)
+    with guard.alone(path):
         place = path.with_suffix(".ckpt")
+        found = load(path) if path.exists() and not options.force else None
+        if found is not None and found.whole and not place.exists():
+            return Outcome("already there", found.outer_steps, found, path)
         if options.force:
             place.unlink(missing_ok=True)
         training = _begin(recipe, seed, device, schedule)
+        threads = options.threads or _threads(training)
+        torch.set_num_threads(threads)
+        conditions = {
+            "recipe_id": recipe.recipe_id,
+            "seed": seed,
+            "schedule": schedule,
+            "threads": threads,
+            "device": device,
+            "machine": machine.identity(device),
+            "torch": str(torch.__version__),
+        }
         sitting = _Sitting()
         state = checkpoint.load(place, conditions)
         if state is not None:
@@ -133,7 +132,7 @@ def run(
         record = _record(training, conditions, sitting, status, reason, evaluations, exhibit, gflops)
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
-            return Outcome("done", training.step, found, path)
+            return Outcome("done", training.step, record if status == "failed" else found, path)
         record.save(options.results)
         if record.whole:
             place.unlink(missing_ok=True)
@@ -145,12 +144,21 @@ def _begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
     setup = registry.build_setup(recipe.setup, where)
     tasks = registry.build_tasks(recipe.tasks, where)
     start = generator("init", seed)
-    model = tasks.model(recipe.train.shape, start)
+    with torch.random.fork_rng(devices=[]):
+        model = tasks.model(recipe.train.shape, start)
     learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     optimiser = optimiser_for(recipe.outer, meta)
     clock = Clock(device, WARM_UP_STEPS)
     return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
+
+
+def _threads(training: Training) -> int:
+    """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
+    shape, count = training.recipe.train.shape, training.recipe.outer.meta_batch
+    one = training.tasks.sample("train", 0, 1, key=0, shape=shape)
+    elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
+    return 1 if elements < SMALL_ELEMENTS else CORES
 
 
 def _train(
@@ -205,8 +213,8 @@ def _exhibit(training: Training) -> dict[str, Any] | None:
         return None
 
     def answers(x: Tensor, support: Batch, shape: Shape) -> dict[int, Tensor]:
-        one = take((x.to(training.device), support), 0)
-        return answer(training.setup, training.learner, training.meta, one[1], one[0], EXHIBIT_STEPS)
+        inputs, *one = (take(tensor, 0).to(training.device) for tensor in (x, *support))
+        return answer(training.setup, training.learner, training.meta, Batch(*one), inputs, EXHIBIT_STEPS)
 
     return show(answers)  # type: ignore[no-any-return]
 
@@ -279,30 +287,6 @@ def _resume(training: Training, state: checkpoint.State) -> _Sitting:
     training.clock.restore(state.clock)
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
     return _Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
-
-
-def _device(name: str) -> str:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise MamlBenchError(f"no device {name!r} (try cpu, or cuda with an NVIDIA GPU)") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MamlBenchError("torch sees no CUDA device here: use --device cpu")
-    return str(device)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of one record; locks live in the system's temporary folder, so results hold results only."""
-    name = sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir(), f"maml-bench-{name}.lock"))
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout as error:
-        raise MamlBenchError(
-            f"another process is at work on {path}: wait for it or choose another --results"
-        ) from error
 
 
 def _sentence(error: Exception) -> str:

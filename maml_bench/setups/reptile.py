@@ -2,7 +2,7 @@
 Algorithm 2."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Reptile(Setup):
     """
 
     inner_batch: int = 10
-    inner_optimiser: str = "adam"
+    inner_optimiser: Literal["adam", "sgd"] = "adam"
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
 

@@ -1,0 +1,208 @@
+"""The verbs that read: what they print, and their JSON."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from maml_bench.record import load, load_all
+
+KEYS = [
+    "kind",
+    "recipe",
+    "tasks",
+    "variant",
+    "task_version",
+    "setup",
+    "preset",
+    "protocol",
+    "split",
+    "seed",
+    "status",
+    "metric",
+    "inner_steps",
+    "way",
+    "shot",
+    "query",
+    "mean",
+    "ci95",
+    "episodes",
+    "diverged_episodes",
+    "published",
+    "published_ci95",
+    "outer_steps",
+    "env_steps",
+    "budget_share",
+    "train_s",
+    "steps_per_s",
+    "peak_memory_bytes",
+    "normalisation",
+    "schedule",
+    "device",
+    "threads",
+    "torch",
+    "machine",
+    "machine_gflops",
+    "commit",
+    "path",
+]
+
+
+@pytest.fixture
+def maml(results):
+    """The path of the maml record."""
+    return next((results / "records/sinusoid/maml").iterdir())
+
+
+def test_list_names_tasks_setups_and_recipes(command):
+    said = command("list")
+    assert said.code == 0
+    for word in ("sinusoid", "omniglot", "meta_sgd", "Finn et al. 2017", "omniglot-20w5s", "quick 10,000"):
+        assert word in said.out
+
+
+def test_list_as_json(command):
+    listed = json.loads(command("list", "--json").out)
+    assert {"omniglot", "sinusoid"} <= {row["tasks"] for row in listed["tasks"]}
+    assert {"maml", "oracle", "scratch"} <= {row["setup"] for row in listed["setups"]}
+    quickstart = next(row for row in listed["recipes"] if row["recipe"] == "quickstart")
+    assert quickstart["default_setups"] == ["maml", "scratch", "pretrained", "oracle"]
+    assert quickstart["presets"] == ["smoke", "quick", "paper"]
+    assert quickstart["steps"] == {"smoke": 20, "quick": 5000, "paper": 70000}
+    assert all(row["about"] for row in listed["tasks"] + listed["setups"])
+
+
+def test_records_as_a_table_and_as_json(command, results):
+    assert "sinusoid-k10" in command("records").out
+    rows = json.loads(command("records", "--json").out)
+    assert [list(row) for row in rows] == [KEYS] * 4
+    assert [(row["setup"], row["inner_steps"]) for row in rows] == [
+        ("maml", 0), ("maml", 1), ("scratch", 0), ("scratch", 1),
+    ]  # fmt: skip
+    assert (rows[1]["published"], rows[1]["way"], rows[1]["shot"], rows[1]["outer_steps"]) == (0.67, 1, 5, 12)
+    assert rows[2]["published"] is None
+    assert [load(results / row["path"]).recipe["setup"]["name"] for row in rows] == ["maml"] * 2 + ["scratch"] * 2
+
+
+@pytest.mark.parametrize("arguments", [["--results", "elsewhere"], []])
+def test_results_come_from_the_option_or_the_environment(command, results, monkeypatch, arguments):
+    shutil.move(results, "elsewhere")
+    if not arguments:
+        monkeypatch.setenv("MAML_BENCH_RESULTS", "elsewhere")
+    assert len(json.loads(command("records", "--json", *arguments).out)) == 4
+
+
+def test_records_without_any(command):
+    assert json.loads(command("records", "--json").out) == []
+    assert "no runs below runs; `maml-bench run quickstart` makes some" in command("records").err
+    assert "no speed below runs" in command("records", "--kind", "speed").err
+    assert json.loads(command("records", "--kind", "speed", "--json").out) == []
+
+
+def test_show_a_record(command, maml):
+    said = command("show", maml)
+    assert said.code == 0
+    for words in ("sinusoid-k10 (smoke,", "12 of 12 outer steps", "1/5/5", "outer_step", "GFLOP/s in convolutions"):
+        assert words in said.out
+
+
+def test_show_a_record_of_a_failure_in_two_sittings(command, maml):
+    record = replace(load(maml), status="failed", reason="out of luck", evaluations=[])
+    record = replace(record, sittings=2, commit="abc", dirty=True)
+    said = command("show", record.save(maml.parent))
+    for words in ("failed: out of luck", "in 2 sittings", "abc with changes"):
+        assert words in said.out
+
+
+def test_show_as_json(command, maml):
+    assert json.loads(command("show", maml, "--json").out) == json.loads(maml.read_text())
+
+
+def test_report_makes_tables_and_figures(command, results):
+    said = command("report")
+    assert said.code == 0
+    assert "2 records: " in said.err
+    tables = list((results / "tables").iterdir())
+    figures = list((results / "figures").iterdir())
+    assert f"{len(tables)} tables in runs/tables, {len(figures)} figures in runs/figures" in said.err
+    assert {path.suffix for path in tables} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in figures} == {".pdf", ".png"}
+
+
+def test_compare_the_same(command, results):
+    said = command("compare", results, results, "--json")
+    found = json.loads(said.out)
+    assert (said.code, found["worse"]) == (0, False)
+    assert {finding["verdict"] for finding in found["findings"]} == {"same"}
+    assert {finding["setup"] for finding in found["findings"]} == {"maml", "scratch"}
+
+
+def test_compare_with_a_worse_one_exits_with_one(command, results, maml):
+    record = load(maml)
+    points = [
+        replace(point, values=[value + 9 for value in point.values], mean=point.mean + 9)
+        for point in record.evaluations[0].points
+    ]
+    worse = replace(record, evaluations=[replace(record.evaluations[0], points=points)])
+    worse.save(results.with_name("new"))
+    said = command("compare", results, "new")
+    assert said.code == 1
+    assert "worse" in said.out
+    assert command("compare", "new", results).code == 0
+    assert command("compare", results, "new", "--relative-threshold", "1000").code == 0
+
+
+def test_compare_with_another_machine_leaves_out_seconds_unless_asked(command, results, maml):
+    replace(load(maml), machine_id="deadbeef").save(results.with_name("new"))
+
+    def verdict(*arguments):
+        findings = json.loads(command("compare", results, "new", "--json", *arguments).out)["findings"]
+        return next(f["verdict"] for f in findings if f["quantity"] == "outer_step_s")
+
+    assert verdict() == "incomparable"
+    assert verdict("--across-machines") == "same"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["records", "--kind", "run"], "--kind 'run' is not a kind of record (did you mean 'runs'?)"),
+        (["show", "none.json"], "record none.json cannot be read: No such file"),
+        (["show", "."], "record . cannot be read: Is a directory"),
+        (["report"], "there are no records below runs; `maml-bench run quickstart` makes some"),
+        (["compare", "none", "runs"], "there is no results folder or record at none"),
+        (["compare", ".", "."], "there are no records below ."),
+    ],
+)
+def test_bad_input_is_one_sentence(command, arguments, sentence):
+    said = command(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: {sentence}")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", [["records"], ["report"], ["compare", "runs", "runs"]])
+def test_a_damaged_record_is_named_in_one_sentence(command, maml, verb):
+    maml.write_text("{")
+    said = command(*verb)
+    assert said.code == 2
+    assert said.err.count("\n") == 1
+    assert maml.name in said.err
+
+
+def test_nothing_in_common_is_a_sentence(command, results, maml):
+    record = load(maml)
+    replace(record, recipe={**record.recipe, "id": "other"}, recipe_id="00000000").save(results.with_name("new"))
+    said = command("compare", results, "new")
+    assert said.code == 2
+    assert said.err == "error: runs and new have no recipe and setup in common, so there is nothing to compare\n"
+
+
+def test_records_of_other_content_are_incomparable(command, results):
+    for _, record in load_all(results):
+        changed = {**record.recipe, "inner": {**record.recipe["inner"], "rate": 9.0}}
+        replace(record, recipe=changed, recipe_id="00000000").save(results.with_name("new"))
+    said = command("compare", results, "new")
+    assert said.code == 0
+    assert said.out.count("incomparable") == 2

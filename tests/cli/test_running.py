@@ -1,0 +1,311 @@
+"""``maml-bench run``: from arguments to records, sentences and exit codes."""
+
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from maml_bench.cli import running
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import memory
+from maml_bench.harness import run as harness
+from maml_bench.harness import train as training_loop
+from maml_bench.record import load_all
+
+from .conftest import RUN
+from .test_reading import KEYS
+
+MINE = """
+from dataclasses import dataclass
+
+from maml_bench.setups.maml import MAML
+
+
+@dataclass(frozen=True)
+class Mine(MAML):
+    pass
+"""
+
+
+def records():
+    """All records in the working folder's ``runs``, by setup and seed."""
+    return {(r.recipe["setup"]["name"], r.seed): r for _, r in load_all(Path("runs"))}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A setup in ``mine.py`` of the working folder."""
+    path = tmp_path / "work" / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def fail(*arguments, **options):
+    raise RuntimeError("out of luck")
+
+
+def test_a_run_says_what_it_does_and_prints_the_scores_beside_the_published(command):
+    said = command("run", "sinusoid-k10", *RUN)
+    assert said.code == 0
+    lines = said.err.splitlines()
+    assert lines[0] == "sinusoid-k10 maml seed 0: 12 steps to go"
+    assert "step 4 of 12, validation" in lines[1]
+    assert "testing on 6 tasks, 1-way 5-shot, 5 query" in lines
+    assert "sinusoid-k10 maml seed 0: done, 12 steps in " in lines[-1]
+    assert "0.670 [Finn et al." in said.out
+    assert list(records()) == [("maml", 0)]
+    again = command("run", "sinusoid-k10", *RUN)
+    assert again.err.startswith("sinusoid-k10 maml seed 0: already there, 12 steps in ")
+    forced = command("run", "sinusoid-k10", *RUN, "--force")
+    assert "12 steps to go" in forced.err
+
+
+def test_setups_and_seeds_are_crossed_and_json_is_all_of_standard_output(command):
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "fomaml", "--setup", "scratch", "--seeds", "0,3", "--json")
+    rows = json.loads(said.out)
+    assert {(row["setup"], row["seed"]) for row in rows} == set(records())
+    assert set(records()) == {("fomaml", 0), ("fomaml", 3), ("scratch", 0), ("scratch", 3)}
+    assert all(list(row) == KEYS for row in rows)
+
+
+def test_a_recipe_brings_its_own_setups(command):
+    command("run", "quickstart", *RUN)
+    assert set(records()) == {("maml", 0), ("scratch", 0), ("pretrained", 0), ("oracle", 0)}
+
+
+def test_a_report_is_made_at_the_end(command, tmp_path):
+    said = command("run", "sinusoid-k10", *(word for word in RUN if word != "--no-report"))
+    assert "records: runs/records   tables: runs/tables   figures: runs/figures" in said.err
+    assert list((tmp_path / "work" / "runs" / "tables").glob("*.md"))
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
+    said = command("run", "sinusoid-k10", *RUN, "--setup", mine if absolute else "./mine.py")
+    assert said.code == 0
+    setup = records()["mine", 0].recipe["setup"]
+    assert (setup["name"], len(setup["sha256"])) == ("mine", 64)
+    assert str(tmp_path) not in next(tmp_path.glob("work/runs/**/*.json")).read_text()
+
+
+def test_a_failed_run_is_told_and_exits_with_one(command, monkeypatch):
+    monkeypatch.setattr(training_loop, "meta_gradient", fail)
+    said = command("run", "sinusoid-k10", *RUN)
+    assert said.code == 1
+    assert "sinusoid-k10 maml seed 0: failed, RuntimeError: out of luck (runs/records/" in said.err
+    assert records()["maml", 0].status == "failed"
+    assert "Traceback" not in said.err
+
+
+def test_a_failure_after_a_share_that_is_kept_exits_with_one(command, monkeypatch):
+    command("run", "sinusoid-k10", *RUN, "--budget", "5steps")
+    monkeypatch.setattr(training_loop, "meta_gradient", fail)
+    said = command("run", "sinusoid-k10", *RUN)
+    assert "failed, RuntimeError: out of luck" in said.err
+    assert said.code == 1
+    assert records()["maml", 0].outer_steps == 5
+
+
+def test_a_diverged_run_is_a_result(command):
+    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e20")
+    assert said.code == 0
+    assert "diverged, the outer loss was not finite at step 1 (" in said.err
+
+
+def test_a_budget_ends_early_and_the_same_command_goes_on(command):
+    said = command("run", "sinusoid-k10", *RUN, "--budget", "5steps")
+    assert said.code == 0
+    assert "done, 5 of 12 steps in " in said.err
+    said = command("run", "sinusoid-k10", *RUN)
+    assert "resuming from step 5 of 12" in said.err
+    assert "done, 12 steps in " in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, (None, None)), ("90s", (90.0, None)), ("25m", (1500.0, None)), ("2h", (7200.0, None)),
+        ("1.5 h", (5400.0, None)), (" .5m ", (30.0, None)), ("10000steps", (None, 10_000)), ("1 step", (None, 1)),
+    ],
+)  # fmt: skip
+def test_budgets(text, found):
+    assert running._budget(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 minutes", "-5m", "1.5steps", "1.2.3s", "steps", "1e3s", "5M"])
+def test_bad_budgets(text):
+    with pytest.raises(MamlBenchError, match="must be a time such as 90s, 25m or 2h, or steps such as 10000steps"):
+        running._budget(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sinusoid-k1"], "no recipe 'sinusoid-k1' (did you mean 'sinusoid-k10'?)"),
+        (["sinusoid-k10", "--preset", "papre"], "recipe 'sinusoid-k10' has no preset 'papre' (did you mean 'paper'?)"),
+        (["sinusoid-k10", "--setup", "mmal"], "no setup 'mmal' (did you mean 'maml'?)"),
+        (["sinusoid-k10", "--setup", "./none.py"], "setup file none.py does not exist"),
+        (["omniglot-5w1s", "--setup", "oracle"], "recipe 'omniglot-5w1s': the setup needs tasks that reveal"),
+        (["sinusoid-k10", "--set", "inner.rat=1"], "recipe 'sinusoid-k10': inner has no key 'rat' (did you mean "),
+        (["sinusoid-k10", "--set", "inner.rate"], "--set 'inner.rate' must read key=value"),
+        (["sinusoid-k10", "--set", "outer.rate=nan"], "recipe 'sinusoid-k10': outer: rate is nan"),
+        (["sinusoid-k10", "--set", "validation.every=0"], "recipe 'sinusoid-k10': validation: every is 0"),
+        (["sinusoid-k10", "--seeds", "0,x"], "--seeds '0,x' must be whole numbers with commas between"),
+        (["sinusoid-k10", "--seeds", ""], "--seeds '' must be whole numbers"),
+        (["sinusoid-k10", "--budget", "soon"], "--budget 'soon' must be a time such as 90s"),
+        (["sinusoid-k10", "--device", "gpu"], "no device 'gpu' (try cpu, or cuda with an NVIDIA GPU)"),
+        (["sinusoid-k10", "--device", "meta"], "device 'meta'"),
+        (["sinusoid-k10", "nosuch", "--preset", "smoke"], "no recipe 'nosuch'"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_runs(command, tmp_path, arguments, sentence):
+    said = command("run", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: {sentence}")
+    assert said.err.count("\n") == 1
+    assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.parametrize("arguments", [[], ["sinusoid-k10", "--threads", "0"], ["sinusoid-k10", "--nosuch"]])
+def test_bad_usage_is_told_without_a_traceback(command, arguments):
+    said = command("run", *arguments)
+    assert said.code == 2
+    assert "maml-bench run [OPTIONS]" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("arguments", [["--schedule", "vmpa"], []])
+def test_what_only_the_run_can_tell_is_one_sentence_too(command, tmp_path, arguments):
+    (tmp_path / "work" / "file").write_text("")
+    said = command("run", "sinusoid-k10", *RUN, *(arguments or ["--results", "file"]))
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in said.err
+    assert not (tmp_path / "work" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (MINE + MINE.replace("Mine", "Other"), "mine.py must define exactly one class like this"),
+        ("x = 1\n", "mine.py must define exactly one class like this"),
+        ("def broken(:\n", "setup file mine.py cannot be loaded: SyntaxError"),
+    ],
+)
+def test_a_bad_setup_file_is_one_sentence(command, mine, text, sentence):
+    mine.write_text(text)
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "./mine.py")
+    assert said.code == 2
+    assert said.err.startswith(f"error: {sentence}")
+    assert said.err.count("\n") == 1
+
+
+def interrupt_at(monkeypatch, step, times=1):
+    """Send this process the signal of Ctrl-C after a meta-step."""
+    real = training_loop.meta_gradient
+    count = iter(range(1, 1000))
+
+    def gradient(*arguments, **options):
+        result = real(*arguments, **options)
+        if next(count) == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(training_loop, "meta_gradient", gradient)
+
+
+def test_ctrl_c_finishes_the_step_and_the_same_command_resumes(command, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")
+    assert said.code == 130
+    assert "stopping after this step; press Ctrl-C again to stop at once" in said.err
+    assert said.err.splitlines()[-1] == "stopped at step 5; the same command goes on from there"
+    assert records() == {}
+    assert signal.getsignal(signal.SIGINT) is before
+    said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")
+    assert said.code == 0
+    assert "resuming from step 5 of 12" in said.err
+    assert set(records()) == {("maml", 0), ("maml", 1)}
+
+
+def test_ctrl_c_in_the_last_step_keeps_the_record_and_starts_no_other(command, monkeypatch):
+    interrupt_at(monkeypatch, 12)
+    assert command("run", "sinusoid-k10", *RUN, "--seeds", "0,1").code == 130
+    assert [(key, record.whole) for key, record in records().items()] == [(("maml", 0), True)]
+
+
+def test_ctrl_c_twice_stops_at_once(command, monkeypatch):
+    interrupt_at(monkeypatch, 5, times=2)
+    said = command("run", "sinusoid-k10", *RUN)
+    assert said.code == 130
+    assert "Traceback" not in said.err
+    assert records() == {}
+
+
+def test_after_a_forced_run_the_sentence_tells_how_to_go_on(command, monkeypatch):
+    command("run", "sinusoid-k10", *RUN)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        said = command("run", "sinusoid-k10", *RUN, "--force")
+    assert "without --force" in said.err.splitlines()[-1]
+
+
+def test_only_run_starts_itself_again(command, monkeypatch):
+    started = []
+    monkeypatch.setattr(memory, "retain", lambda: started.append(True))
+    command("list", "--json")
+    assert started == []
+    command("run")
+    assert started == [True]
+
+
+def test_a_terminal_sees_a_bar(command, monkeypatch):
+    shown = []
+
+    def console(*, stderr):
+        return Console(stderr=stderr, force_terminal=True, width=160, highlight=False)
+
+    monkeypatch.setattr(running, "console", console)
+    moments = iter(range(100_000))
+    monkeypatch.setattr(running._Bars, "_now", lambda self: next(moments))
+    real = running._Bars.stepped
+
+    def stepped(self, step, loss):
+        real(self, step, loss)
+        shown.append(dict(self._progress.tasks[0].fields, completed=self._progress.tasks[0].completed))
+
+    monkeypatch.setattr(running._Bars, "stepped", stepped)
+    said = command("run", "sinusoid-k10", *RUN)
+    assert said.code == 0
+    assert [task["completed"] for task in shown] == list(range(1, 13))
+    assert shown[0]["rate"] == "1.0 steps/s"
+    assert shown[0]["loss"].startswith("loss ")
+    assert shown[4]["validation"].startswith("validation ")
+    assert "testing on 6 tasks" in said.err
+    assert "steps to go" not in said.err
+
+
+def test_without_a_terminal_one_line_a_tenth(monkeypatch):
+    lines = []
+    monkeypatch.setattr(running, "say", lines.append)
+    monkeypatch.setattr(running, "console", lambda *, stderr=False: Console(file=io.StringIO()))
+    with running._Bars() as bars:
+        monkeypatch.setattr(bars, "_now", iter(range(1000)).__next__)
+        bars.started("waves", 0, 100)
+        for step in range(0, 101, 5):
+            bars.validated(step, 0.5)
+        bars.done()
+    assert lines[0] == "waves: 100 steps to go"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"waves: step {s} of 100" for s in range(10, 101, 10)]
+    assert lines[1] == "waves: step 10 of 100, validation 0.5, 10.0 steps/s, 9 s left"
+
+
+def test_the_observer_is_a_harness_observer():
+    assert {name for name in vars(harness.Observer) if not name.startswith("_")} <= set(dir(running._Bars))

@@ -1,0 +1,290 @@
+"""Recipes: every shipped one resolves, layers lie over each other in the stated order, and a typing error is named."""
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from maml_bench import registry
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import recipe as recipes
+from maml_bench.harness.recipe import PRESETS, default_setups, load_files, presets_of, resolve
+
+RECIPES = [(name, preset) for name in load_files() for preset in presets_of(name)]
+
+
+def table(name: str, **more: Any) -> dict[str, Any]:
+    """A recipe table of the least content, on sinusoids."""
+    shape = {"way": 1, "shot": 5, "query": 5}
+    return {
+        "id": name,
+        "title": "Waves",
+        "variant": "ours",
+        "tasks": {"name": "sinusoid"},
+        "inner": {"rate": 0.1, "steps": 1},
+        "outer": {"steps": 10, "meta_batch": 2},
+        "train": shape,
+        "validation": {**shape, "episodes": 4, "inner_steps": 1, "every": 5},
+        "test": [{**shape, "protocol": "paper", "split": "test", "episodes": 4, "inner_steps": [0, 1]}],
+        "presets": {"smoke": {}, "quick": {}},
+        **more,
+    }
+
+
+@pytest.fixture
+def shelf(monkeypatch) -> dict[str, dict[str, Any]]:
+    """The recipe files, replaced by what a test puts here."""
+    tables: dict[str, dict[str, Any]] = {"waves": table("waves")}
+    monkeypatch.setattr(recipes, "load_files", lambda: tables)
+    return tables
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of recipe files, replaced by an empty one."""
+    monkeypatch.setattr(recipes.resources, "files", lambda package: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "preset"), RECIPES)
+def test_every_recipe_resolves_with_every_setup_that_its_tasks_allow(name, preset):
+    identities = set()
+    tasks = resolve(name, preset=preset).tasks["name"]
+    for setup in registry.setup_names():
+        if registry.setup_class(setup).reveals and tasks != "sinusoid":
+            continue
+        found = resolve(name, preset=preset, setup=setup)
+        assert (found.id, found.preset, found.setup["name"]) == (name, preset, setup)
+        assert {test.way for test in found.test} == {found.train.way}
+        assert all(row.value < 1 for row in found.published) or tasks == "sinusoid"
+        identities.add(found.recipe_id)
+    assert len(identities) == len(registry.setup_names()) - (tasks != "sinusoid")
+
+
+def test_every_recipe_has_all_presets_and_setups_that_exist():
+    for name in load_files():
+        assert presets_of(name) == list(PRESETS)
+        assert set(default_setups(name)) <= set(registry.setup_names())
+    assert default_setups("sinusoid-k10") == ["maml"]
+    assert default_setups("quickstart") == ["maml", "scratch", "pretrained", "oracle"]
+
+
+def test_every_special_table_is_that_of_a_setup():
+    for name, content in load_files().items():
+        assert set(content.get("setups", {})) <= set(registry.setup_names()), name
+        assert {row["setup"] for row in content.get("published", [])} <= set(registry.setup_names()), name
+
+
+def test_ids_are_unique_over_all_files_of_the_package():
+    files = [f for f in resources.files("maml_bench.recipes").iterdir() if f.name.endswith(".toml")]
+    ids = [table["id"] for file in files for table in tomllib.loads(file.read_text())["recipe"]]
+    assert sorted(ids) == sorted(set(ids)) == sorted(load_files())
+
+
+def test_the_papers_numbers_stand_in_the_recipes():
+    paper = resolve("sinusoid-k10", preset="paper")
+    assert (paper.outer.steps, paper.outer.meta_batch, paper.inner.rate) == (70_000, 25, 0.001)
+    assert resolve("sinusoid-k10-text", preset="paper").inner.rate == 0.01
+    omniglot = resolve("omniglot-5w1s", preset="paper")
+    assert (omniglot.inner.rate, omniglot.inner.reduction, omniglot.outer.meta_batch) == (0.4, "per shot", 32)
+    assert resolve("omniglot-5w1s-text", preset="paper").inner.reduction == "mean"
+    assert resolve("omniglot-20w1s", preset="quick").ranked is False
+
+
+def test_a_setup_that_does_not_train_gets_no_steps():
+    assert resolve("sinusoid-k10", preset="paper", setup="scratch").outer.steps == 0
+    assert resolve("sinusoid-k10", preset="paper", setup="scratch", settings=["outer.steps=9"]).outer.steps == 0
+
+
+def test_options_of_tasks_and_setup_are_complete_in_the_recipe():
+    found = resolve("sinusoid-k10", preset="smoke", setup="reptile")
+    assert found.setup == {"name": "reptile", "inner_batch": 10, "inner_optimiser": "sgd"}
+    assert found.tasks == {"name": "sinusoid", "reveal": False, "normalisation": "none"}
+    assert resolve("sinusoid-k10", preset="smoke", setup="oracle").tasks["reveal"] is True
+
+
+LAYERS = [
+    ("base", {}, {}, 1),
+    ("extends", {"inner": {"rate": 2}}, {}, 2),
+    ("preset", {"presets": {"smoke": {"inner": {"rate": 3}}}}, {}, 3),
+    ("setup", {"setups": {"maml": {"inner": {"rate": 4}}}}, {}, 4),
+    ("setup preset", {"setups": {"maml": {"presets": {"smoke": {"inner": {"rate": 5}}}}}}, {}, 5),
+    ("settings", {}, {"settings": ["inner.rate=6", "inner.rate=7"]}, 7),
+]
+
+
+@pytest.mark.parametrize("highest", range(len(LAYERS)))
+def test_each_layer_lies_over_those_before_it(shelf, highest):
+    shelf["waves"]["inner"]["rate"] = 1
+    child: dict[str, Any] = {"id": "child", "extends": "waves"}
+    arguments: dict[str, Any] = {}
+    for _, more, call, _ in LAYERS[: highest + 1]:
+        child = recipes._merge(child, more)
+        arguments |= call
+    shelf["child"] = child
+    assert resolve("child", preset="smoke", **arguments).inner.rate == LAYERS[highest][3]
+
+
+def test_other_presets_and_other_setups_do_not_speak(shelf):
+    shelf["waves"] |= {
+        "presets": {"smoke": {}, "quick": {"inner": {"rate": 9}}},
+        "setups": {"fomaml": {"inner": {"rate": 8}}, "maml": {"presets": {"quick": {"outer": {"steps": 3}}}}},
+    }
+    assert resolve("waves", preset="smoke").inner.rate == 0.1
+    assert resolve("waves", preset="smoke").outer.steps == 10
+    assert resolve("waves", preset="quick", setup="fomaml").inner.rate == 8
+    assert resolve("waves", preset="quick").outer.steps == 3
+
+
+def test_extension_reaches_over_generations_and_lists_are_replaced(shelf):
+    shelf["child"] = {"id": "child", "extends": "waves", "outer": {"steps": 20}, "default_setups": ["anil"]}
+    shelf["grandchild"] = {"id": "grandchild", "extends": "child", "presets": {"paper": {"outer": {"meta_batch": 7}}}}
+    found = resolve("grandchild", preset="paper")
+    assert (found.id, found.outer.steps, found.outer.meta_batch) == ("grandchild", 20, 7)
+    assert default_setups("grandchild") == ["anil"]
+    assert presets_of("grandchild") == ["smoke", "quick", "paper"]
+    one_test = 'test=[{protocol="p", split="validation", way=1, shot=1, query=1, episodes=1, inner_steps=[3]}]'
+    assert [t.inner_steps for t in resolve("grandchild", preset="smoke", settings=[one_test]).test] == [(3,)]
+
+
+@pytest.mark.parametrize("parent", ["child", "nobody"])
+def test_extending_nothing_or_oneself_is_a_sentence(shelf, parent):
+    shelf["child"] = {"id": "child", "extends": parent}
+    with pytest.raises(MamlBenchError, match=f"'child' extends '{parent}', which does not exist or leads back"):
+        resolve("child", preset="smoke")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("inner.rate=0.5", {"inner": {"rate": 0.5}}),
+        ("title=two words", {"title": "two words"}),
+        ('title="3"', {"title": "3"}),
+        ("ranked=false", {"ranked": False}),
+        (" a.b.c = [1, 2]", {"a": {"b": {"c": [1, 2]}}}),
+        ("a=b=c", {"a": "b=c"}),
+    ],
+)
+def test_a_setting_is_read_as_toml_else_as_text(text, value):
+    assert recipes._setting(text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"settings": ["inner.rat=1"]}, "recipe 'waves': inner has no key 'rat' (did you mean 'rate'?)"),
+        ({"settings": ["iner.rate=1"]}, "recipe 'waves' has no key 'iner' (did you mean 'inner'?)"),
+        ({"settings": ["inner.rate=fast"]}, "inner: rate is 'fast', but must be a number"),
+        ({"settings": ["inner=1"]}, "inner is 1, but must be a table"),
+        ({"settings": ["outer.steps=1.5"]}, "outer: steps is 1.5, but must be a whole number"),
+        ({"settings": ["outer.decay=liner"]}, "must be one of 'constant', 'linear', 'cosine'"),
+        ({"settings": ["tasks.name=omniglto"]}, "no task distribution 'omniglto' (did you mean 'omniglot'?)"),
+        ({"settings": ["tasks.colour=1"]}, "tasks has no key 'colour'"),
+        ({"settings": ["setup.colour=1"]}, "setup has no key 'colour'"),
+        ({"settings": ["extends=x"]}, "has no key 'extends'"),
+        ({"settings": ["inner.rate"]}, "--set 'inner.rate' must read key=value, such as inner.rate=0.05"),
+        ({"settings": ["=1"]}, "--set '=1' must read key=value"),
+        ({"setup": "mmal"}, "no setup 'mmal' (did you mean 'maml'?)"),
+        ({"preset": "smok"}, "recipe 'waves' has no preset 'smok' (did you mean 'smoke'?)"),
+        ({"recipe": "wave"}, "no recipe 'wave' (did you mean 'waves'?)"),
+    ],
+)
+def test_a_typing_error_names_the_nearest(shelf, arguments, sentence):
+    with pytest.raises(MamlBenchError) as caught:
+        resolve(**{"recipe": "waves", "preset": "smoke", **arguments})
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["validation.every=0", "outer.meta_batch=0", "outer.steps=-1", "inner.steps=-1", "train.shot=0", "inner.rate=nan"],
+)
+def test_a_number_that_cannot_run_is_a_sentence(shelf, setting):
+    key = setting.partition("=")[0].rpartition(".")[2]
+    with pytest.raises(MamlBenchError, match=key):
+        resolve("waves", preset="smoke", settings=[setting])
+
+
+def test_a_test_without_inner_steps_is_a_sentence(shelf):
+    shelf["waves"]["test"][0]["inner_steps"] = []
+    with pytest.raises(MamlBenchError, match="inner_steps"):
+        resolve("waves", preset="smoke")
+
+
+def test_an_oracle_needs_tasks_that_tell():
+    with pytest.raises(MamlBenchError, match="tasks that reveal their identity, which omniglot does not offer"):
+        resolve("omniglot-5w1s", preset="smoke", setup="oracle")
+
+
+def test_published_numbers_are_those_of_the_setup_at_hand(shelf):
+    row = {"way": 1, "shot": 5, "inner_steps": 1, "source": "a paper"}
+    shelf["waves"]["published"] = [{"setup": "maml", "value": 0.5, **row}, {"setup": "anil", "value": 0.7, **row}]
+    assert resolve("waves", preset="smoke").plain()["published"] == [
+        {"value": 0.5, "ci95": None, "protocol": "paper", **row}
+    ]
+    assert resolve("waves", preset="smoke", setup="scratch").plain()["published"] == []
+
+
+@pytest.mark.parametrize("label", ["title=x", "variant=x", "ranked=false", "id=x", "published=[]"])
+def test_labels_do_not_change_the_identity(shelf, label):
+    shelf["waves"]["published"] = [
+        {"setup": "maml", "way": 1, "shot": 5, "inner_steps": 1, "value": 1.0, "source": "a paper"}
+    ]
+    plain = resolve("waves", preset="smoke")
+    changed = resolve("waves", preset="smoke", settings=[label])
+    assert changed != plain
+    assert changed.recipe_id == plain.recipe_id == resolve("waves", preset="quick").recipe_id
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "inner.rate=0.2", "inner.reduction=per shot", "inner.outside=['x']", "outer.steps=11", "outer.clip=1",
+        "outer.optimiser=sgd", "train.shot=6", "validation.every=6", "validation.episodes=5", "test=[]",
+        "setup.inner_batch=11",
+    ],
+)  # fmt: skip
+def test_any_content_changes_the_identity(shelf, setting):
+    plain = resolve("waves", preset="smoke", setup="reptile")
+    assert resolve("waves", preset="smoke", setup="reptile", settings=[setting]).recipe_id != plain.recipe_id
+
+
+def test_a_setup_in_a_file_counts_by_content_not_by_place(shelf, tmp_path):
+    source = "from maml_bench.setups.maml import MAML\nclass Mine(MAML):\n    pass\n"
+    identities = []
+    for folder, text in (("a", source), ("b", source), ("c", source + "# changed\n")):
+        path = tmp_path / folder / "mine.py"
+        path.parent.mkdir()
+        path.write_text(text)
+        found = resolve("waves", preset="smoke", setup=str(path))
+        identities.append(found.recipe_id)
+        assert str(tmp_path) not in str(found.plain())
+        assert found.setup["name"] == "mine"
+    assert identities[0] == identities[1] != identities[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[[recipe]", "recipe file a.toml cannot be read: "),
+        ("[other]", "recipe file a.toml cannot be read: 'recipe'"),
+        ("[[recipe]]\ntitle = 'x'", "recipe file a.toml: id None is missing or stands twice"),
+        ("[[recipe]]\nid = 3", "recipe file a.toml: id 3 is missing or stands twice"),
+        ("[[recipe]]\nid = 'x'\n[[recipe]]\nid = 'x'", "recipe file a.toml: id 'x' is missing or stands twice"),
+    ],
+)
+def test_a_bad_recipe_file_is_a_sentence(folder, text, sentence):
+    (folder / "a.toml").write_text(text)
+    with pytest.raises(MamlBenchError) as caught:
+        load_files()
+    assert str(caught.value).startswith(sentence)
+
+
+def test_an_id_stands_once_over_all_files_and_other_files_are_passed_over(folder):
+    (folder / "a.toml").write_text("[[recipe]]\nid = 'x'")
+    (folder / "readme.txt").write_text("not TOML")
+    assert load_files() == {"x": {"id": "x"}}
+    (folder / "b.toml").write_text("[[recipe]]\nid = 'x'")
+    with pytest.raises(MamlBenchError, match=r"b\.toml: id 'x'"):
+        load_files()

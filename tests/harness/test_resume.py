@@ -1,0 +1,170 @@
+"""Runs in several sittings: ended by a budget, by a wish or by a kill, they come to the same bits as in one."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import maml_bench
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import run as module
+from maml_bench.harness.run import run
+from maml_bench.record import load
+
+from .conftest import TINY
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from maml_bench.harness import run as module
+from maml_bench.harness.recipe import resolve
+
+class Watcher(module.Silent):
+    def stepped(self, step, loss):
+        if step == 7:
+            print("at step 7", flush=True)
+            time.sleep(120)
+
+module.CHECKPOINT_EVERY_S = 0
+recipe = resolve("sinusoid-k10", preset="smoke", settings=sys.argv[2:])
+module.run(recipe, 0, module.Options(Path(sys.argv[1]), threads=1), observer=Watcher())
+"""
+
+
+@pytest.fixture
+def uninterrupted(tiny, options):
+    """The tiny run in one sitting, in a folder of its own."""
+    return run(tiny(), 0, replace(options, results=options.results.with_name("uninterrupted"))).record
+
+
+def same_bits(record, other) -> bool:
+    """Whether two records agree in all that may not depend on the sitting."""
+    curves = [{k: v for k, v in vars(r.curve).items() if k != "seconds"} for r in (record, other)]
+    return curves[0] == curves[1] and (record.evaluations, record.exhibit) == (other.evaluations, other.exhibit)
+
+
+def out_of_memory(*arguments):
+    raise RuntimeError("out of memory")
+
+
+def after(steps):
+    """A wish to stop that comes after so many questions."""
+    left = iter(range(steps))
+    return lambda: next(left, None) is None
+
+
+def test_a_budget_of_steps_ends_early_and_the_next_call_goes_on(tiny, options, uninterrupted, listener):
+    first = run(tiny(), 0, replace(options, budget_steps=5))
+    share = load(first.path)
+    assert (first.how, first.step, share.status, share.outer_steps) == ("done", 5, "ok", 5)
+    assert share.budget_share == 5 / 12
+    assert not share.whole
+    assert share.evaluations[0].points[0].values
+    checkpoint = first.path.with_suffix(".ckpt")
+    assert checkpoint.exists()
+    second = run(tiny(), 0, options, observer=listener)
+    assert "resuming from step 5 of 12" in listener.sentences
+    assert len(listener.losses) == 7
+    assert (second.record.whole, second.record.sittings) == (True, 2)
+    assert second.record.started_at == share.started_at
+    assert second.record.train_s > share.train_s
+    assert second.record.curve.seconds[:2] == share.curve.seconds
+    assert same_bits(second.record, uninterrupted)
+    assert not same_bits(share, uninterrupted)
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 6, 11])
+def test_a_wish_to_stop_leaves_a_checkpoint_and_no_record(tiny, options, uninterrupted, listener, steps):
+    stopped = run(tiny(), 0, options, interrupted=after(steps))
+    assert (stopped.how, stopped.step, stopped.record, stopped.path) == ("interrupted", steps, None, None)
+    assert [p.suffix for p in options.results.rglob("*") if p.is_file()] == [".ckpt"]
+    finished = run(tiny(), 0, options, observer=listener)
+    assert f"resuming from step {steps} of 12" in listener.sentences
+    assert same_bits(finished.record, uninterrupted)
+
+
+def test_many_sittings_are_counted(tiny, options, uninterrupted):
+    for steps in (2, 4, 9):
+        run(tiny(), 0, replace(options, budget_steps=steps))
+    finished = run(tiny(), 0, options).record
+    assert finished.sittings == 4
+    assert same_bits(finished, uninterrupted)
+    assert sum(bucket["count"] for name, bucket in finished.timing_s.items() if name.startswith("outer_step")) == 12
+
+
+def test_a_budget_of_time_is_not_passed(tiny, options, monkeypatch):
+    monkeypatch.setattr(module.Training, "train_s", property(lambda self: float(self.step)))
+    outcome = run(tiny(), 0, replace(options, budget_s=6.5))
+    assert outcome.step == 5  # a step takes 1 s, and one of twice that must still fit
+    assert outcome.record.train_s == 5
+    assert run(tiny(), 0, replace(options, budget_s=6.5)).step == 10
+
+
+def test_checkpoints_are_written_as_time_passes(tiny, options, monkeypatch):
+    kept = []
+    real = module.checkpoint.save
+    monkeypatch.setattr(module.checkpoint, "save", lambda path, state: (kept.append(state.step), real(path, state)))
+    moments = iter(range(0, 1000, 10))
+    monkeypatch.setattr(module, "monotonic_s", lambda: next(moments))
+    monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 30.0)
+    run(tiny(), 0, options)
+    assert kept == [3, 6, 9, 12]
+
+
+def test_a_checkpoint_is_not_taken_up_under_other_conditions(tiny, options):
+    run(tiny(), 0, replace(options, budget_steps=5))
+    for change, sentence in (({"schedule": "loop"}, "schedule vmap, not loop"), ({"threads": 2}, "threads 1, not 2")):
+        with pytest.raises(MamlBenchError, match=f"was made with {sentence}: finish it as it was begun"):
+            run(tiny(), 0, replace(options, **change))
+
+
+def test_a_damaged_checkpoint_is_a_sentence_and_force_starts_over(tiny, options, uninterrupted, listener):
+    place = run(tiny(), 0, replace(options, budget_steps=5)).path.with_suffix(".ckpt")
+    place.write_bytes(place.read_bytes()[:100])
+    with pytest.raises(MamlBenchError, match=r"\.ckpt is damaged: start over with --force"):
+        run(tiny(), 0, options)
+    forced = run(tiny(), 0, replace(options, force=True), observer=listener)
+    assert len(listener.losses) == 12
+    assert same_bits(forced.record, uninterrupted)
+
+
+def test_a_forced_run_that_was_stopped_can_be_finished(tiny, options, listener):
+    before = run(tiny(), 0, options)
+    stopped = run(tiny(), 0, replace(options, force=True), interrupted=after(4))
+    assert stopped.how == "interrupted"
+    assert load(before.path) == before.record
+    finished = run(tiny(), 0, options, observer=listener)
+    assert "resuming from step 4 of 12" in listener.sentences
+    assert finished.record.sittings == 2
+    assert same_bits(finished.record, before.record)
+    assert load(before.path) == finished.record
+
+
+def test_a_failure_keeps_the_last_checkpoint(tiny, options, uninterrupted, listener, monkeypatch):
+    run(tiny(), 0, options, interrupted=after(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", out_of_memory)
+        assert run(tiny(), 0, options).record.status == "failed"
+    finished = run(tiny(), 0, options, observer=listener)
+    assert "resuming from step 5 of 12" in listener.sentences
+    assert same_bits(finished.record, uninterrupted)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_killed_process_is_resumed_from_its_last_checkpoint(tiny, options, uninterrupted, listener, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1])}
+    command = [sys.executable, "-c", DRIVER, str(options.results), *TINY]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=tmp_path)
+    with process:
+        assert process.stdout.readline() == b"at step 7\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert [p.suffix for p in options.results.rglob("*") if p.is_file()] == [".ckpt"]
+    finished = run(tiny(), 0, options, observer=listener)
+    assert "resuming from step 6 of 12" in listener.sentences
+    assert same_bits(finished.record, uninterrupted)

@@ -1,0 +1,294 @@
+"""One run: what its record holds, when it is run again, and that no end of it is a crash."""
+
+import getpass
+import json
+import re
+import socket
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from maml_bench import registry
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import guard
+from maml_bench.harness import run as module
+from maml_bench.harness import train as training_loop
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.run import Options, _replaces, run
+from maml_bench.record import load, relative_path
+from maml_bench.tasks.sinusoid import Sinusoid
+
+MINE = """
+from dataclasses import dataclass
+
+from maml_bench.setups.maml import MAML
+
+
+@dataclass(frozen=True)
+class Mine(MAML):
+    pass
+"""
+
+
+def results_of(outcome):
+    """All of a record that must be equal to the bit when the run is repeated."""
+    record = outcome.record
+    curve = {name: value for name, value in vars(record.curve).items() if name != "seconds"}
+    return record.evaluations, curve, record.exhibit, record.outer_steps, record.status
+
+
+def failing(*arguments, **options):
+    raise RuntimeError("out of luck\nand a second line")
+
+
+def test_a_run_leaves_one_record_where_its_name_says(tiny, options, listener):
+    recipe = tiny()
+    outcome = run(recipe, 0, options, observer=listener)
+    record = outcome.record
+    assert (outcome.how, outcome.step) == ("done", 12)
+    assert outcome.path == options.results / record.relative_path
+    assert load(outcome.path) == record
+    assert [p for p in options.results.rglob("*") if p.is_file()] == [outcome.path]
+    assert (record.status, record.whole, record.budget_share, record.sittings) == ("ok", True, 1.0, 1)
+    assert (record.recipe_id, record.seed, record.threads, record.device) == (recipe.recipe_id, 0, 1, "cpu")
+    assert (record.schedule, record.memory, record.machine_gflops) == ("vmap", "default", 100.0)
+    assert record.curve.step == [0, 4, 8, 12]
+    assert record.data is None
+    [test] = record.evaluations
+    assert (test.protocol, test.split, test.way, test.shot, test.query, test.episodes) == ("paper", "test", 1, 5, 5, 6)
+    assert [(point.inner_steps, len(point.values)) for point in test.points] == [(0, 6), (2, 6)]
+    timing = record.timing_s
+    assert timing["outer_step"]["count"] + timing["outer_step_warm_up"]["count"] == 12
+    train_s = sum(timing[name]["total"] for name in timing if name.startswith(("sample", "outer_step")))
+    assert record.train_s == pytest.approx(train_s)
+    assert len(listener.losses) == 12
+    assert listener.sentences == [
+        "sinusoid-k10 maml seed 0: 0 of 12",
+        *(f"validated at {step}" for step in (0, 4, 8, 12)),
+        "testing on 6 tasks, 1-way 5-shot, 5 query",
+    ]
+
+
+def test_a_setup_without_training_is_whole_at_once(tiny, options):
+    record = run(tiny(setup="scratch"), 0, options).record
+    assert (record.outer_steps, record.budget_share, record.whole, record.train_s) == (0, 1.0, True, 0)
+    assert record.curve.step == [0]
+
+
+def test_what_is_there_is_not_run_again_unless_forced(tiny, options, listener):
+    first = run(tiny(), 0, options)
+    again = run(tiny(), 0, options, observer=listener)
+    assert (again.how, again.record, again.path, listener.losses) == ("already there", first.record, first.path, [])
+    forced = run(tiny(), 0, replace(options, force=True), observer=listener)
+    assert len(listener.losses) == 12
+    assert results_of(forced) == results_of(first)
+    assert load(first.path) == forced.record != first.record
+
+
+def test_same_seed_same_bits_and_another_seed_others(tiny, options, listener):
+    outcomes, losses = [], []
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        listener.losses.clear()
+        elsewhere = replace(options, results=options.results / folder)
+        outcomes.append(results_of(run(tiny(), seed, elsewhere, observer=listener)))
+        losses.append(list(listener.losses))
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] != outcomes[2][0]
+
+
+def test_a_run_leaves_the_global_generator_alone(tiny, options):
+    before = torch.get_rng_state()
+    run(tiny(), 0, options)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_both_schedules_are_recorded_and_agree(tiny, options):
+    ends = []
+    for schedule in ("vmap", "loop"):
+        record = run(tiny(), 0, replace(options, results=options.results / schedule, schedule=schedule)).record
+        assert record.schedule == schedule
+        ends.append(record.evaluations[0].points[1].mean)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("given", ["./mine.py", "absolute"])
+def test_a_record_says_nothing_of_place_or_person(tiny, options, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    outcome = run(tiny(setup=str(path) if given == "absolute" else given), 0, options)
+    text = outcome.path.read_text()
+    assert set(outcome.record.recipe["setup"]) >= {"name", "sha256"}
+    assert outcome.record.recipe["setup"]["name"] == "mine"
+    for place in (tmp_path, Path.home(), Path(registry.__file__).parents[1]):
+        assert str(place) not in text
+    assert not re.search(r'"/\w', text)
+    assert not {socket.gethostname(), getpass.getuser()} & set(re.findall(r"[\w.-]+", text))
+
+
+@pytest.mark.parametrize("setting", ["outer.rate=1e30", "inner.rate=1e20"])
+def test_divergence_is_a_record(tiny, options, setting):
+    outcome = run(tiny(setting), 0, options)
+    record = load(outcome.path)
+    assert record.status == "diverged"
+    assert record.reason == f"the outer loss was not finite at step {record.outer_steps}"
+    assert 1 <= record.outer_steps < 12
+    assert record.evaluations == []
+    assert run(tiny(setting), 0, options).how == "already there"
+    assert not outcome.path.with_suffix(".ckpt").exists()
+
+
+def test_failure_in_training_is_a_record_that_a_good_run_replaces(tiny, options, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "meta_gradient", failing)
+        failed = run(tiny(), 0, options)
+    assert (failed.record.status, failed.record.reason) == ("failed", "RuntimeError: out of luck")
+    assert (load(failed.path).evaluations, failed.record.whole) == ([], False)
+    good = run(tiny(), 0, options)
+    assert (good.how, good.path, load(good.path).status) == ("done", failed.path, "ok")
+
+
+def test_failure_in_the_test_is_a_record(tiny, options, monkeypatch):
+    monkeypatch.setattr(Sinusoid, "exhibit", failing)
+    record = run(tiny(), 0, options).record
+    assert (record.status, record.reason, record.outer_steps) == ("failed", "RuntimeError: out of luck", 12)
+
+
+def test_an_error_without_words_still_has_a_name():
+    assert module._sentence(RuntimeError()) == "RuntimeError: "
+    assert len(module._sentence(RuntimeError("x" * 1000))) == 300
+
+
+def test_a_good_share_outlives_a_failure_which_is_told(tiny, options, listener, monkeypatch):
+    share = run(tiny(), 0, replace(options, budget_steps=5))
+    monkeypatch.setattr(training_loop, "meta_gradient", failing)
+    outcome = run(tiny(), 0, options, observer=listener)
+    assert load(share.path) == share.record
+    assert (outcome.record.status, outcome.record.reason) == ("failed", "RuntimeError: out of luck")
+    assert "kept the record that is there: 5 steps, ok" in listener.sentences
+
+
+def test_a_shorter_share_does_not_replace_a_longer_one(tiny, options, listener):
+    longer = run(tiny(), 0, replace(options, budget_steps=7))
+    longer.path.with_suffix(".ckpt").unlink()
+    shorter = run(tiny(), 0, replace(options, budget_steps=3), observer=listener)
+    assert shorter.record == longer.record == load(longer.path)
+    assert listener.sentences[-1] == "kept the record that is there: 7 steps, ok"
+
+
+@pytest.fixture
+def template(tiny, options):
+    """A record whose fields may be changed."""
+    return run(tiny(), 0, replace(options, budget_steps=0)).record
+
+
+PART, MORE, WHOLE, DIVERGED, FAILED = ("ok", 5), ("ok", 7), ("ok", 12), ("diverged", 8), ("failed", 9)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "replaces"),
+    [
+        (PART, PART, False), (PART, MORE, False), (PART, FAILED, True), (MORE, PART, True), (MORE, FAILED, True),
+        (WHOLE, PART, True), (WHOLE, MORE, True), (WHOLE, FAILED, True), (DIVERGED, PART, True), (DIVERGED, MORE, True),
+        (DIVERGED, FAILED, True), (FAILED, PART, False), (FAILED, WHOLE, False), (FAILED, DIVERGED, False),
+        (FAILED, FAILED, True), (PART, DIVERGED, False),
+    ],
+)  # fmt: skip
+def test_which_record_gives_way_to_which(template, new, old, replaces):
+    records = [replace(template, status=status, outer_steps=steps) for status, steps in (new, old)]
+    assert _replaces(*records) is replaces
+
+
+def test_force_replaces_a_whole_record_by_a_share(tiny, options):
+    run(tiny(), 0, options)
+    outcome = run(tiny(), 0, replace(options, force=True, budget_steps=3))
+    assert load(outcome.path).outer_steps == 3
+
+
+def test_force_needs_nothing_of_a_damaged_record(tiny, options):
+    outcome = run(tiny(), 0, options)
+    outcome.path.write_text("{")
+    with pytest.raises(MamlBenchError, match="is not valid JSON"):
+        run(tiny(), 0, options)
+    assert run(tiny(), 0, replace(options, force=True)).record == load(outcome.path)
+
+
+def test_a_record_at_work_is_locked(tiny, options):
+    recipe = tiny()
+    path = options.results / relative_path(recipe.plain(), recipe.recipe_id, 0, module.machine.identity("cpu"))
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with guard.alone(path):
+            held.set()
+            release.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(MamlBenchError, match=r"another process is at work on .*: wait for it or choose another"):
+            run(recipe, 0, options)
+        assert run(recipe, 1, options).how == "done"
+    finally:
+        release.set()
+        holder.join()
+    assert run(recipe, 0, options).how == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"device": "cud"}, "no device 'cud'"),
+        ({"device": "cuda"}, "torch sees no CUDA device here: use --device cpu"),
+        ({"device": "meta"}, "device 'meta'"),
+        ({"schedule": "vmpa"}, "no schedule 'vmpa' (did you mean 'vmap'?)"),
+    ],
+)
+def test_bad_options_are_sentences_and_leave_nothing(tiny, options, monkeypatch, change, sentence):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MamlBenchError) as caught:
+        run(tiny(), 0, replace(options, **change))
+    assert sentence in str(caught.value)
+    assert not options.results.exists()
+
+
+def test_results_that_cannot_be_written_are_a_sentence_before_training(tiny, options, listener):
+    options.results.write_text("a file")
+    with pytest.raises(MamlBenchError, match="runs"):
+        run(tiny(), 0, options, observer=listener)
+    assert listener.losses == []
+
+
+def test_missing_data_is_a_sentence_and_no_record(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path / "empty"))
+    recipe = resolve("omniglot-5w1s", preset="smoke")
+    with pytest.raises(MamlBenchError, match=r"omniglot is not stored in .*; add your copy with"):
+        run(recipe, 0, options)
+    assert not options.results.exists()
+
+
+def test_the_default_is_the_runs_folder_and_one_thread_for_tiny_tasks(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = run(tiny("outer.steps=1"), 0)
+    assert outcome.path.parts[0] == "runs"
+    assert outcome.record.threads == 1
+
+
+def test_larger_tasks_take_all_cores(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_ELEMENTS", 1)
+    monkeypatch.setattr(module, "CORES", 2)
+    assert run(tiny("outer.steps=1"), 0, Options(tmp_path / "runs")).record.threads == 2
+
+
+def test_peak_memory_and_commit_come_from_the_machine(tiny, options, monkeypatch):
+    monkeypatch.setattr(module.machine, "peak_memory_bytes", lambda device: 123)
+    monkeypatch.setattr(module.machine, "commit", lambda: ("abc", True))
+    record = run(tiny("outer.steps=1"), 0, options).record
+    assert (record.peak_memory_bytes, record.commit, record.dirty) == (123, "abc", True)
+    assert json.loads(run(tiny("outer.steps=1"), 0, options).path.read_text())["commit"] == "abc"

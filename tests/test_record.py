@@ -1,0 +1,177 @@
+"""Records: what they compute, and that they come back from disk as they went, or as one sentence."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, load, load_all, mean_ci95
+
+MSE = Metric("mse", higher_is_better=False, diverged_above=1000.0)
+
+
+@pytest.fixture
+def record() -> Record:
+    """Half of a run of ten steps."""
+    return Record(
+        recipe={"id": "waves", "preset": "quick", "tasks": {"name": "sinusoid"}, "setup": {"name": "maml"}},
+        recipe_id="0123abcd",
+        seed=3,
+        status="ok",
+        reason=None,
+        task_version=1,
+        metric=MSE,
+        data=None,
+        outer_steps=5,
+        budget_steps=10,
+        env_steps=None,
+        evaluations=[Evaluation("paper", "test", 1, 5, 5, 3, [Point.of(1, [1.0, math.inf, 0.5], MSE)])],
+        curve=Curve([0, 5], [0.0, 1.5], [None, 4.0], [4.5, 4.0], [0.1, 0.1], 1, 20),
+        exhibit={"kind": "sinusoid", "curves": []},
+        timing_s={"outer_step": {"total": 2.0, "count": 5, "median": 0.4, "p05": 0.4, "p95": 0.4}},
+        train_s=2.0,
+        peak_memory_bytes=1,
+        memory="default",
+        device="cpu",
+        threads=1,
+        schedule="vmap",
+        machine={"cpu": "a processor"},
+        machine_id="feedbeef",
+        machine_gflops=100.0,
+        software={"torch": "2"},
+        commit=None,
+        dirty=None,
+        started_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "ci95"),
+    [
+        ([0.0, 1.0], 0.5, 1.96 * 0.5 / math.sqrt(2)),
+        ([2.0], 2.0, 0.0),
+        ([1.0, 2.0, 3.0, 4.0], 2.5, 1.96 * math.sqrt(1.25 / 4)),
+        ([math.nan, 0.0, math.inf, 1.0], 0.5, 1.96 * 0.5 / math.sqrt(2)),
+    ],
+)
+def test_mean_and_interval_are_those_of_the_paper(values, mean, ci95):
+    assert mean_ci95(values) == pytest.approx((mean, ci95), rel=1e-15)
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, -math.inf]])
+def test_without_a_number_mean_and_interval_are_nan(values):
+    assert all(math.isnan(value) for value in mean_ci95(values))
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.randoms())
+def test_the_mean_does_not_depend_on_the_order(values, random):
+    shuffled = random.sample(values, len(values))
+    assert mean_ci95(shuffled)[0] == mean_ci95(values)[0]
+
+
+def test_a_point_counts_divergence_and_rounds_values_only():
+    point = Point.of(2, [1 / 3, 1000.0, 1000.1, math.nan, math.inf], MSE)
+    assert point.diverged_episodes == 3
+    assert point.values == [0.333333, 1000.0, 1000.1, None, None]
+    assert point.mean == pytest.approx((1 / 3 + 1000 + 1000.1) / 3, rel=1e-15)
+    assert Point.of(2, [5e9], Metric("accuracy")).diverged_episodes == 0
+    assert Point.of(2, [math.nan], MSE) == Point(2, None, None, 1, [None])
+
+
+@pytest.mark.parametrize(
+    ("status", "done", "budget", "share", "whole"),
+    [
+        ("ok", 5, 10, 0.5, False),
+        ("ok", 10, 10, 1.0, True),
+        ("ok", 0, 10, 0.0, False),
+        ("ok", 0, 0, 1.0, True),
+        ("diverged", 5, 10, 0.5, True),
+        ("failed", 5, 10, 0.5, False),
+        ("failed", 10, 10, 1.0, False),
+        ("failed", 0, 0, 1.0, False),
+    ],
+)
+def test_share_and_wholeness(record, status, done, budget, share, whole):
+    record = replace(record, status=status, outer_steps=done, budget_steps=budget)
+    assert (record.budget_share, record.whole) == (share, whole)
+
+
+@pytest.mark.parametrize(("train_s", "rate"), [(2.0, 2.5), (0.0, None)])
+def test_steps_per_second(record, train_s, rate):
+    assert replace(record, train_s=train_s).steps_per_s == rate
+
+
+def test_a_record_comes_back_equal_from_where_its_name_says(record, tmp_path):
+    path = record.save(tmp_path)
+    assert path == tmp_path / "records/sinusoid/maml/waves-quick-0123abcd-s3-feedbeef.json"
+    assert load(path) == record
+    assert list(load_all(tmp_path)) == [(path, record)]
+
+
+def test_json_holds_no_nan(record, tmp_path):
+    text = record.save(tmp_path).read_text()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads(text, parse_constant=refuse)
+    impossible = replace(record, train_s=math.nan)
+    with pytest.raises(ValueError, match="JSON"):
+        impossible.save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_all_records_come_in_path_order_and_races_are_another_kind(record, tmp_path):
+    paths = [replace(record, seed=seed).save(tmp_path) for seed in (2, 0, 1)]
+    race = tmp_path / "records" / "speed" / "race.json"
+    race.parent.mkdir()
+    race.write_text("not read")
+    assert [path for path, _ in load_all(tmp_path)] == sorted(paths)
+    assert list(load_all(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("", "is not valid JSON"),
+        ("{", "is not valid JSON"),
+        ("[1]", "does not have the fields of a record: 'schema'"),
+        ({"schema": None}, "does not have the fields of a record"),
+        ({"schema": SCHEMA + 1}, f"record schema {SCHEMA + 1} is newer than {SCHEMA}"),
+        ({"colour": "red"}, "unknown field colour"),
+        ({"seed": ...}, "'seed'"),
+        ({"metric": ...}, "'metric'"),
+        ({"schema": ...}, "'schema'"),
+        ({"metric": {"name": "mse", "colour": "red"}}, "colour"),
+        ({"evaluations": [{"points": [{}]}]}, "inner_steps"),
+        ({"curve": None}, "does not have the fields of a record"),
+    ],
+)
+def test_a_file_that_is_no_record_is_one_sentence(record, tmp_path, change, sentence):
+    path = record.save(tmp_path)
+    if isinstance(change, dict):
+        raw = json.loads(path.read_text()) | change
+        path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
+    else:
+        path.write_text(change)
+    with pytest.raises(MamlBenchError) as caught:
+        load(path)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_record_is_named_in_the_sentence(record, tmp_path):
+    path = replace(record, schema=SCHEMA + 1).save(tmp_path)
+    with pytest.raises(MamlBenchError, match=path.name):
+        load(path)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: None, lambda path: path.write_bytes(b"\xff")])
+def test_an_unreadable_file_is_one_sentence(tmp_path, make):
+    make(tmp_path / "it.json")
+    with pytest.raises(MamlBenchError, match=r"it\.json (cannot be read|is not valid JSON)"):
+        load(tmp_path / "it.json")

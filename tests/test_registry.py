@@ -1,0 +1,127 @@
+"""Names to classes: near misses are named, and a file of the user's serves as well as one of ours."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from maml_bench import registry
+from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError
+
+MINE = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from maml_bench.core.setup import Setup
+from maml_bench.setups.maml import MAML
+
+
+@dataclass(frozen=True)
+class Mine(Setup):
+    rate: float = 0.5
+
+    citation: ClassVar[str] = "nowhere"
+
+    def adapt(self, learner, meta, support, steps):
+        return [meta]
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> Path:
+    """A setup in a file of the working folder, which imports another setup without being it."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_names_are_files():
+    package = Path(registry.__file__).parent
+    for names, folder in ((registry.task_names(), "tasks"), (registry.setup_names(), "setups")):
+        assert names == sorted(p.stem for p in (package / folder).glob("*.py") if p.stem != "__init__")
+    assert "sinusoid" in registry.task_names()
+    assert "maml" in registry.setup_names()
+
+
+@pytest.mark.parametrize("name", registry.task_names())
+def test_every_task_file_holds_one_distribution_of_its_name(name):
+    assert registry.task_class(name).name == name
+
+
+@pytest.mark.parametrize("name", registry.setup_names())
+def test_every_setup_file_holds_one_setup_that_cites_its_paper(name):
+    found = registry.setup_class(name)
+    assert issubclass(found, Setup)
+    assert found.citation
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: registry.task_class("sinusiod"), "no task distribution 'sinusiod' (did you mean 'sinusoid'?)"),
+        (lambda: registry.setup_class("mamml"), "no setup 'mamml' (did you mean 'maml'?)"),
+        (lambda: registry.setup_class("./none.py"), "setup file none.py does not exist"),
+        (lambda: registry.setup_reference("./none.py"), "setup file none.py does not exist"),
+        (lambda: registry.build_tasks({}, "here"), "here: tasks lacks the key 'name'"),
+        (lambda: registry.build_tasks({"name": 3}, "here"), "here: tasks lacks the key 'name'"),
+        (
+            lambda: registry.build_tasks({"name": "omniglot", "netwrk": "mlp"}, "here"),
+            "here: tasks has no key 'netwrk' (did you mean 'network'?)",
+        ),
+        (
+            lambda: registry.build_tasks({"name": "omniglot"}, "here", reveal=True),
+            "here: the setup needs tasks that reveal their identity, which omniglot does not offer",
+        ),
+        (
+            lambda: registry.build_setup({"name": "maml", "inner_bach": 3}, "here"),
+            "here: setup has no key 'inner_bach'",
+        ),
+        (lambda: registry.build_setup({"name": "reptile", "inner_bach": 3}, "here"), "(did you mean 'inner_batch'?)"),
+    ],
+)
+def test_a_wrong_name_is_a_sentence(call, sentence):
+    with pytest.raises(MamlBenchError) as caught:
+        call()
+    assert sentence in str(caught.value)
+
+
+def test_options_reach_tasks_and_setup():
+    assert registry.build_tasks({"name": "omniglot", "network": "mlp"}, "here").network == "mlp"
+    assert registry.build_tasks({"name": "sinusoid"}, "here", reveal=True).reveal is True
+    assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
+
+
+def test_a_setup_in_a_file_is_named_hashed_and_built(file):
+    reference = registry.setup_reference("./mine.py")
+    assert reference == {
+        "name": "mine",
+        "file": "./mine.py",
+        "sha256": hashlib.sha256(MINE.encode()).hexdigest(),
+    }
+    assert registry.build_setup({**reference, "rate": 2}, "here").rate == 2.0
+    assert registry.setup_reference("maml") == {"name": "maml"}
+
+
+def test_a_file_may_postpone_its_annotations(file):
+    file.write_text("from __future__ import annotations\n" + MINE)
+    assert registry.build_setup(registry.setup_reference("./mine.py"), "here").rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "mine.py must define exactly one class like this: a subclass of maml_bench.core.setup.Setup; it has 0"),
+        (MINE + MINE.replace("class Mine", "class Other"), "it has 2"),
+        ("def broken(:", "setup file mine.py cannot be loaded: SyntaxError: "),
+        ("import no_such_module_anywhere", "cannot be loaded: ModuleNotFoundError: No module named 'no_such"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_without_one_setup_is_a_sentence(file, text, sentence):
+    file.write_text(text)
+    with pytest.raises(MamlBenchError) as caught:
+        registry.setup_class("./mine.py")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
