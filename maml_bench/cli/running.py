@@ -152,8 +152,12 @@ def _print_scores(records: "list[Record]") -> None:
         *("recipe", "setup", "budget", "seeds", "way/shot/query", "inner steps", "score", "published", "meets"),
         *("diverged", "train s", "steps/s"),
     )
-    frame = text(numbers(records))
-    print_table("", columns, frame[list(columns)].to_numpy().tolist(), right=columns[-2:])
+    found = numbers(records)
+    words = text(found)
+    words["published"] = words["published"].str.replace(r" \[.*\]$", "", regex=True)
+    print_table("", columns, words[list(columns)].to_numpy().tolist(), right=columns[-2:])
+    if sources := "; ".join(sorted(found["source"].dropna().unique())):
+        say(f"score: mean ± 95 % interval over test tasks; published: {sources}")
 
 
 @contextmanager

@@ -90,6 +90,8 @@ def run(
     with guard.alone(path):
         place = path.with_suffix(".ckpt")
         found = load(path) if path.exists() and not options.force else None
+        if found is not None and found.task_version != registry.task_class(recipe.tasks["name"]).version:
+            found = None  # its episodes are not today's
         if found is not None and found.whole and not place.exists():
             return Outcome("already there", found.outer_steps, found, path)
         if options.force:

@@ -280,6 +280,14 @@ def test_the_default_is_the_runs_folder_and_one_thread_for_tiny_tasks(tiny, tmp_
     assert outcome.record.threads == 1
 
 
+def test_a_record_of_an_older_task_version_is_made_again(tiny, options, monkeypatch):
+    first = run(tiny(), 0, options)
+    assert run(tiny(), 0, options).how == "already there"
+    monkeypatch.setattr(Sinusoid, "version", Sinusoid.version + 1)
+    again = run(tiny(), 0, options)
+    assert (again.how, again.record.task_version) == ("done", first.record.task_version + 1)
+
+
 def test_larger_tasks_take_all_cores(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SMALL_ELEMENTS", 1)
     monkeypatch.setattr(module, "CORES", 2)
