@@ -72,6 +72,11 @@ class Group:
         return bool(self.first.recipe.get("ranked", True))
 
     @property
+    def own_steps(self) -> int:
+        """The inner steps that the recipe validates with: what the setup was tuned and trained for."""
+        return self.first.curve.inner_steps
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(record.seed for record in self.records)
 

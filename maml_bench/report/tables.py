@@ -57,16 +57,14 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(records: Iterable[Record]) -> pd.DataFrame:
-    """The table in short: a row per setup, budget and inner steps, a column per test shape, the published value beside.
+    """The table in short: a row per setup and inner steps, a column per test shape, the published value beside.
 
-    A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Smoke
-    runs are left out of a recipe that has others; the machine is named only where there are several. ``records`` are of
-    one task family, and at least one.
+    A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Of
+    each recipe and setup only the largest budget stands here, after the inner steps that have a published value for
+    this setup, else those that the recipe validates with. The machine is named only where there are several.
+    ``records`` are of one task family, and at least one.
     """
-    frame = numbers(records)
-    smoke = frame["preset"] == "smoke"
-    alone = smoke.groupby(frame["recipe"]).transform("all")
-    frame = frame[~smoke | alone].reset_index(drop=True)
+    frame = _headlines(numbers(records))
     rows: dict[tuple[Any, ...], dict[Any, str]] = {}
     head = ["recipe", "setup", "budget", "seeds", "machine", "inner steps"]
     for raw, cell in zip(frame.to_dict("records"), text(frame).to_dict("records"), strict=True):
@@ -83,6 +81,20 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
     table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
     table.columns = pd.Index([*head, *_headings(shapes)])
     return table if table["machine"].nunique() > 1 else table.drop(columns="machine")
+
+
+def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `numbers` that `summary` shows."""
+    content = ["preset", "recipe_id", "outer_steps"]
+    kept = []
+    for _, runs in frame.groupby(["recipe", "setup"], sort=False):
+        top = runs.iloc[0]  # reading order starts with the largest budget
+        best = runs[(runs[content] == top[content]).all(axis=1)]
+        steps = set(best.loc[best["published"].notna(), "inner_steps"]) or {top["own_steps"]}
+        for _, test in best.groupby([*_SHAPE, "machine", *_APART], dropna=False, sort=False):
+            chosen = test[test["inner_steps"].isin(steps)]
+            kept.append(chosen if len(chosen) else test.tail(1))
+    return pd.concat(kept).sort_index().reset_index(drop=True)
 
 
 def unit(metric: str) -> str:
@@ -136,6 +148,7 @@ def _identity(group: Group) -> dict[str, Any]:
         "seeds": " ".join(map(str, group.seeds)),
         "normalisation": record.recipe["tasks"].get("normalisation"),
         "metric": record.metric.name,
+        "own_steps": group.own_steps,
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from record_factory import ACCURACY, MSE, PAPER, evaluation, omniglot, record, sinusoid
 
+from maml_bench.record import Curve
 from maml_bench.report.groups import in_words, pool
 from maml_bench.report.tables import numbers, plus_minus, summary, text, unit
 from maml_bench.report.writing import write_tables
@@ -135,3 +136,20 @@ def test_every_file_says_where_it_comes_from_and_survives_odd_text(tmp_path):
 
 def test_a_family_that_only_failed_has_tables(tmp_path):
     assert len(write_tables([record(status="failed", reason="no memory", evaluations=[])], tmp_path)) == 4
+
+
+def test_summary_keeps_the_largest_budget_after_the_steps_that_matter():
+    """MAML after its published 1 and 10 steps, ANIL after the 3 that it validates with, no quick run beside a paper one."""
+    tests = [evaluation({steps: [0.5, 1.5] for steps in (1, 3, 10)}, MSE, 1, 5)]
+    common = {"metric": MSE, "tasks": "sinusoid", "recipe": "r", "evaluations": tests, "curve": Curve(inner_steps=3)}
+    published = [{**PAPER, "way": 1, "shot": 5, "inner_steps": s, "value": 1.0} for s in (1, 3, 10)]
+    frame = summary(
+        [
+            record(setup="maml", preset="paper", published=[published[0], published[2]], **common),
+            record(setup="maml", preset="quick", **common),
+            record(setup="anil", preset="quick", **common),
+            record(setup="other", preset="quick", published=[published[1]], **common),
+        ]
+    )
+    shown = {setup: list(rows["inner steps"]) for setup, rows in frame.groupby("setup")}
+    assert shown == {"maml": ["1", "10"], "anil": ["3"], "other": ["3"]}
