@@ -139,7 +139,7 @@ def test_a_family_that_only_failed_has_tables(tmp_path):
 
 
 def test_summary_keeps_the_largest_budget_after_the_steps_that_matter():
-    """MAML after its published 1 and 10 steps, ANIL after the 3 that it validates with, no quick run beside a paper one."""
+    """MAML after its published 1 and 10 steps, ANIL after the 3 that it validates with, no quick beside a paper run."""
     tests = [evaluation({steps: [0.5, 1.5] for steps in (1, 3, 10)}, MSE, 1, 5)]
     common = {"metric": MSE, "tasks": "sinusoid", "recipe": "r", "evaluations": tests, "curve": Curve(inner_steps=3)}
     published = [{**PAPER, "way": 1, "shot": 5, "inner_steps": s, "value": 1.0} for s in (1, 3, 10)]
