@@ -1,10 +1,15 @@
-"""Files that are whole or not there: every write goes to a temporary name beside its target and is renamed."""
+"""Files that are whole or not there (written to a temporary name, then renamed), and locks between processes."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from maml_bench.errors import MamlBenchError
 
 
 @contextmanager
@@ -16,7 +21,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows flushes only what may be written
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
@@ -29,6 +34,28 @@ def atomic_write(target: Path, content: str | bytes) -> None:
     """Write ``content`` to ``target`` whole or not at all."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def locked(path: Path, busy: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock that belongs to ``path``; it lies in the system's temporary folder, folders hold data only.
+
+    Raises:
+        MamlBenchError: another process of this machine holds it after ``wait_s`` (``busy`` says so), or there is no
+            writing to that folder.
+    """
+    name = sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir(), f"maml-bench-{name}.lock"))
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise MamlBenchError(busy) from None
+    except OSError as error:
+        raise MamlBenchError(f"no lock for {path} in {tempfile.gettempdir()}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _umask() -> int:

@@ -168,7 +168,7 @@ def load(path: Path) -> Record:
         MamlBenchError: the file is missing, not JSON, of a newer schema, or lacks a field.
     """
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MamlBenchError(f"record {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -87,6 +87,10 @@ def setup_reference(name: str) -> dict[str, str]:
         return {"name": name}
     path = Path(name)
     setup_class(name)
+    if path.stem in setup_names():
+        raise MamlBenchError(
+            f"{name} has the name of a setup of this package: rename it, so that records tell them apart"
+        )
     return {"name": path.stem, "file": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 

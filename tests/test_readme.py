@@ -1,5 +1,6 @@
 """The README keeps its word: its code runs, its commands exist, its table is generated, its links lead somewhere."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -65,7 +66,12 @@ def test_the_setup_example_runs_to_the_letter(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(python_block("# mine.py"))
     words = next(words for words in OURS if "./mine.py" in words)
     done = subprocess.run(
-        [sys.executable, "-m", "maml_bench", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "maml_bench", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "mine" in done.stdout

@@ -125,3 +125,9 @@ def test_a_file_without_one_setup_is_a_sentence(file, text, sentence):
         registry.setup_class("./mine.py")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_the_name_of_a_shipped_setup_is_refused(tmp_path):
+    (tmp_path / "maml.py").write_text("from maml_bench.setups.anil import ANIL\n\n\nclass Mine(ANIL):\n    pass\n")
+    with pytest.raises(MamlBenchError, match="has the name of a setup of this package"):
+        registry.setup_reference(str(tmp_path / "maml.py"))

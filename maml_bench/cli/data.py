@@ -29,7 +29,7 @@ def add(
 
     source = sources.find(name)
     with counting(f"adding {name}") as progress:
-        manifest = source.add(path, progress=progress, keep_105=keep_105)
+        manifest = source.add(path, progress=progress, **_options(keep_105))
     _say_stored(manifest, store.data_home())
 
 
@@ -40,7 +40,7 @@ def download(name: Name, keep_105: Keep105 = False) -> None:
 
     source = sources.find(name)
     with counting(f"downloading {name}") as progress:
-        manifest = source.download(progress=progress, keep_105=keep_105)
+        manifest = source.download(progress=progress, **_options(keep_105))
     _say_stored(manifest, store.data_home())
 
 
@@ -88,6 +88,11 @@ def verify(name: Annotated[str | None, typer.Argument(help="Data set; default: a
         with counting(f"verifying {each}") as progress:
             manifest = store.verify(each, progress)
         say(f"{each}: {len(manifest.classes):,} classes, {len(manifest.arrays)} arrays, all as in the manifest")
+
+
+def _options(keep_105: bool) -> dict[str, bool]:
+    """Only what was asked for: not every source has every option."""
+    return {"keep_105": True} if keep_105 else {}
 
 
 def _say_stored(manifest: object, home: Path) -> None:

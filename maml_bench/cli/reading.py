@@ -67,11 +67,11 @@ def records(
     """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.record import load_all
-    from maml_bench.report.rows import rows
+    from maml_bench.report.rows import rows, speed_rows
 
     if kind not in ("runs", "speed"):
         raise MamlBenchError(f"--kind {kind!r} is not a kind of record{nearest(kind, ('runs', 'speed'))}")
-    found = rows(load_all(results), results) if kind == "runs" else []
+    found = rows(load_all(results), results) if kind == "runs" else speed_rows(results)
     if as_json:
         print_json(found)
         return
@@ -91,18 +91,23 @@ def records(
         "published",
         "path",
     ]
+    if kind == "speed":
+        columns = list(found[0])
     print_table(
-        str(results), columns, [[_short(row[column]) for column in columns] for row in found], right=columns[5:10]
+        str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[5:10]
     )
 
 
 def show(
-    record: Annotated[Path, typer.Argument(help="A record file, as `records` names it.")], as_json: AsJson = False
+    record: Annotated[Path, typer.Argument(help="A record file: its path, or what `records` calls it.")],
+    results: Results = RUNS,
+    as_json: AsJson = False,
 ) -> None:
     """Show one record: what was run, on what, what came out and how long it took."""
     from maml_bench.record import load
 
-    found = load(record)
+    below = results / record
+    found = load(below if below.exists() and not record.exists() else record)
     if as_json:
         print_json(asdict(found))
         return

@@ -4,7 +4,7 @@ Finn et al. (2017), Algorithm 1, lines 5-6; everything that varies between metho
 derivative, which parameters move, what the support is) is an argument.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,7 +79,7 @@ class Adam:
 def adapt(
     loss: Loss,
     params: Params,
-    support: Any | Sequence[Any],
+    support: Any | list[Any],
     update: Update,
     steps: int,
     *,

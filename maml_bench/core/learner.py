@@ -37,7 +37,8 @@ class Learner:
     Any ``nn.Module`` will do, unchanged, if its forward takes the inputs alone.
 
     Raises:
-        MamlBenchError: the module keeps running statistics, which a pure function cannot update.
+        MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
+            has a pattern that names nothing.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class Learner:
                     f"the layer {layer!r} keeps running statistics, which an inner loop without side effects cannot "
                     "update: build it with track_running_stats=False, or use maml_bench.models.BatchNorm"
                 )
+        for pattern in inner.outside:
+            if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
+                raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
         self.model = model
         self.names = frozenset(name for name, _ in model.named_parameters())
         self.loss = loss

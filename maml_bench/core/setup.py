@@ -23,13 +23,15 @@ OverTasks = Callable[[Callable[[Any], Any], Any], Any]
 class Setup(ABC):
     """Base of all setups; ``adapt`` is the one method that each must bring.
 
-    ``trains`` is False for a setup without meta-training. ``reveals`` asks the task distribution to give the task's
-    identity as part of the input (an oracle). ``citation`` stands in ``maml-bench list``.
+    ``trains`` is False for a setup without meta-training, ``needs_query`` for one whose training uses no query set.
+    ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle). ``citation``
+    stands in ``maml-bench list``.
     """
 
     citation: ClassVar[str] = ""
     trains: ClassVar[bool] = True
     reveals: ClassVar[bool] = False
+    needs_query: ClassVar[bool] = True
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """Meta-parameters before training; default: the network's own initialisation."""

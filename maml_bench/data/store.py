@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from maml_bench.data import sources
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import locked
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
@@ -57,8 +56,9 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that change whenever a stored array or a class name does."""
-        parts = [f"{name} {info.sha256}" for name, info in sorted(self.arrays.items())]
+        """12 hex digits that change whenever a class name or an array does; optional ``full...`` ones do not count."""
+        counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith("full"))
+        parts = [f"{name} {info.sha256}" for name, info in counted]
         return hashlib.sha256("\n".join([*parts, *self.classes]).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
@@ -152,8 +152,9 @@ def write(
     examples = {array.shape[1] for array, _ in arrays.values()}
     assert len(examples) == 1
     assert all(len(array) == len(classes) for array, _ in arrays.values())
+    busy = f"another process is writing to {home}; wait for it to end, then try again"
     try:
-        with _lock(home), _folder(home), _replacing(home / name) as folder:
+        with locked(home, busy, LOCK_WAIT_S), _folder(home), _replacing(home / name) as folder:
             infos = {key: _save(folder / f"{key}.npy", array, how) for key, (array, how) in arrays.items()}
             written = Manifest(name, version, source, tuple(classes), examples.pop(), infos)
             with (folder / _MANIFEST).open("w", encoding="utf-8") as file:
@@ -206,17 +207,6 @@ def _sha256(path: Path, report: Callable[[int], None] = lambda read: None) -> st
             read += len(block)
             report(read)
     return digest.hexdigest()
-
-
-@contextmanager
-def _lock(home: Path) -> Iterator[None]:
-    """Keep two writers of one home apart; the lock lies in the system's temporary folder, to leave the home clean."""
-    key = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
-    try:
-        with FileLock(Path(tempfile.gettempdir()) / f"maml-bench-{key}.lock", timeout=LOCK_WAIT_S):
-            yield
-    except Timeout:
-        raise MamlBenchError(f"another process is writing to {home}; wait for it to end, then try again") from None
 
 
 @contextmanager

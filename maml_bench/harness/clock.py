@@ -14,11 +14,16 @@ KEPT = 100_000
 
 
 class Clock:
-    """Buckets of samples. The first ``warm_up`` samples of a bucket go to ``<bucket>_warm_up`` and stay out of it."""
+    """Buckets of samples.
 
-    def __init__(self, device: str = "cpu", warm_up: int = 0) -> None:
+    The first ``warm_up`` samples of a bucket go to ``<bucket>_warm_up`` and stay out of it; ``only`` names the buckets
+    that have a warm-up, None means all.
+    """
+
+    def __init__(self, device: str = "cpu", warm_up: int = 0, only: tuple[str, ...] | None = None) -> None:
         self._device = device
         self._warm_up = warm_up
+        self._only = only
         self._samples: dict[str, list[float]] = {}
         self._totals: dict[str, tuple[float, int]] = {}
         self._started: dict[str, int] = {}
@@ -58,7 +63,8 @@ class Clock:
 
     def _add(self, bucket: str, seconds: float) -> None:
         self._started[bucket] = self._started.get(bucket, 0) + 1
-        name = f"{bucket}_warm_up" if self._started[bucket] <= self._warm_up else bucket
+        cold = self._started[bucket] <= self._warm_up and (self._only is None or bucket in self._only)
+        name = f"{bucket}_warm_up" if cold else bucket
         samples = self._samples.setdefault(name, [])
         if len(samples) < KEPT:
             samples.append(seconds)

@@ -1,20 +1,17 @@
 """What must hold before a run starts: a device that is there, a folder to write to, nobody else at the record."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import sha256
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from maml_bench.errors import MamlBenchError
+from maml_bench.files import locked
 
 
 def usable_device(name: str) -> str:
-    """The device called ``name`` in torch's own spelling.
+    """The device called ``name``, as cpu or cuda:N.
 
     Raises:
         MamlBenchError: there is none of that name, or it is not here.
@@ -27,7 +24,14 @@ def usable_device(name: str) -> str:
         raise MamlBenchError(f"device {name!r} is not one that runs are made on (try cpu or cuda)")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise MamlBenchError("torch sees no CUDA device here: use --device cpu")
-    return str(device)
+    if device.type == "cuda":
+        index = device.index or 0
+        if index >= torch.cuda.device_count():
+            raise MamlBenchError(
+                f"no device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices, from cuda:0 on"
+            )
+        return f"cuda:{index}"
+    return "cpu"
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -37,19 +41,6 @@ def refuse_unwritable(path: Path) -> None:
         raise MamlBenchError(f"results cannot be written: {nearest} is not a folder that you may write to")
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of one record; locks live in the system's temporary folder, so results hold results only.
-
-    Raises:
-        MamlBenchError: another process holds it.
-    """
-    name = sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir(), f"maml-bench-{name}.lock"))
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout as error:
-        raise MamlBenchError(
-            f"another process is at work on {path}: wait for it or choose another --results"
-        ) from error
+def alone(path: Path) -> AbstractContextManager[None]:
+    """Hold the lock of one record; MamlBenchError where another process is at work on it."""
+    return locked(path, f"another process is at work on {path}: wait for it or choose another --results")

@@ -1,10 +1,12 @@
 """What a run was made on: processor, its measured convolution rate, memory, versions, commit. No host or user names, no
 paths."""
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -57,10 +59,21 @@ def convolution_gflops(device: str = "cpu") -> float:
     return round(operations / clock.summary_s()["convolution"]["median"] / 1e9, 1)
 
 
+def reset_peak_memory(device: str = "cpu") -> None:
+    """Count the peak from now on, so that a run does not inherit that of an earlier one (on Linux, and on GPUs)."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
 def peak_memory_bytes(device: str = "cpu") -> int:
-    """The most memory that this process has held: resident set, or allocated on the GPU if one is used."""
+    """The most memory that this process has held since the reset: resident set, or allocated on the GPU in use."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource
@@ -97,7 +110,7 @@ def _git(folder: Path, *arguments: str) -> str:
 def _cpu_model() -> str:
     found = []
     try:
-        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines():
             key, _, value = line.partition(":")
             if key.strip() in {"model name", "cpu family", "model"}:
                 found.append(value.strip() if key.strip() == "model name" else f"{key.strip()} {value.strip()}")

@@ -8,7 +8,7 @@ result must fit the dataclasses below exactly.
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from maml_bench.types import Shape
 
 PRESETS = ("smoke", "quick", "paper")
 _LAYERS = ("extends", "presets", "setups", "default_setups")
-_LABELS = ("id", "title", "variant", "preset", "ranked", "published")
+_LABELS = ("id", "title", "variant", "preset", "ranked", "published", "changed")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,11 @@ class Test(EpisodeShape):
 
 @dataclass(frozen=True)
 class Published:
-    """A published number for one setup and test point, as a metric value (accuracy is a fraction), with its source."""
+    """A published number for one setup and test point, as a metric value (accuracy is a fraction), with its source.
+
+    ``query`` is named where the number was measured with another query count than the recipe's test: it then stands
+    beside tests of that count only.
+    """
 
     setup: str
     way: int
@@ -83,12 +87,17 @@ class Published:
     value: float
     source: str
     ci95: float | None = None
+    query: int | None = None
     protocol: str = "paper"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment; see the parts. ``ranked`` False marks a budget too small to rank setups by."""
+    """One experiment; see the parts.
+
+    ``ranked`` False marks a budget too small to rank setups by; ``changed`` are the settings that make it another
+    experiment than the one of its id.
+    """
 
     id: str
     title: str
@@ -103,6 +112,7 @@ class Recipe:
     test: tuple[Test, ...]
     ranked: bool = True
     published: tuple[Published, ...] = ()
+    changed: tuple[str, ...] = ()
 
     @property
     def recipe_id(self) -> str:
@@ -130,7 +140,7 @@ def load_files() -> dict[str, dict[str, Any]]:
         if not file.name.endswith(".toml"):
             continue
         try:
-            tables = tomllib.loads(file.read_text())["recipe"]
+            tables = tomllib.loads(file.read_text(encoding="utf-8"))["recipe"]
         except (tomllib.TOMLDecodeError, KeyError) as error:
             raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error
         for table in tables:
@@ -142,8 +152,15 @@ def load_files() -> dict[str, dict[str, Any]]:
 
 
 def default_setups(recipe: str) -> list[str]:
-    """The setups that ``run`` takes if none is named."""
-    return list(_raw(recipe).get("default_setups", ["maml"]))
+    """The setups that ``run`` takes if none is named.
+
+    Raises:
+        MamlBenchError: the recipe and all that it extends name none.
+    """
+    named = _raw(recipe).get("default_setups")
+    if not named:
+        raise MamlBenchError(f"recipe {recipe!r} lacks the key 'default_setups'")
+    return list(named)
 
 
 def presets_of(recipe: str) -> list[str]:
@@ -151,8 +168,10 @@ def presets_of(recipe: str) -> list[str]:
     return [preset for preset in PRESETS if preset in _raw(recipe).get("presets", {})]
 
 
-def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable[str] = ()) -> Recipe:
-    """The complete recipe for ``preset`` and ``setup``, with ``settings`` such as ``inner.rate=0.05`` laid over it.
+def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Sequence[str] = ()) -> Recipe:
+    """The complete recipe for ``preset`` and ``setup`` (default: the recipe's first).
+
+    ``settings`` such as ``inner.rate=0.05`` are laid over it.
 
     Raises:
         MamlBenchError: no such recipe, preset, setup or key; a value of the wrong type.
@@ -160,11 +179,11 @@ def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable
     raw = _raw(recipe)
     if preset not in raw.get("presets", {}):
         raise MamlBenchError(f"recipe {recipe!r} has no preset {preset!r}{nearest(preset, raw.get('presets', {}))}")
-    reference = registry.setup_reference(setup)
+    reference = registry.setup_reference(setup or default_setups(recipe)[0])
     special = raw.get("setups", {}).get(reference["name"], {})
     content: dict[str, Any] = {key: value for key, value in raw.items() if key not in _LAYERS}
     layers = [
-        {"preset": preset, "setup": reference},
+        {"preset": preset, "setup": reference, "changed": list(settings)},
         raw["presets"][preset],
         {key: value for key, value in special.items() if key != "presets"},
         special.get("presets", {}).get(preset, {}),
@@ -176,6 +195,8 @@ def resolve(recipe: str, *, preset: str, setup: str = "maml", settings: Iterable
     built = construct(Recipe, content, where)
     _check(built, where)
     method = registry.build_setup(built.setup, where)
+    if method.needs_query and not built.train.query:
+        raise MamlBenchError(f"{where}: train: query is 0, but {built.setup['name']} learns from the query")
     tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals)
     return construct(
         Recipe,
@@ -198,6 +219,9 @@ def _check(built: Recipe, where: str) -> None:
             value = getattr(values, key, least)
             if value == () or (min(value) if isinstance(value, tuple) else value) < least:
                 raise MamlBenchError(f"{where}: {part}: {key} is {value}, but must be at least {least}")
+    for part, rate in (("inner", built.inner.rate), ("outer", built.outer.rate)):
+        if rate < 0:
+            raise MamlBenchError(f"{where}: {part}: rate is {rate}, but must not be negative")
 
 
 def _raw(recipe: str) -> dict[str, Any]:

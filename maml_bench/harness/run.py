@@ -1,5 +1,6 @@
 """From one recipe and one seed to one Record: skip what is done, resume what was begun, train, evaluate, write."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,9 @@ from torch.utils import _pytree as pytree
 from maml_bench import registry
 from maml_bench.core.evaluate import answer
 from maml_bench.core.learner import Learner
+from maml_bench.core.outer import schedule as refuse_unknown_schedule
 from maml_bench.core.outer import take
+from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, guard, machine, memory
 from maml_bench.harness.clock import Clock, monotonic_s, now_utc
 from maml_bench.harness.recipe import Recipe
@@ -84,19 +87,25 @@ def run(
     observer = observer or Silent()
     device = guard.usable_device(options.device)
     schedule = "vmap" if options.schedule == "auto" else options.schedule
+    refuse_unknown_schedule(schedule)
     machine.commit()  # as it is when the run starts; kept for the record
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
     guard.refuse_unwritable(path)
     with guard.alone(path):
         place = path.with_suffix(".ckpt")
         found = load(path) if path.exists() and not options.force else None
-        if found is not None and found.task_version != registry.task_class(recipe.tasks["name"]).version:
-            found = None  # its episodes are not today's
-        if found is not None and found.whole and not place.exists():
-            return Outcome("already there", found.outer_steps, found, path)
+        if found is not None:
+            _refuse_unlike(found, path, recipe, options)
+            share = (
+                options.budget_steps is not None and found.status == "ok" and found.outer_steps >= options.budget_steps
+            )
+            if (found.whole and not place.exists()) or share:
+                return Outcome("already there", found.outer_steps, found, path)
         if options.force:
             place.unlink(missing_ok=True)
+        machine.reset_peak_memory(device)
         training = _begin(recipe, seed, device, schedule)
+        _rehearse(training)
         threads = options.threads or _threads(training)
         torch.set_num_threads(threads)
         conditions = {
@@ -107,6 +116,8 @@ def run(
             "device": device,
             "machine": machine.identity(device),
             "torch": str(torch.__version__),
+            "task_version": training.tasks.version,
+            "data": training.tasks.fingerprint(),
         }
         sitting = _Sitting()
         state = checkpoint.load(place, conditions)
@@ -120,16 +131,18 @@ def run(
         gflops = machine.convolution_gflops(device)
         observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
         status, reason = _train(training, observer, options, interrupted, keep)
-        if status == "ok" and training.step < recipe.outer.steps:
+        if status == "ok" and recipe.outer.steps:
             keep()
-            if interrupted():
+            if interrupted() and training.step < recipe.outer.steps:
                 return Outcome("interrupted", training.step)
         evaluations: list[Evaluation] = []
         exhibit = None
         if status == "ok":
             try:
                 evaluations, exhibit = _evaluate(training, observer), _exhibit(training)
-            except RuntimeError as error:
+            except MamlBenchError:
+                raise
+            except Exception as error:
                 status, reason = "failed", _sentence(error)
         record = _record(training, conditions, sitting, status, reason, evaluations, exhibit, gflops)
         if found is not None and not options.force and not _replaces(record, found):
@@ -151,8 +164,39 @@ def _begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
     learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     optimiser = optimiser_for(recipe.outer, meta)
-    clock = Clock(device, WARM_UP_STEPS)
+    clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
     return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
+
+
+def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
+    """A record that today's run would not equal is neither what was asked for nor to be lost without a word."""
+    tasks = registry.build_tasks(recipe.tasks, f"recipe {recipe.id!r}")
+    asked = {
+        "task version": (found.task_version, tasks.version),
+        "data": (found.data, tasks.fingerprint()),
+        "schedule": (found.schedule, found.schedule if options.schedule == "auto" else options.schedule),
+        "threads": (found.threads, options.threads or found.threads),
+    }
+    for what, (was, now) in asked.items():
+        if was != now:
+            raise MamlBenchError(
+                f"{path} was made with other {what} ({was}, not {now}): use --force to replace it, or other --results"
+            )
+
+
+def _rehearse(training: Training) -> None:
+    """Draw one episode of every shape that the recipe names: what cannot work fails now, not after hours."""
+    recipe = training.recipe
+    shapes = {("train", recipe.train.shape)}
+    if recipe.validation.episodes:
+        shapes.add(("validation", recipe.validation.shape))
+    shapes |= {(test.split, test.shape) for test in recipe.test}
+    for split, shape in sorted(shapes):
+        training.tasks.sample(split, 0, 1, key=0, shape=shape, device=training.device)
+        if shape.way > recipe.train.way:
+            raise MamlBenchError(
+                f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
+            )
 
 
 def _threads(training: Training) -> int:
@@ -189,7 +233,9 @@ def _train(
 
     try:
         train(training, observer, stop, after_step)
-    except RuntimeError as error:
+    except MamlBenchError:
+        raise
+    except Exception as error:
         return "failed", _sentence(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}"
@@ -271,7 +317,7 @@ def _replaces(new: Record, old: Record) -> bool:
     """A record gives way only to one of a larger share, or to any that did not fail if it failed itself."""
     if new.status == "failed" or old.status == "failed":
         return old.status == "failed"
-    return new.outer_steps > old.outer_steps or new.whole
+    return new.outer_steps > old.outer_steps or (new.status == "ok" and new.whole)
 
 
 def _state(training: Training, conditions: dict[str, Any], sitting: _Sitting, device: str) -> checkpoint.State:
@@ -292,4 +338,6 @@ def _resume(training: Training, state: checkpoint.State) -> _Sitting:
 
 
 def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+    """Type and first line of an error, without the folders of file names: records hold no paths."""
+    words = re.sub(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)+[/\\]", "", (str(error).splitlines() or [""])[0])
+    return f"{type(error).__name__}: {words}"[:300]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maml_bench.errors import MamlBenchError
+from maml_bench.files import locked
 from maml_bench.record import load_all
 from maml_bench.report.figures import write_figures
 from maml_bench.report.style import MARK as FIGURE_MARK
@@ -31,7 +32,11 @@ def build(results: Path, progress: Callable[[str], None] | None = None) -> Repor
     Raises:
         MamlBenchError: there are no records, or one cannot be read.
     """
-    tell = progress or (lambda _: None)
+    with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
+        return _build(results, progress or (lambda _: None))
+
+
+def _build(results: Path, tell: Callable[[str], None]) -> Report:
     tell("reading records")
     records = [record for _, record in load_all(results)]
     if not records:
@@ -42,7 +47,7 @@ def build(results: Path, progress: Callable[[str], None] | None = None) -> Repor
     figures = write_figures(records, results / "figures")
     removed = [path for path in _generated(results) if path not in {*tables, *figures}]
     for path in removed:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return Report(len(records), tables, figures, removed)
 
 

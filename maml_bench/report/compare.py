@@ -157,12 +157,14 @@ def _pairs(old: list[Record], fresh: list[Record]) -> list[Pair]:
 
 def _quality(pairs: list[Pair], rules: _Rules) -> list[Finding]:
     name, metric = _name(pairs[0][1]), pairs[0][1].metric
-    fair = [(o, n) for o, n in pairs if o.outer_steps == n.outer_steps and o.task_version == n.task_version]
+    fair = [(o, n) for o, n in pairs if _same_episodes(o, n) and o.outer_steps == n.outer_steps]
     if not fair:
         o, n = pairs[0]
         reason = f"base has done {o.outer_steps:,} outer steps, new {n.outer_steps:,}"
         if o.task_version != n.task_version:
             reason = f"the tasks have changed from version {o.task_version} to {n.task_version}"
+        elif o.data != n.data:
+            reason = "the data behind the tasks are not the same"
         return [Finding(*name, metric.name, "incomparable", reason)]
     old, fresh = Group(tuple(o for o, _ in fair)), Group(tuple(n for _, n in fair))
     before = {(shape_of(score.evaluation), score.inner_steps): score for score in old.scores()}
@@ -170,6 +172,10 @@ def _quality(pairs: list[Pair], rules: _Rules) -> list[Finding]:
         _score(name, metric, before.get((shape_of(score.evaluation), score.inner_steps)), score, _seeds(fair), rules)
         for score in fresh.shown(published_steps([*old.records, *fresh.records]))
     ]
+
+
+def _same_episodes(old: Record, new: Record) -> bool:
+    return old.task_version == new.task_version and old.data == new.data
 
 
 def _score(name: Name, metric: Metric, old: Score | None, new: Score, seeds: tuple[int, ...], rules: _Rules) -> Finding:
@@ -225,7 +231,7 @@ def _verdict(change: Interval, threshold: float, higher_is_better: bool) -> tupl
 
 def _unlike(old: Record, new: Record) -> str:
     """Why the seconds of the two cannot be compared, in a sentence; empty if they can."""
-    for what in ("machine_id", "device", "threads", "schedule"):
+    for what in ("machine_id", "device", "threads", "schedule", "memory"):
         b, n = getattr(old, what), getattr(new, what)
         if b != n:
             return f"seconds are not compared: {what.removesuffix('_id')} was {b} in base and is {n} in new"

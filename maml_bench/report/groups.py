@@ -53,7 +53,13 @@ class Group:
 
     @property
     def recipe(self) -> str:
-        return str(self.first.recipe["id"])
+        """The recipe's id, with the settings that make this another experiment than the one of that id."""
+        changed = self.first.recipe.get("changed")
+        return f"{self.first.recipe['id']} ({', '.join(changed)})" if changed else str(self.first.recipe["id"])
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.first.recipe.get("changed"))
 
     @property
     def tasks(self) -> str:
@@ -73,7 +79,7 @@ class Group:
 
     @property
     def own_steps(self) -> int:
-        """The inner steps that the recipe validates with: what the setup was tuned and trained for."""
+        """The inner steps that the recipe validates with."""
         return self.first.curve.inner_steps
 
     @property
@@ -113,7 +119,7 @@ class Group:
         kept = []
         for shape in dict.fromkeys(shape_of(score.evaluation) for score in scores):
             mine = [score for score in scores if shape_of(score.evaluation) == shape]
-            steps = wanted.get((self.recipe, mine[0].evaluation.protocol), set())
+            steps = wanted.get((self.first.recipe["id"], mine[0].evaluation.protocol), set())
             kept += [score for score in mine if score.inner_steps in steps] or mine[-1:]
         return kept
 
@@ -127,7 +133,7 @@ def pool(records: Iterable[Record]) -> list[Group]:
         key = (
             *(r["tasks"]["name"], r["id"], preset, r["preset"], r["setup"]["name"], record.recipe_id),
             *(-record.budget_share, record.outer_steps, record.machine_id, record.device, record.threads),
-            *(record.schedule, record.task_version, record.status, r["variant"]),
+            *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
         )
         groups.setdefault(key, {})[record.seed] = record  # of one seed that stands twice, the newest
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]

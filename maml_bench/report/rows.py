@@ -1,5 +1,6 @@
 """Flat rows: one plain dict per record and evaluation point, so that ``pandas.read_json`` is all that a user needs."""
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,12 +24,23 @@ def rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> li
 
 
 def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[str, Any] | None:
-    """The published number for this test: same protocol, way, shot and inner steps; None if there is none."""
+    """The published number for this test: same protocol, way, shot, inner steps and, where it names one, query."""
     wanted = (evaluation.protocol, evaluation.way, evaluation.shot, inner_steps)
     for reference in record.recipe.get("published", []):
-        if tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted:
+        asked = reference.get("query")
+        same = tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted
+        if same and asked in (None, evaluation.query):
             return dict(reference)
     return None
+
+
+def speed_rows(results: Path) -> list[dict[str, Any]]:
+    """The flat rows of the speed races below ``results``: each file in records/speed holds one, or a list of them."""
+    found: list[dict[str, Any]] = []
+    for path in sorted((results / "records" / "speed").glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found += content if isinstance(content, list) else [content]
+    return found
 
 
 def _points(record: Record) -> list[tuple[Evaluation | None, Point | None]]:

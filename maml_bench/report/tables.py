@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from maml_bench.record import Record
@@ -21,10 +22,10 @@ SCORE_COLUMNS = (
 )
 COST_COLUMNS = (
     *("recipe", "setup", "preset", "budget", "seeds", "train s", "steps/s", "peak MiB", "machine", "GFLOP/s"),
-    *("device", "threads", "schedule", "status"),
+    *("device", "threads", "schedule", "memory", "status"),
 )
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
-_APART = ("recipe_id", "preset", "status", "task_version", "device", "threads", "schedule")
+_APART = ("recipe_id", "preset", "status", "task_version", "device", "threads", "schedule", "memory")
 _SHAPE = ("way", "shot", "query", "protocol", "split")
 
 
@@ -76,7 +77,8 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
             continue
         failure = "" if raw["status"] == "ok" else f", {raw['status']}"
         reference = "" if cell["published"] == NONE else f" ({cell['published'].split(' [')[0]})"
-        row[tuple(raw[name] for name in _SHAPE)] = cell["score"] + failure + reference
+        lost = f", {raw['diverged_episodes']} diverged" if raw["diverged_episodes"] else ""
+        row[tuple(raw[name] for name in _SHAPE)] = cell["score"] + lost + failure + reference
     shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)})
     table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
     table.columns = pd.Index([*head, *_headings(shapes)])
@@ -87,14 +89,16 @@ def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of `numbers` that `summary` shows."""
     content = ["preset", "recipe_id", "outer_steps"]
     kept = []
-    for _, runs in frame.groupby(["recipe", "setup"], sort=False):
-        top = runs.iloc[0]  # reading order starts with the largest budget
+    plain = frame[~frame["changed"]]
+    for _, runs in (plain if len(plain) else frame).groupby(["recipe", "setup"], sort=False):
+        top = runs.iloc[int(runs["outer_steps"].to_numpy().argmax())]
         best = runs[(runs[content] == top[content]).all(axis=1)]
         steps = set(best.loc[best["published"].notna(), "inner_steps"]) or {top["own_steps"]}
         for _, test in best.groupby([*_SHAPE, "machine", *_APART], dropna=False, sort=False):
             chosen = test[test["inner_steps"].isin(steps)]
             kept.append(chosen if len(chosen) else test.tail(1))
-    return pd.concat(kept).sort_index().reset_index(drop=True)
+    shown: pd.DataFrame = pd.concat(kept).sort_index().reset_index(drop=True)
+    return shown
 
 
 def unit(metric: str) -> str:
@@ -149,6 +153,7 @@ def _identity(group: Group) -> dict[str, Any]:
         "normalisation": record.recipe["tasks"].get("normalisation"),
         "metric": record.metric.name,
         "own_steps": group.own_steps,
+        "changed": group.changed,
     }
 
 
@@ -159,12 +164,13 @@ def _score(group: Group, score: Score | None) -> dict[str, Any]:
     e, reference = score.evaluation, score.published or {}
     value, ci95 = reference.get("value"), reference.get("ci95")
     better = group.first.metric.higher_is_better
+    lost = not np.isfinite(score.values).all()  # a mean without its worst tasks meets nothing
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
         **{"inner_steps": score.inner_steps, "mean": score.mean, "ci95": score.ci95, "spread": score.spread},
         **{"episodes": score.values.size, "diverged_episodes": score.diverged_episodes},
         **{"published": value, "published_ci95": ci95, "source": reference.get("source")},
-        "meets": None if value is None else meets(score.mean, score.ci95, value, ci95, better),
+        "meets": None if value is None or lost else meets(score.mean, score.ci95, value, ci95, better),
     }
 
 
@@ -176,7 +182,8 @@ def _cost(group: Group) -> dict[str, Any]:
         "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,
         "machine": record.machine_id,
         "machine_gflops": median(r.machine_gflops for r in group.records),
-        **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "status": record.status},
+        **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "memory": record.memory},
+        "status": record.status,
         "reason": "; ".join(sorted({r.reason for r in group.records if r.reason})) or None,
     }
 
@@ -208,6 +215,6 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "peak MiB": shown("peak_memory_mib", ",.0f"),
         "machine": shown("machine"),
         "GFLOP/s": shown("machine_gflops", ",.0f"),
-        **{key: shown(key) for key in ("device", "threads", "schedule")},
+        **{key: shown(key) for key in ("device", "threads", "schedule", "memory")},
         "status": row["status"] + ("" if row["ranked"] else ", unranked"),
     }

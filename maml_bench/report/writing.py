@@ -45,13 +45,15 @@ def include(results: Path, document: Path) -> None:
         MamlBenchError: the document cannot be read or lacks the marks.
     """
     try:
-        before, begin, rest = document.read_text().partition(BEGIN)
+        before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
     except OSError as error:
         raise MamlBenchError(f"{document} cannot be read: {error.strerror}") from error
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise MamlBenchError(f"{document} has no lines {BEGIN} and {END} to put the tables between")
-    tables = [path.read_text().split("\n", 1)[1] for path in sorted((results / "tables").glob("*-summary.md"))]
+    tables = [
+        path.read_text(encoding="utf-8").split("\n", 1)[1] for path in sorted((results / "tables").glob("*-summary.md"))
+    ]
     atomic_write(document, before + begin + "\n" + "\n".join(tables) + end + after)
 
 

@@ -15,6 +15,7 @@ class Oracle(Setup):
     """The input carries the task's identity, so nothing is adapted: the score is the same at any number of steps."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
+    needs_query: ClassVar[bool] = False
     reveals: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:

@@ -27,6 +27,7 @@ class Reptile(Setup):
     inner_optimiser: Literal["adam", "sgd"] = "adam"
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
+    needs_query: ClassVar[bool] = False
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, self._update(learner), steps, first_order=True)

@@ -14,6 +14,7 @@ class Scratch(Setup):
     """Gradient steps on the support from an untrained network."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5"
+    needs_query: ClassVar[bool] = False
     trains: ClassVar[bool] = False
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:

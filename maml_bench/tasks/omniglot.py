@@ -68,7 +68,7 @@ class Omniglot:
         if split not in self._classes:
             raise MamlBenchError(f"omniglot has no split {split!r} (known: {', '.join(self._classes)})")
         return sample_images(
-            self._images, self._classes[split], first, count, key=key, stream=(self.name, split),
+            self._images_on(device), self._classes[split], first, count, key=key, stream=(self.name, split),
             shape=shape, rotations=self.rotations, device=device,
         )  # fmt: skip
 
@@ -93,8 +93,14 @@ class Omniglot:
         }
 
     @cached_property
-    def _images(self) -> Tensor:
-        return torch.from_numpy(store.load(self.name, self.images))
+    def _copies(self) -> dict[str, Tensor]:
+        return {}
+
+    def _images_on(self, device: str) -> Tensor:
+        """The stored array, copied to each device once; on the CPU it stays the memory map."""
+        if device not in self._copies:
+            self._copies[device] = torch.from_numpy(store.load(self.name, self.images)).to(device)
+        return self._copies[device]
 
     @cached_property
     def _classes(self) -> dict[str, np.ndarray]:

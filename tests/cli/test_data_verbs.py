@@ -19,8 +19,8 @@ def source(monkeypatch):
         progress(1, 2, "drawings")
         return store.write("omniglot", version=omniglot.VERSION, source="two zips", classes=("a", "b"), arrays=arrays)
 
-    monkeypatch.setattr(omniglot, "add", lambda path, *, progress, keep_105: put(progress, keep_105))
-    monkeypatch.setattr(omniglot, "download", lambda *, progress, keep_105: put(progress, keep_105))
+    monkeypatch.setattr(omniglot, "add", lambda path, *, progress, keep_105=False: put(progress, keep_105))
+    monkeypatch.setattr(omniglot, "download", lambda *, progress, keep_105=False: put(progress, keep_105))
 
 
 def test_nothing_is_stored(command, tmp_path):

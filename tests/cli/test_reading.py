@@ -115,6 +115,22 @@ def test_show_a_record_of_a_failure_in_two_sittings(command, maml):
         assert words in said.out
 
 
+def test_show_takes_what_records_prints(command, results):
+    names = [row["path"] for row in json.loads(command("records", "--json").out)]
+    assert json.loads(command("show", names[0], "--json").out) == json.loads((results / names[0]).read_text())
+
+
+def test_speed_records_are_printed_flat(command, results):
+    folder = results / "records" / "speed"
+    folder.mkdir(parents=True)
+    (folder / "race.json").write_text(
+        '[{"bench": "omniglot-q1", "median_s": 0.1}, {"bench": "sinusoid", "median_s": 0.2}]'
+    )
+    found = json.loads(command("records", "--kind", "speed", "--json").out)
+    assert [row["bench"] for row in found] == ["omniglot-q1", "sinusoid"]
+    assert "omniglot-q1" in command("records", "--kind", "speed").out
+
+
 def test_show_as_json(command, maml):
     assert json.loads(command("show", maml, "--json").out) == json.loads(maml.read_text())
 

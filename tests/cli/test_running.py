@@ -55,8 +55,9 @@ def test_a_run_says_what_it_does_and_prints_the_scores_beside_the_published(comm
     assert lines[0] == "sinusoid-k10 maml seed 0: 12 steps to go"
     assert "step 4 of 12, validation" in lines[1]
     assert "testing on 6 tasks, 1-way 5-shot, 5 query" in lines
-    assert "sinusoid-k10 maml seed 0: done, 12 steps in " in lines[-1]
-    assert "0.670 [Finn et al." in said.out
+    assert "sinusoid-k10 maml seed 0: done, 12 steps in " in lines[-2]
+    assert lines[-1].endswith("published: Finn et al. 2017, Table 2")
+    assert "0.670" in said.out
     assert list(records()) == [("maml", 0)]
     again = command("run", "sinusoid-k10", *RUN)
     assert again.err.startswith("sinusoid-k10 maml seed 0: already there, 12 steps in ")

@@ -24,6 +24,12 @@ def test_running_statistics_are_refused_with_advice() -> None:
         learner_of(model)
 
 
+def test_a_pattern_that_names_no_parameter_is_refused() -> None:
+    model = built(lambda: nn.Linear(2, 2))
+    with pytest.raises(MamlBenchError, match=r"'\*\.betta', which matches no parameter"):
+        Learner(model, lambda p, b: p(b.x).mean(), lambda p, b: p(b.x).mean(), Inner(0.1, 1, outside=("*.betta",)))
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -10,6 +10,7 @@ import torch
 
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
+from maml_bench.files import locked
 
 CLASSES = ["a", "b", "c"]
 
@@ -218,6 +219,6 @@ def test_a_full_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_writer_is_kept_apart(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "LOCK_WAIT_S", 0)
     old = write(1)
-    with store._lock(home), pytest.raises(MamlBenchError, match="another process is writing"):
+    with locked(home, ""), pytest.raises(MamlBenchError, match="another process is writing"):
         write(2)
     assert store.verify("omniglot") == old

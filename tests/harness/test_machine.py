@@ -66,7 +66,7 @@ def test_a_gpu_is_part_of_the_description(monkeypatch):
     ],
 )
 def test_the_processor_is_read_from_the_system_or_from_python(monkeypatch, text, model):
-    def read(self):
+    def read(self, encoding):
         if text is OSError:
             raise OSError
         return text
@@ -88,13 +88,23 @@ def test_the_convolution_rate_of_this_machine_is_positive_and_draws_nothing_from
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("platform_name", "factor"), [("linux", 1024), ("darwin", 1)])
-def test_peak_memory_is_in_bytes(monkeypatch, platform_name, factor):
+@pytest.mark.parametrize(("platform_name", "expected"), [("linux", 5 * 1024), ("darwin", 7), ("freebsd", 7 * 1024)])
+def test_peak_memory_is_in_bytes(monkeypatch, platform_name, expected):
     import resource
 
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: "VmPeak:\t 9 kB\nVmHWM:\t       5 kB\n")
     monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=7))
     monkeypatch.setattr(sys, "platform", platform_name)
-    assert machine.peak_memory_bytes() == 7 * factor
+    assert machine.peak_memory_bytes() == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system keeps one peak for the whole process")
+def test_a_run_does_not_inherit_the_peak_of_an_earlier_one():
+    held = torch.ones(2**25)
+    before = machine.peak_memory_bytes()
+    del held
+    machine.reset_peak_memory()
+    assert machine.peak_memory_bytes() < before - 2**26
 
 
 def test_peak_memory_elsewhere(monkeypatch):

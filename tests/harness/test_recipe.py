@@ -21,6 +21,7 @@ def table(name: str, **more: Any) -> dict[str, Any]:
         "id": name,
         "title": "Waves",
         "variant": "ours",
+        "default_setups": ["maml"],
         "tasks": {"name": "sinusoid"},
         "inner": {"rate": 0.1, "steps": 1},
         "outer": {"steps": 10, "meta_batch": 2},
@@ -218,7 +219,7 @@ def test_an_oracle_needs_tasks_that_tell():
 
 
 def test_published_numbers_are_those_of_the_setup_at_hand(shelf):
-    row = {"way": 1, "shot": 5, "inner_steps": 1, "source": "a paper"}
+    row = {"way": 1, "shot": 5, "inner_steps": 1, "source": "a paper", "query": 5}
     shelf["waves"]["published"] = [{"setup": "maml", "value": 0.5, **row}, {"setup": "anil", "value": 0.7, **row}]
     assert resolve("waves", preset="smoke").plain()["published"] == [
         {"value": 0.5, "ci95": None, "protocol": "paper", **row}

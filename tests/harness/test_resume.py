@@ -12,6 +12,7 @@ import pytest
 import maml_bench
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import run as module
+from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
 from maml_bench.record import load
 
@@ -113,11 +114,14 @@ def test_checkpoints_are_written_as_time_passes(tiny, options, monkeypatch):
     monkeypatch.setattr(module, "monotonic_s", lambda: next(moments))
     monkeypatch.setattr(module, "CHECKPOINT_EVERY_S", 30.0)
     run(tiny(), 0, options)
-    assert kept == [3, 6, 9, 12]
+    assert kept == [3, 6, 9, 12, 12], "the last one is that before the test"
 
 
 def test_a_checkpoint_is_not_taken_up_under_other_conditions(tiny, options):
-    run(tiny(), 0, replace(options, budget_steps=5))
+    share = run(tiny(), 0, replace(options, budget_steps=5))
+    with pytest.raises(MamlBenchError, match=r"made with other schedule \(vmap, not loop\): use --force"):
+        run(tiny(), 0, replace(options, schedule="loop"))
+    share.path.unlink()
     for change, sentence in (({"schedule": "loop"}, "schedule vmap, not loop"), ({"threads": 2}, "threads 1, not 2")):
         with pytest.raises(MamlBenchError, match=f"was made with {sentence}: finish it as it was begun"):
             run(tiny(), 0, replace(options, **change))
@@ -168,3 +172,15 @@ def test_a_killed_process_is_resumed_from_its_last_checkpoint(tiny, options, uni
     finished = run(tiny(), 0, options, observer=listener)
     assert "resuming from step 6 of 12" in listener.sentences
     assert same_bits(finished.record, uninterrupted)
+
+
+@pytest.mark.real_data
+@pytest.mark.usefixtures("omniglot")
+def test_a_convolutional_run_on_two_threads_resumes_to_the_same_bits(options):
+    recipe = resolve("omniglot-5w1s", preset="smoke")
+    options = replace(options, threads=2)
+    whole = run(recipe, 0, replace(options, results=options.results.with_name("whole"))).record
+    assert run(recipe, 0, options, interrupted=after(3)).how == "interrupted"
+    resumed = run(recipe, 0, options).record
+    assert (resumed.sittings, resumed.outer_steps) == (2, 4)
+    assert same_bits(resumed, whole)

@@ -21,6 +21,7 @@ from maml_bench.harness.run import Options, _replaces, run
 from maml_bench.record import load, relative_path
 from maml_bench.tasks.sinusoid import Sinusoid
 
+WIDE = ('test=[{protocol="p", split="test", way=2, shot=5, query=5, episodes=6, inner_steps=[0]}]',)
 MINE = """
 from dataclasses import dataclass
 
@@ -177,8 +178,15 @@ def test_a_shorter_share_does_not_replace_a_longer_one(tiny, options, listener):
     longer = run(tiny(), 0, replace(options, budget_steps=7))
     longer.path.with_suffix(".ckpt").unlink()
     shorter = run(tiny(), 0, replace(options, budget_steps=3), observer=listener)
-    assert shorter.record == longer.record == load(longer.path)
-    assert listener.sentences[-1] == "kept the record that is there: 7 steps, ok"
+    assert (shorter.how, shorter.record) == ("already there", longer.record)
+    assert load(longer.path) == longer.record
+
+
+def test_a_finished_share_is_not_tested_again(tiny, options, monkeypatch):
+    first = run(tiny(), 0, replace(options, budget_steps=7))
+    monkeypatch.setattr(module, "_evaluate", failing)
+    again = run(tiny(), 0, replace(options, budget_steps=7))
+    assert (again.how, again.record) == ("already there", first.record)
 
 
 @pytest.fixture
@@ -195,6 +203,7 @@ PART, MORE, WHOLE, DIVERGED, FAILED = ("ok", 5), ("ok", 7), ("ok", 12), ("diverg
     [
         (PART, PART, False), (PART, MORE, False), (PART, FAILED, True), (MORE, PART, True), (MORE, FAILED, True),
         (WHOLE, PART, True), (WHOLE, MORE, True), (WHOLE, FAILED, True), (DIVERGED, PART, True), (DIVERGED, MORE, True),
+        (("diverged", 3), MORE, False),
         (DIVERGED, FAILED, True), (FAILED, PART, False), (FAILED, WHOLE, False), (FAILED, DIVERGED, False),
         (FAILED, FAILED, True), (PART, DIVERGED, False),
     ],
@@ -284,8 +293,34 @@ def test_a_record_of_an_older_task_version_is_made_again(tiny, options, monkeypa
     first = run(tiny(), 0, options)
     assert run(tiny(), 0, options).how == "already there"
     monkeypatch.setattr(Sinusoid, "version", Sinusoid.version + 1)
-    again = run(tiny(), 0, options)
+    with pytest.raises(MamlBenchError, match=r"was made with other task version \(1, not 2\): use --force"):
+        run(tiny(), 0, options)
+    again = run(tiny(), 0, replace(options, force=True))
     assert (again.how, again.record.task_version) == ("done", first.record.task_version + 1)
+
+
+def test_a_checkpoint_of_an_older_task_version_is_not_taken_up(tiny, options, monkeypatch):
+    share = run(tiny(), 0, replace(options, budget_steps=5))
+    share.path.unlink()
+    monkeypatch.setattr(Sinusoid, "version", Sinusoid.version + 1)
+    with pytest.raises(MamlBenchError, match="was made with task_version 1, not 2"):
+        run(tiny(), 0, options)
+
+
+def test_any_failure_of_a_setup_is_a_record_without_paths(tiny, options, monkeypatch):
+    def lost(*arguments, **more):
+        raise KeyError("no weights in /some/where/of/mine.bin")
+
+    monkeypatch.setattr(training_loop, "meta_gradient", lost)
+    record = run(tiny(), 0, options).record
+    assert (record.status, record.reason) == ("failed", "KeyError: 'no weights in mine.bin'")
+
+
+def test_tests_that_cannot_work_are_refused_before_training(options, monkeypatch):
+    monkeypatch.setattr(module, "train", failing)
+    recipe = resolve("sinusoid-k10", preset="smoke", settings=("train.way=1", *WIDE))
+    with pytest.raises(MamlBenchError, match="has 2-way tests, but its network answers 1 classes"):
+        run(recipe, 0, options)
 
 
 def test_larger_tasks_take_all_cores(tiny, tmp_path, monkeypatch):

@@ -107,6 +107,7 @@ def test_noisy_seconds_prove_nothing(check):
         ({"threads": 1}, "threads was 2 in base and is 1 in new"),
         ({"device": "cuda"}, "device was cpu"),
         ({"schedule": "loop"}, "schedule was vmap"),
+        ({"memory": "default"}, "memory was retained in base and is default in new"),
         ({"machine_gflops": 150.0}, "convolution rate went from 400 to 150 GFLOP/s"),
     ],
 )
@@ -131,7 +132,11 @@ def test_an_untrained_setup_has_no_time(check):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"outer_steps": 500}, "1,500 outer steps, new 500"), ({"task_version": 2}, "from version 1 to 2")],
+    [
+        ({"outer_steps": 500}, "1,500 outer steps, new 500"),
+        ({"task_version": 2}, "from version 1 to 2"),
+        ({"data": {"name": "x"}}, "data"),
+    ],
 )
 def test_scores_of_another_budget_or_task_are_not_compared(check, change, words):
     finding = one(check([record(BASE)], [record(BASE - 0.1, **change)]), "accuracy")

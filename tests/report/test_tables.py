@@ -153,3 +153,28 @@ def test_summary_keeps_the_largest_budget_after_the_steps_that_matter():
     )
     shown = {setup: list(rows["inner steps"]) for setup, rows in frame.groupby("setup")}
     assert shown == {"maml": ["1", "10"], "anil": ["3"], "other": ["3"]}
+
+
+def test_a_changed_recipe_carries_its_change_and_stays_out_of_the_summary():
+    plain, other = record(), record(recipe_id="ffffffff")
+    other.recipe["changed"] = ["inner.rate=0.05"]
+    assert set(text(numbers([plain, other]))["recipe"]) == {
+        plain.recipe["id"],
+        f"{plain.recipe['id']} (inner.rate=0.05)",
+    }
+    assert list(summary([plain, other])["recipe"]) == [plain.recipe["id"]]
+    assert list(summary([other])["recipe"]) == [f"{plain.recipe['id']} (inner.rate=0.05)"]
+
+
+def test_a_published_number_of_another_query_count_does_not_stand_beside():
+    test = evaluation({3: [1.0, 0.8]}, ACCURACY)
+    for query, shown in ((None, True), (test.query, True), (test.query + 1, False)):
+        frame = numbers([record(evaluations=[test], published=[{**PAPER, "query": query}])])
+        assert bool(frame["published"].notna().all()) is shown
+
+
+def test_lost_episodes_are_told_and_meet_nothing():
+    test = evaluation({3: [1.0, float("nan")]}, ACCURACY)
+    frame = [record(evaluations=[test], published=[PAPER])]
+    assert numbers(frame)["meets"].isna().all()
+    assert "1 diverged" in summary(frame).iloc[0, -1]

@@ -2,6 +2,7 @@
 records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG."""
 
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -65,12 +66,15 @@ def selections(records: Iterable[Record]) -> list[Selection]:
     """One selection per recipe and preset, without smoke runs of a recipe that has others.
 
     Of a setup's groups the one with an ok ending, the largest share of its budget, the most seeds and the latest run is
-    taken: figures show the best that is known, tables show everything.
+    taken: figures show the best that is known, tables show everything. Runs with changed settings are left out unless
+    there is nothing else.
     """
     records = list(records)
     look = looks(record.recipe["setup"]["name"] for record in records)
     found: dict[tuple[str, str, str], dict[str, Group]] = {}
-    for group in sorted(pool(records), key=_merit):
+    groups = pool(records)
+    plain = [group for group in groups if not group.changed] or groups
+    for group in sorted(plain, key=_merit):
         if any(record.evaluations for record in group.records):
             found.setdefault((group.tasks, group.recipe, group.preset), {})[group.setup] = group
     full = {(tasks, recipe) for tasks, recipe, preset in found if preset != "smoke"}
@@ -89,8 +93,12 @@ def write_figures(records: Iterable[Record], folder: Path) -> list[Path]:
             with matplotlib.rc_context(STYLE):
                 figure = draw(selection)
                 if figure is not None:
-                    written += save(figure, folder / f"{selection.one.recipe}-{name}-{selection.one.preset}")
+                    written += save(figure, folder / f"{_slug(selection.one.recipe)}-{name}-{selection.one.preset}")
     return written
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.]+", "-", name).strip("-")
 
 
 def _merit(group: Group) -> tuple[bool, float, int, str]:

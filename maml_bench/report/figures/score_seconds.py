@@ -13,8 +13,9 @@ from maml_bench.report.style import amount_axis, canvas, legend, scale, score_ax
 def draw(selection: Selection) -> Figure | None:
     """None unless two setups have a score and one of them trained. A setup that does not train is a level line.
 
-    The test is the one whose way and shot are those of training, else the first, after as many inner steps as the
-    recipe validates with, else the last. Bars are the 95 % interval over tasks and, across, the range over the seeds.
+    The test is the one whose way and shot are those of training, else the first; after the inner steps with a published
+    value, else those that the recipe validates with, else the last. Bars are the 95 % interval over tasks and, across,
+    the range over the seeds.
     """
     finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
@@ -57,4 +58,6 @@ def _final(group: Group) -> Score | None:
     train = group.first.recipe["train"]
     like = [s for s in scores if (s.evaluation.way, s.evaluation.shot) == (train["way"], train["shot"])] or scores
     mine = [score for score in like if score.evaluation == like[0].evaluation]
-    return max(mine, key=lambda score: (score.inner_steps == group.own_steps, score.inner_steps)) if mine else None
+    return max(
+        mine, key=lambda s: (s.published is not None, s.inner_steps == group.own_steps, s.inner_steps), default=None
+    )
