@@ -8,6 +8,7 @@ from record_factory import omniglot, record, sinusoid
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.report.build import build
+from maml_bench.report.writing import BEGIN, END, include
 
 
 def test_build_writes_everything_and_tells(tmp_path):
@@ -44,3 +45,29 @@ def test_without_records_one_sentence_names_the_command(tmp_path):
 def test_reports_need_no_torch():
     code = "import sys, maml_bench.report.build, maml_bench.report.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_summaries_go_into_a_document_between_its_marks(tmp_path):
+    for made in (omniglot("maml"), sinusoid("maml", 0)):
+        made.save(tmp_path)
+    build(tmp_path)
+    document = tmp_path / "README.md"
+    document.write_text(f"before ±\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    include(tmp_path, document)
+    once = document.read_text(encoding="utf-8")
+    assert once.startswith(f"before ±\n{BEGIN}\n| recipe")
+    assert once.endswith(f"{END}\nafter\n")
+    assert "old" not in once
+    assert "omniglot-5w1s" in once
+    assert "sinusoid-k10" in once
+    include(tmp_path, document)
+    assert document.read_text(encoding="utf-8") == once
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("no marks", "has no lines"), (None, "cannot be read")])
+def test_a_document_that_cannot_take_them_is_a_sentence(tmp_path, text, sentence):
+    document = tmp_path / "README.md"
+    if text:
+        document.write_text(text)
+    with pytest.raises(MamlBenchError, match=sentence):
+        include(tmp_path, document)
