@@ -8,26 +8,22 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.evaluate import answer
-from maml_bench.core.learner import Learner
 from maml_bench.core.outer import schedule as refuse_unknown_schedule
 from maml_bench.core.outer import take
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, guard, machine, memory
-from maml_bench.harness.clock import Clock, monotonic_s, now_utc
+from maml_bench.harness.begin import begin, rehearse, threads_for
+from maml_bench.harness.clock import monotonic_s, now_utc
 from maml_bench.harness.recipe import Recipe
-from maml_bench.harness.seeding import generator
-from maml_bench.harness.train import WARM_UP_STEPS, Observer, Silent, Training, optimiser_for, score, train
+from maml_bench.harness.train import Observer, Silent, Training, score, train
 from maml_bench.record import Curve, Evaluation, Point, Record, Status, load, relative_path
 from maml_bench.types import Batch, Shape
 
 CHECKPOINT_EVERY_S = 30.0
 EXHIBIT_STEPS = (0, 1, 10)
-SMALL_ELEMENTS = 2**16
-CORES = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,9 @@ def run(
         if options.force:
             place.unlink(missing_ok=True)
         machine.reset_peak_memory(device)
-        training = _begin(recipe, seed, device, schedule)
-        _rehearse(training)
-        threads = options.threads or _threads(training)
+        training = begin(recipe, seed, device, schedule)
+        rehearse(training)
+        threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
         conditions = {
             "recipe_id": recipe.recipe_id,
@@ -154,20 +150,6 @@ def run(
         return Outcome("done", training.step, record, path)
 
 
-def _begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
-    where = f"recipe {recipe.id!r}"
-    setup = registry.build_setup(recipe.setup, where)
-    tasks = registry.build_tasks(recipe.tasks, where)
-    start = generator("init", seed)
-    with torch.random.fork_rng(devices=[]):
-        model = tasks.model(recipe.train.shape, start)
-    learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
-    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
-    optimiser = optimiser_for(recipe.outer, meta)
-    clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
-    return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
-
-
 def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
     """A record that today's run would not equal is neither what was asked for nor to be lost without a word."""
     tasks = registry.build_tasks(recipe.tasks, f"recipe {recipe.id!r}")
@@ -182,29 +164,6 @@ def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) 
             raise MamlBenchError(
                 f"{path} was made with other {what} ({was}, not {now}): use --force to replace it, or other --results"
             )
-
-
-def _rehearse(training: Training) -> None:
-    """Draw one episode of every shape that the recipe names: what cannot work fails now, not after hours."""
-    recipe = training.recipe
-    shapes = {("train", recipe.train.shape)}
-    if recipe.validation.episodes:
-        shapes.add(("validation", recipe.validation.shape))
-    shapes |= {(test.split, test.shape) for test in recipe.test}
-    for split, shape in sorted(shapes):
-        training.tasks.sample(split, 0, 1, key=0, shape=shape, device=training.device)
-        if shape.way > recipe.train.way:
-            raise MamlBenchError(
-                f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
-            )
-
-
-def _threads(training: Training) -> int:
-    """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
-    shape, count = training.recipe.train.shape, training.recipe.outer.meta_batch
-    one = training.tasks.sample("train", 0, 1, key=0, shape=shape)
-    elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
-    return 1 if elements < SMALL_ELEMENTS else CORES
 
 
 def _train(

@@ -13,6 +13,7 @@ import torch
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness import begin as start
 from maml_bench.harness import guard
 from maml_bench.harness import run as module
 from maml_bench.harness import train as training_loop
@@ -324,8 +325,8 @@ def test_tests_that_cannot_work_are_refused_before_training(options, monkeypatch
 
 
 def test_larger_tasks_take_all_cores(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SMALL_ELEMENTS", 1)
-    monkeypatch.setattr(module, "CORES", 2)
+    monkeypatch.setattr(start, "SMALL_ELEMENTS", 1)
+    monkeypatch.setattr(start, "CORES", 2)
     assert run(tiny("outer.steps=1"), 0, Options(tmp_path / "runs")).record.threads == 2
 
 

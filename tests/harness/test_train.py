@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from maml_bench.harness import train as module
+from maml_bench.harness.begin import begin
 from maml_bench.harness.recipe import Outer
-from maml_bench.harness.run import _begin
 from maml_bench.harness.train import Silent, optimiser_for, rate_at, score, train, validate
 from maml_bench.tasks.sinusoid import Sinusoid
 from maml_bench.types import Shape
@@ -17,7 +17,7 @@ from maml_bench.types import Shape
 def training(tiny):
     """Begin a training of the tiny recipe, with further settings and another setup if named."""
     torch.set_num_threads(1)
-    return lambda *settings, setup="maml", seed=0: _begin(tiny(*settings, setup=setup), seed, "cpu", "vmap")
+    return lambda *settings, setup="maml", seed=0: begin(tiny(*settings, setup=setup), seed, "cpu", "vmap")
 
 
 def go(run):

@@ -1,0 +1,57 @@
+"""The start of a run: build what the recipe names, rehearse it, choose the threads."""
+
+import torch
+from torch.utils import _pytree as pytree
+
+from maml_bench import registry
+from maml_bench.core.learner import Learner
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.clock import Clock
+from maml_bench.harness.recipe import Recipe
+from maml_bench.harness.seeding import generator
+from maml_bench.harness.train import WARM_UP_STEPS, Training, optimiser_for
+
+SMALL_ELEMENTS = 2**16
+CORES = torch.get_num_threads()
+
+
+def begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
+    """Everything built from the recipe, before the first step; initial values come from the stream ``init``.
+
+    Raises:
+        MamlBenchError: the recipe names what is not there, or its data are not stored.
+    """
+    where = f"recipe {recipe.id!r}"
+    setup = registry.build_setup(recipe.setup, where)
+    tasks = registry.build_tasks(recipe.tasks, where)
+    start = generator("init", seed)
+    with torch.random.fork_rng(devices=[]):
+        model = tasks.model(recipe.train.shape, start)
+    learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
+    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
+    optimiser = optimiser_for(recipe.outer, meta)
+    clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
+    return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
+
+
+def rehearse(training: Training) -> None:
+    """Draw one episode of every shape that the recipe names: what cannot work fails now, not after hours."""
+    recipe = training.recipe
+    shapes = {("train", recipe.train.shape)}
+    if recipe.validation.episodes:
+        shapes.add(("validation", recipe.validation.shape))
+    shapes |= {(test.split, test.shape) for test in recipe.test}
+    for split, shape in sorted(shapes):
+        training.tasks.sample(split, 0, 1, key=0, shape=shape, device=training.device)
+        if shape.way > recipe.train.way:
+            raise MamlBenchError(
+                f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
+            )
+
+
+def threads_for(training: Training) -> int:
+    """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
+    shape, count = training.recipe.train.shape, training.recipe.outer.meta_batch
+    one = training.tasks.sample("train", 0, 1, key=0, shape=shape)
+    elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
+    return 1 if elements < SMALL_ELEMENTS else CORES
