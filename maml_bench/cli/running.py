@@ -146,18 +146,16 @@ def _conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: 
 
 
 def _print_scores(records: "list[Record]") -> None:
-    from maml_bench.report.tables import numbers, text
+    """One short table per task family: score ± interval, and in brackets the published value."""
+    from maml_bench.report.tables import numbers, summary, unit
 
-    columns = (
-        *("recipe", "setup", "budget", "seeds", "way/shot/query", "inner steps", "score", "published", "meets"),
-        *("diverged", "train s", "steps/s"),
-    )
-    found = numbers(records)
-    words = text(found)
-    words["published"] = words["published"].str.replace(r" \[.*\]$", "", regex=True)
-    print_table("", columns, words[list(columns)].to_numpy().tolist(), right=columns[-2:])
-    if sources := "; ".join(sorted(found["source"].dropna().unique())):
-        say(f"score: mean ± 95 % interval over test tasks; published: {sources}")
+    for tasks in sorted({record.recipe["tasks"]["name"] for record in records}):
+        family = [record for record in records if record.recipe["tasks"]["name"] == tasks]
+        frame = summary(family)
+        print_table("", list(frame.columns), frame.to_numpy().tolist())
+        sources = "; ".join(sorted(numbers(family)["source"].dropna().unique()))
+        published = f"; in brackets the published value: {sources}" if sources else ""
+        say(f"{unit(family[0].metric.name)}: mean ± 95 % interval over test tasks{published}")
 
 
 @contextmanager
