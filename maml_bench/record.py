@@ -92,9 +92,10 @@ class Record:
 
     ``recipe`` is the whole recipe with the published numbers; ``recipe_id`` the hash of its content without them.
     ``status`` is ok, diverged (a loss stopped being a number) or failed; ``reason`` says why. ``outer_steps`` of
-    ``budget_steps`` were done. ``timing_s`` maps a clock bucket to its summary (total, count, median, p05, p95), all in
-    seconds. ``exhibit`` holds what a task family shows in a figure of its own. ``machine_gflops`` is a convolution rate
-    measured when the run started, in 1e9 floating-point operations per second with the run's threads.
+    ``budget_steps`` were done. ``network`` says what ran it: torch operators, or kernels of our own for some blocks.
+    ``timing_s`` maps a clock bucket to its summary (total, count, median, p05, p95), all in seconds. ``exhibit`` holds
+    what a task family shows in a figure of its own. ``machine_gflops`` is a convolution rate measured when the run
+    started, in 1e9 floating-point operations per second with the run's threads.
     """
 
     recipe: dict[str, Any]
@@ -126,6 +127,7 @@ class Record:
     dirty: bool | None
     started_at: str
     sittings: int = 1
+    network: str = "torch operators"
     kind: str = "run"
     schema: int = SCHEMA
 

@@ -43,7 +43,13 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")
     ] = None,
-    schedule: Annotated[str, typer.Option(help="How the meta-gradient is computed: auto, vmap or loop.")] = "auto",
+    schedule: Annotated[
+        str,
+        typer.Option(help="How a meta-step runs: loop, vmap, traced, compiled, or auto (by network and budget)."),
+    ] = "auto",
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Tasks differentiated at once: fewer need less memory. Default: all.")
+    ] = None,
     results: Results = RUNS,
     budget: Annotated[
         str | None,
@@ -70,7 +76,7 @@ def run(
     from maml_bench.harness.run import Options
     from maml_bench.harness.run import run as run_one
 
-    options = Options(results, device, threads, schedule, budget_s, budget_steps, force)
+    options = Options(results, device, threads, schedule, chunk, budget_s, budget_steps, force)
     finished: list[tuple[Path, Record]] = []
     with _interruptible() as interrupted, _Bars() as bars:
         for recipe in planned:

@@ -24,35 +24,40 @@ class Update(Protocol):
         """The state before the first step."""
         ...
 
-    def __call__(self, step: int, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
+    def __call__(self, step: int | Tensor, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
         """New parameters and state; must be differentiable in all three trees."""
         ...
 
 
 @dataclass(frozen=True)
 class SGD:
-    """theta - rate * gradient. ``rate`` is one number, or named tensors that broadcast to the parameters (Meta-SGD)."""
+    """theta - rate * gradient. ``rate`` is one number (a tensor where it varies from step to step of a recorded
+    program), or named tensors that broadcast to the parameters (Meta-SGD)."""
 
-    rate: float | Params
+    rate: float | Tensor | Params
 
     def init(self, params: Params) -> None:
         return None
 
-    def __call__(self, step: int, params: Params, grads: Params, state: None) -> tuple[Params, None]:
+    def __call__(self, step: int | Tensor, params: Params, grads: Params, state: None) -> tuple[Params, None]:
         if isinstance(self.rate, dict):
             rates = self.rate
             return {name: p - rates[name] * grads[name] for name, p in params.items()}, None
-        return {name: p - self.rate * grads[name] for name, p in params.items()}, None
+        if isinstance(self.rate, Tensor):
+            return {name: p - self.rate * grads[name] for name, p in params.items()}, None
+        # One operation where two would each go through the adapted weights of every task.
+        return {name: torch.sub(p, grads[name], alpha=self.rate) for name, p in params.items()}, None
 
 
 @dataclass(frozen=True)
 class Adam:
     """Adam (Kingma & Ba 2015, Algorithm 1), its two moments started at zero for every task. Reptile uses beta1 = 0.
 
-    Its derivative is not finite where an entry of the gradient is exactly zero: use it where none is taken.
+    Its derivative is not finite where an entry of the gradient is exactly zero: use it where none is taken. It is the
+    outer optimiser too; ``rate`` and the number of the step are then tensors.
     """
 
-    rate: float
+    rate: float | Tensor
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
@@ -64,7 +69,7 @@ class Adam:
         )
 
     def __call__(
-        self, step: int, params: Params, grads: Params, state: tuple[Params, Params]
+        self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Params]
     ) -> tuple[Params, tuple[Params, Params]]:
         first = {n: self.beta1 * m + (1 - self.beta1) * grads[n] for n, m in state[0].items()}
         second = {n: self.beta2 * v + (1 - self.beta2) * grads[n] ** 2 for n, v in state[1].items()}

@@ -1,6 +1,7 @@
 """A network and a loss as pure functions of named parameters, and the choices of the inner loop that a recipe makes."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -60,11 +61,29 @@ class Learner:
             if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
         self.model = model
+        self.network = model
         self.names = frozenset(name for name, _ in model.named_parameters())
         self.loss = loss
         self.score = score
         self.inner = inner
         self.scale = float(way) if inner.reduction == "per shot" else 1.0
+
+    def with_kernels(self) -> tuple["Learner", str]:
+        """This learner with the convolution blocks of its network on kernels of our own, and in words what was found.
+
+        Where nothing can be replaced it is the learner itself.
+
+        Raises:
+            NoCompiler: the kernels cannot be built here.
+        """
+        from maml_bench.core.native import lower
+
+        network, words = lower.lower(self.model)
+        if network is None:
+            return self, words
+        other = copy(self)
+        other.network = network
+        return other, words
 
     def initial(self) -> Params:
         """The module's own parameters, copied: the start of meta-training."""
@@ -72,7 +91,7 @@ class Learner:
 
     def apply(self, params: Params, x: Tensor) -> Tensor:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
-        return functional_call(self.model, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+        return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
 
     def batch_loss(self, params: Params, batch: Any) -> Tensor:
         """Mean loss of the network at ``params`` on one task's ``batch``, a scalar."""

@@ -5,18 +5,24 @@ from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
+from maml_bench.core.native.build import compiler
+from maml_bench.core.step import MetaStep
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.seeding import generator
-from maml_bench.harness.train import WARM_UP_STEPS, Training, optimiser_for
+from maml_bench.harness.train import WARM_UP_STEPS, Training
 
 SMALL_ELEMENTS = 2**16
+TRACED_FROM_STEPS = 100
+COMPILED_FROM_STEPS = 20_000
 CORES = torch.get_num_threads()
 
 
-def begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
+def begin(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | None = None) -> Training:
     """Everything built from the recipe, before the first step; initial values come from the stream ``init``.
+
+    ``schedule`` is one of core.step.SCHEDULES or ``auto``, see ``schedule_for``; ``chunk`` as in MetaStep.
 
     Raises:
         MamlBenchError: the recipe names what is not there, or its data are not stored.
@@ -29,9 +35,32 @@ def begin(recipe: Recipe, seed: int, device: str, schedule: str) -> Training:
         model = tasks.model(recipe.train.shape, start)
     learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
-    optimiser = optimiser_for(recipe.outer, meta)
+    if schedule == "auto":
+        schedule = schedule_for(recipe, learner, device)
+    outer = recipe.outer
+    body = MetaStep(
+        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device
+    )
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
-    return Training(recipe, tasks, setup, learner, seed, schedule, device, clock, meta, optimiser)
+    return Training(recipe, tasks, setup, learner, seed, device, clock, body, meta, body.init(meta))
+
+
+def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
+    """What ``auto`` means: a rule of network, budget and device alone, so that the same run is the same run again.
+
+    Recording pays from a few hundred steps on, compiling from some ten thousand. Networks with convolution blocks are
+    not compiled on a CPU: their time goes to kernels of our own, and what is left is not worth a minute of compiling.
+    A CPU without a C++ compiler cannot compile.
+    """
+    steps = recipe.outer.steps
+    if device != "cpu":
+        return "compiled" if steps >= COMPILED_FROM_STEPS else "vmap"
+    convolutions = any(isinstance(layer, torch.nn.Conv2d) for layer in learner.model.modules())
+    if convolutions:
+        return "traced" if steps >= TRACED_FROM_STEPS else "vmap"
+    if steps >= COMPILED_FROM_STEPS and compiler():
+        return "compiled"
+    return "traced" if steps >= 10 * TRACED_FROM_STEPS else "vmap"
 
 
 def rehearse(training: Training) -> None:

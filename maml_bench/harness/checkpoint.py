@@ -18,7 +18,7 @@ class State:
     conditions: dict[str, Any]
     step: int
     meta: dict[str, torch.Tensor]
-    optimiser: dict[str, Any]
+    optimiser: Any
     clock: dict[str, Any]
     curve: dict[str, list[Any]]
     recent_losses: list[float]

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.evaluate import answer
-from maml_bench.core.outer import schedule as refuse_unknown_schedule
 from maml_bench.core.outer import take
+from maml_bench.core.step import refuse_unknown
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, guard, machine, memory
 from maml_bench.harness.begin import begin, rehearse, threads_for
@@ -32,13 +33,15 @@ class Options:
 
     ``budget_s`` bounds the training clock of this sitting, ``budget_steps`` the outer steps in all; either ends the run
     early at a checkpoint from which the next call goes on. ``force`` starts over and replaces what is there.
-    ``threads`` None means all cores, or one for tasks as small as sinusoids.
+    ``threads`` None means all cores, or one for tasks as small as sinusoids. ``schedule`` is auto or one of
+    core.step.SCHEDULES, ``chunk`` the number of tasks differentiated at once.
     """
 
     results: Path = Path("runs")
     device: str = "cpu"
     threads: int | None = None
     schedule: str = "auto"
+    chunk: int | None = None
     budget_s: float | None = None
     budget_steps: int | None = None
     force: bool = False
@@ -82,8 +85,8 @@ def run(
     options = options or Options()
     observer = observer or Silent()
     device = guard.usable_device(options.device)
-    schedule = "vmap" if options.schedule == "auto" else options.schedule
-    refuse_unknown_schedule(schedule)
+    if options.schedule != "auto":
+        refuse_unknown(options.schedule)
     machine.commit()  # as it is when the run starts; kept for the record
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
     guard.refuse_unwritable(path)
@@ -100,14 +103,14 @@ def run(
         if options.force:
             place.unlink(missing_ok=True)
         machine.reset_peak_memory(device)
-        training = begin(recipe, seed, device, schedule)
+        training = begin(recipe, seed, device, options.schedule, options.chunk)
         rehearse(training)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
         conditions = {
             "recipe_id": recipe.recipe_id,
             "seed": seed,
-            "schedule": schedule,
+            "schedule": training.body.schedule,
             "threads": threads,
             "device": device,
             "machine": machine.identity(device),
@@ -260,7 +263,8 @@ def _record(
         memory=memory.mode(),
         device=device,
         threads=conditions["threads"],
-        schedule=training.schedule,
+        schedule=training.body.schedule,
+        network=training.body.words,
         machine=machine.describe(device),
         machine_id=conditions["machine"],
         machine_gflops=gflops,
@@ -282,15 +286,15 @@ def _replaces(new: Record, old: Record) -> bool:
 def _state(training: Training, conditions: dict[str, Any], sitting: _Sitting, device: str) -> checkpoint.State:
     peak = max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device))
     return checkpoint.State(
-        conditions, training.step, training.meta, training.optimiser.state_dict(), training.clock.state(),
+        conditions, training.step, training.meta, training.optimiser, training.clock.state(),
         training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
     )  # fmt: skip
 
 
 def _resume(training: Training, state: checkpoint.State) -> _Sitting:
-    for name, p in training.meta.items():
-        p.copy_(state.meta[name])
-    training.optimiser.load_state_dict(state.optimiser)
+    device = training.device
+    training.meta = {name: state.meta[name].to(device) for name in training.meta}
+    training.optimiser = pytree.tree_map(lambda tensor: tensor.to(device), state.optimiser)
     training.clock.restore(state.clock)
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
     return _Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)

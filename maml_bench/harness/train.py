@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch.utils import _pytree as pytree
 
-from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Learner
-from maml_bench.core.outer import meta_gradient, take
+from maml_bench.core.outer import take
 from maml_bench.core.setup import Setup
+from maml_bench.core.step import RECORDED, MetaStep
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import Outer, Recipe
 from maml_bench.harness.seeding import stream_key
@@ -58,11 +57,11 @@ class Training:
     setup: Setup
     learner: Learner
     seed: int
-    schedule: str
     device: str
     clock: Clock
+    body: MetaStep
     meta: Params
-    optimiser: torch.optim.Optimizer
+    optimiser: Any
     step: int = 0
     curve: dict[str, list[Any]] = field(
         default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
@@ -77,13 +76,6 @@ class Training:
     def diverged(self) -> bool:
         """Whether the last outer loss was not a number."""
         return bool(self.recent_losses) and not math.isfinite(self.recent_losses[-1])
-
-
-def optimiser_for(outer: Outer, meta: Params) -> torch.optim.Optimizer:
-    """The outer optimiser on the meta-parameters' own tensors."""
-    if outer.optimiser == "adam":
-        return torch.optim.Adam(meta.values(), lr=outer.rate)
-    return torch.optim.SGD(meta.values(), lr=outer.rate)
 
 
 def rate_at(outer: Outer, step: int) -> float:
@@ -104,15 +96,17 @@ def train(run: Training, observer: Observer, stop: Callable[[], bool], after_ste
     if run.step == 0 and not run.curve["step"]:
         validate(run, observer)
     episodes = _training_episodes(run)
+    recorded = run.body.schedule not in RECORDED
     while run.step < outer.steps and not stop():
         batch = next(episodes)
+        if not recorded:  # a step is pure: the first one is thrown away, and what it costs to record it kept apart
+            with run.clock.measure("compile"):
+                run.body(run.meta, run.optimiser, batch, run.step, outer.rate)
+            recorded = True
         with run.clock.measure("outer_step"):
-            grads, losses = meta_gradient(run.setup, run.learner, run.meta, batch, schedule_name=run.schedule)
-            for group in run.optimiser.param_groups:
-                group["lr"] = rate_at(outer, run.step)
-            for name, p in run.meta.items():
-                p.grad = grads[name].clamp(-outer.clip, outer.clip) if outer.clip else grads[name]
-            run.optimiser.step()
+            run.meta, run.optimiser, losses = run.body(
+                run.meta, run.optimiser, batch, run.step, rate_at(outer, run.step)
+            )
             loss = float(losses.mean())
         run.step += 1
         run.recent_losses.append(loss)
@@ -146,10 +140,10 @@ def score(run: Training, split: str, shape: Shape, episodes: int, steps: tuple[i
     """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps."""
     key = stream_key("test" if split == "test" else "validate", run.seed)
     values: list[list[float]] = [[] for _ in steps]
-    at_once = _chunk(run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device))
+    at_once = _chunk(run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device), episodes)
     for first in range(0, episodes, at_once):
         batch = run.tasks.sample(split, first, min(at_once, episodes - first), key=key, shape=shape, device=run.device)
-        scores = evaluate(run.setup, run.learner, run.meta, batch, steps, schedule_name=run.schedule)
+        scores = run.body.scores(run.meta, batch, steps)
         for column, found in zip(values, scores.T.tolist(), strict=True):
             column.extend(found)
     return values
@@ -172,9 +166,11 @@ def _training_episodes(run: Training) -> Iterator[Episode]:
         steps_at_once = max(1, min(SAMPLE_STEPS, SAMPLE_BYTES // size))
 
 
-def _chunk(one_task: Episode) -> int:
-    """Tasks to evaluate at once: as many as fill a cache-sized chunk of inputs."""
-    return max(1, CHUNK_ELEMENTS // sum(int(t.numel()) for t in pytree.tree_leaves(one_task)))
+def _chunk(one_task: Episode, episodes: int) -> int:
+    """Tasks to evaluate at once: as many as fill a cache-sized chunk of inputs, all chunks alike if that can be."""
+    most = max(1, CHUNK_ELEMENTS // sum(int(t.numel()) for t in pytree.tree_leaves(one_task)))
+    whole = next(size for size in range(min(most, episodes), 0, -1) if episodes % size == 0)
+    return whole if 2 * whole >= most else most
 
 
 def _or_none(value: float) -> float | None:

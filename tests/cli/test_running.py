@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from maml_bench.cli import running
+from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
 from maml_bench.harness import run as harness
-from maml_bench.harness import train as training_loop
 from maml_bench.record import load_all
 
 from .conftest import RUN
@@ -94,7 +94,7 @@ def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
 
 
 def test_a_failed_run_is_told_and_exits_with_one(command, monkeypatch):
-    monkeypatch.setattr(training_loop, "meta_gradient", fail)
+    monkeypatch.setattr(outer_module, "meta_gradient", fail)
     said = command("run", "sinusoid-k10", *RUN)
     assert said.code == 1
     assert "sinusoid-k10 maml seed 0: failed, RuntimeError: out of luck (runs/records/" in said.err
@@ -104,7 +104,7 @@ def test_a_failed_run_is_told_and_exits_with_one(command, monkeypatch):
 
 def test_a_failure_after_a_share_that_is_kept_exits_with_one(command, monkeypatch):
     command("run", "sinusoid-k10", *RUN, "--budget", "5steps")
-    monkeypatch.setattr(training_loop, "meta_gradient", fail)
+    monkeypatch.setattr(outer_module, "meta_gradient", fail)
     said = command("run", "sinusoid-k10", *RUN)
     assert "failed, RuntimeError: out of luck" in said.err
     assert said.code == 1
@@ -207,7 +207,7 @@ def test_a_bad_setup_file_is_one_sentence(command, mine, text, sentence):
 
 def interrupt_at(monkeypatch, step, times=1):
     """Send this process the signal of Ctrl-C after a meta-step."""
-    real = training_loop.meta_gradient
+    real = outer_module.meta_gradient
     count = iter(range(1, 1000))
 
     def gradient(*arguments, **options):
@@ -217,7 +217,7 @@ def interrupt_at(monkeypatch, step, times=1):
                 os.kill(os.getpid(), signal.SIGINT)
         return result
 
-    monkeypatch.setattr(training_loop, "meta_gradient", gradient)
+    monkeypatch.setattr(outer_module, "meta_gradient", gradient)
 
 
 def test_ctrl_c_finishes_the_step_and_the_same_command_resumes(command, monkeypatch):

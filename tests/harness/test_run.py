@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from maml_bench import registry
+from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import begin as start
 from maml_bench.harness import guard
 from maml_bench.harness import run as module
-from maml_bench.harness import train as training_loop
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, _replaces, run
 from maml_bench.record import load, relative_path
@@ -147,7 +147,7 @@ def test_divergence_is_a_record(tiny, options, setting):
 
 def test_failure_in_training_is_a_record_that_a_good_run_replaces(tiny, options, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "meta_gradient", failing)
+        patch.setattr(outer_module, "meta_gradient", failing)
         failed = run(tiny(), 0, options)
     assert (failed.record.status, failed.record.reason) == ("failed", "RuntimeError: out of luck")
     assert (load(failed.path).evaluations, failed.record.whole) == ([], False)
@@ -168,7 +168,7 @@ def test_an_error_without_words_still_has_a_name():
 
 def test_a_good_share_outlives_a_failure_which_is_told(tiny, options, listener, monkeypatch):
     share = run(tiny(), 0, replace(options, budget_steps=5))
-    monkeypatch.setattr(training_loop, "meta_gradient", failing)
+    monkeypatch.setattr(outer_module, "meta_gradient", failing)
     outcome = run(tiny(), 0, options, observer=listener)
     assert load(share.path) == share.record
     assert (outcome.record.status, outcome.record.reason) == ("failed", "RuntimeError: out of luck")
@@ -312,7 +312,7 @@ def test_any_failure_of_a_setup_is_a_record_without_paths(tiny, options, monkeyp
     def lost(*arguments, **more):
         raise KeyError("no weights in /some/where/of/mine.bin")
 
-    monkeypatch.setattr(training_loop, "meta_gradient", lost)
+    monkeypatch.setattr(outer_module, "meta_gradient", lost)
     record = run(tiny(), 0, options).record
     assert (record.status, record.reason) == ("failed", "KeyError: 'no weights in mine.bin'")
 

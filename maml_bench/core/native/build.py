@@ -1,0 +1,81 @@
+"""Building and loading the kernels: compiled once per machine by the system's C++ compiler."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.files import atomic_path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
+
+
+class NoCompiler(MamlBenchError):
+    """The kernels cannot be built here; the message says why."""
+
+
+def compiler() -> str | None:
+    """The C++ compiler: ``CXX``, else g++, c++ or clang++ on the path; None where there is none."""
+    wanted = os.environ.get("CXX")
+    return next(
+        (found for name in ([wanted] if wanted else ["g++", "c++", "clang++"]) if (found := shutil.which(name))), None
+    )
+
+
+def refuse_without_compiler() -> str:
+    """The C++ compiler.
+
+    Raises:
+        NoCompiler: there is none.
+    """
+    program = compiler()
+    if program is None:
+        raise NoCompiler("this schedule needs a C++ compiler: install g++, or name one in CXX; or choose schedule vmap")
+    return program
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The loaded kernels; the first call on a machine compiles them, which takes about ten seconds.
+
+    Raises:
+        NoCompiler: there is no C++ compiler, or it cannot compile the kernels.
+    """
+    program = refuse_without_compiler()
+    if os.name == "nt":
+        raise NoCompiler("the kernels for convolutions are not built on Windows")
+    text = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[hc]*")))
+    version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout
+    parts = [text, version, " ".join(FLAGS).encode(), _processor().encode()]
+    name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    path = user_cache_path("maml-bench") / "kernels" / f"{name}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as new:
+            done = subprocess.run(
+                [program, *FLAGS, "-o", str(new), str(SOURCE)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise NoCompiler(f"{program} cannot compile the kernels for convolutions: {reason}")
+    # torch has loaded its OpenMP runtime already, under the same name: both share one pool of threads.
+    torch.get_num_threads()
+    return ctypes.CDLL(str(path))
+
+
+def _processor() -> str:
+    """What -march=native depends on: the flags of the first processor where the system lists them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))

@@ -1,0 +1,146 @@
+"""The kernels of kernels.cpp as functions of tensors, and as operators of torch. Layouts are in ops.
+
+As operators they are single nodes of a recording, and torch.compile leaves them as they are.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from maml_bench.core.native.build import library
+
+LANES = 16
+"""Channels must be a multiple of this: the widest vector of a supported machine, in floats."""
+
+FEW = 8
+"""Images of fewer channels than this have kernels of their own."""
+
+BY_OPERATOR: dict[Any, Callable[..., Any]] = {}
+"""Operator of torch to the function behind it, for calling it without torch's dispatcher."""
+
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+_LIBRARY = torch.library.Library("maml_bench", "DEF")
+
+
+def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function an operator ``maml_bench::<name>`` too; on tensors without memory it gives shapes alone."""
+    name = schema.partition("(")[0]
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _LIBRARY.define(schema)
+        _LIBRARY.impl(name, function, "CPU")
+        torch.library.register_fake(f"maml_bench::{name}", function, lib=_LIBRARY)
+        BY_OPERATOR[getattr(torch.ops.maml_bench, name).default] = function
+        return function
+
+    return register
+
+
+@lru_cache(maxsize=4096)
+def _sizes(*sizes: int) -> Any:
+    return (ctypes.c_long * len(sizes))(*sizes)
+
+
+@lru_cache(maxsize=32)
+def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    if dtype not in _SUFFIX:
+        raise TypeError(f"the kernels know float32 and float64, not {dtype}")
+    function = getattr(library(), f"{name}_{_SUFFIX[dtype]}")
+    function.restype = None
+    return function
+
+
+def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
+    """Run a kernel on contiguous tensors; on those of a trace, which have shapes but no memory, do nothing."""
+    last = arguments[-1]
+    if not isinstance(last, FakeTensor):
+        pointers = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
+        _kernel(name, last.dtype)(_sizes(*sizes), *pointers)
+
+
+@_operator("conv(Tensor x, Tensor w, int stride) -> Tensor")
+def conv(x: Tensor, w: Tensor, stride: int) -> Tensor:
+    x, w = x.contiguous(), w.contiguous()
+    t, n, high, wide, i = x.shape
+    y = x.new_empty(t, n, (high - 1) // stride + 1, (wide - 1) // stride + 1, w.shape[4])
+    _call("conv", (t, n, high, wide, i, w.shape[4], stride), x, w, y)
+    return y
+
+
+@_operator("conv_input(Tensor g, Tensor w, int stride, int high, int wide) -> Tensor")
+def conv_input(g: Tensor, w: Tensor, stride: int, high: int, wide: int) -> Tensor:
+    g, w = g.contiguous(), w.contiguous()
+    t, n = g.shape[:2]
+    d = g.new_empty(t, n, high, wide, w.shape[3])
+    _call("conv_input", (t, n, high, wide, w.shape[3], w.shape[4], stride), g, w, d)
+    return d
+
+
+@_operator("conv_filter(Tensor x, Tensor g, int stride) -> Tensor")
+def conv_filter(x: Tensor, g: Tensor, stride: int) -> Tensor:
+    x, g = x.contiguous(), g.contiguous()
+    t, n, high, wide, i = x.shape
+    d = x.new_empty(t, 3, 3, i, g.shape[4])
+    _call("conv_filter", (t, n, high, wide, i, g.shape[4], stride), x, g, d)
+    return d
+
+
+@_operator("norm(Tensor x, Tensor gamma, Tensor beta, float eps, bool pool) -> (Tensor, Tensor, Tensor)")
+def norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, pool: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x, gamma, beta = x.contiguous(), gamma.contiguous(), beta.contiguous()
+    t, n, high, wide, c = x.shape
+    y = x.new_empty(t, n, high // 2, wide // 2, c) if pool else torch.empty_like(x)
+    mean, r = torch.empty_like(gamma), torch.empty_like(gamma)
+    _call("norm", (t, n, high, wide, c, pool), ctypes.c_double(eps), x, gamma, beta, y, mean, r)
+    return y, mean, r
+
+
+@_operator(
+    "norm_backward(Tensor x, Tensor gamma, Tensor beta, Tensor mean, Tensor r, Tensor dy, bool pool)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+def norm_backward(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    x, gamma, *rest = (v.contiguous() for v in (x, gamma, beta, mean, r, dy))
+    found = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
+    _call("norm_backward", (*x.shape, pool), x, gamma, *rest, *found)
+    return found
+
+
+@_operator(
+    "norm_double(Tensor x, Tensor gamma, Tensor beta, Tensor mean, Tensor r, Tensor dy, Tensor u, Tensor a, Tensor b,"
+    " bool pool) -> (Tensor, Tensor, Tensor)"
+)
+def norm_double(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, u: Tensor, a: Tensor, b: Tensor,
+    pool: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    x, gamma, *rest = (v.contiguous() for v in (x, gamma, beta, mean, r, dy, u, a, b))
+    found = torch.empty_like(rest[3]), torch.empty_like(gamma), torch.empty_like(x)
+    _call("norm_double", (*x.shape, pool), x, gamma, *rest, *found)
+    return found
+
+
+def sum_first(x: Tensor) -> Tensor:
+    """Sum over the first axis. Fast where the other axes lie densely in memory, in any order, which is then kept."""
+    if not _dense_rows(x):
+        return x.sum(0)
+    total = torch.empty_strided(x.shape[1:], x.stride()[1:], dtype=x.dtype)
+    _call("sum_first", (x.shape[0], total.numel()), x, total)
+    return total
+
+
+def _dense_rows(x: Tensor) -> bool:
+    """Whether the rows of a tensor follow each other in memory without a gap, and have none inside."""
+    expected = 1
+    for stride, size in sorted(zip(x.stride()[1:], x.shape[1:], strict=True)):
+        if size > 1 and stride != expected:
+            return False
+        expected *= size
+    return x.stride(0) == expected

@@ -1,0 +1,134 @@
+"""One meta-step as a whole, meta-gradient and outer optimiser, and one evaluation batch, under any schedule.
+
+``loop`` and ``vmap`` run operation by operation. ``traced`` records the whole once as a flat program, on a CPU with the
+convolution blocks of the network on kernels of our own. ``compiled`` takes the same recording through torch.compile;
+on a GPU it becomes a CUDA graph.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maml_bench.core import outer
+from maml_bench.core.evaluate import evaluate
+from maml_bench.core.inner import SGD, Adam, Update
+from maml_bench.core.learner import Learner
+from maml_bench.core.native.build import NoCompiler, refuse_without_compiler
+from maml_bench.core.native.ops import innermost
+from maml_bench.core.setup import Setup
+from maml_bench.core.trace import Recorded
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.types import Episode, Params
+
+RECORDED = ("traced", "compiled")
+SCHEDULES = (*outer.SCHEDULES, *RECORDED)
+RULES: dict[str, Callable[[Any], Update]] = {"adam": Adam, "sgd": SGD}
+
+
+def refuse_unknown(schedule: str) -> None:
+    """Raises MamlBenchError where there is no schedule of that name."""
+    if schedule not in SCHEDULES:
+        raise MamlBenchError(f"no schedule {schedule!r}{nearest(schedule, SCHEDULES)}")
+
+
+class MetaStep:
+    """The outer loop's body as a function: ``step(meta, state, episodes, number, rate) -> (meta, state, losses)``.
+
+    Args:
+        setup: the method.
+        learner: network and loss.
+        optimiser: a key of RULES, the outer optimiser.
+        clip: bound of each entry of the meta-gradient, 0 for none.
+        schedule: one of SCHEDULES.
+        chunk: tasks differentiated at once, for less memory; None for all.
+        device: where the tensors will be; kernels of our own are for ``cpu``.
+
+    Attributes:
+        words: how the network runs under this schedule, for the record.
+
+    Raises:
+        MamlBenchError: no such schedule.
+        NoCompiler: ``compiled`` on a CPU, where the machine has no C++ compiler.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        learner: Learner,
+        *,
+        optimiser: str = "adam",
+        clip: float = 0.0,
+        schedule: str = "vmap",
+        chunk: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        refuse_unknown(schedule)
+        self._setup, self._rule, self._clip = setup, RULES[optimiser], clip
+        self._chunk, self.schedule = chunk, schedule
+        self._mapping = "vmap" if schedule in RECORDED else schedule
+        self._learner, self.words = _for(learner, schedule, device)
+        self._recorded = Recorded(self._step, compile=schedule == "compiled") if schedule in RECORDED else None
+        self._gradient: Recorded | None = None
+        self._scores: dict[tuple[int, ...], Recorded] = {}
+
+    def init(self, meta: Params) -> Any:
+        """The outer optimiser's state before the first step."""
+        return self._rule(0.0).init(self._laid_out(meta))
+
+    def __call__(
+        self, meta: Params, state: Any, episodes: Episode, number: int, rate: float
+    ) -> tuple[Params, Any, Tensor]:
+        """Meta-parameters and state after meta-step ``number`` (from 0) at ``rate``, and the outer losses ``[B]``."""
+        if self._recorded is None:
+            with torch.no_grad():
+                return self._step(meta, state, episodes, number, rate)
+        scalars = torch.tensor((number, rate), dtype=torch.float64, device=next(iter(meta.values())).device)
+        return self._recorded(self._laid_out(meta), state, episodes, scalars[0], scalars[1])  # type: ignore[no-any-return]
+
+    def scores(self, meta: Params, episodes: Episode, steps: Sequence[int]) -> Tensor:
+        """As ``evaluate``, ``[B, len(steps)]``; recorded too, but never compiled, since it runs a few times only."""
+        wanted = tuple(steps)
+
+        def run(meta: Params, episodes: Episode) -> Tensor:
+            return evaluate(self._setup, self._learner, meta, episodes, wanted, schedule_name=self._mapping)
+
+        if self._recorded is None:
+            return run(meta, episodes)
+        return self._scores.setdefault(wanted, Recorded(run))(self._laid_out(meta), episodes)  # type: ignore[no-any-return]
+
+    def gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
+        """The meta-gradient alone, before clipping, and the outer losses ``[B]``."""
+        if self._recorded is None:
+            return self._meta_gradient(meta, episodes)
+        if self._gradient is None:
+            self._gradient = Recorded(self._meta_gradient, compile=self.schedule == "compiled")
+        return self._gradient(self._laid_out(meta), episodes)  # type: ignore[no-any-return]
+
+    def _meta_gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
+        return outer.meta_gradient(
+            self._setup, self._learner, meta, episodes, schedule_name=self._mapping, chunk=self._chunk
+        )
+
+    def _laid_out(self, meta: Params) -> Params:
+        return innermost(meta) if self._learner.network is not self._learner.model else meta
+
+    def _step(self, meta: Params, state: Any, episodes: Episode, number: Any, rate: Any) -> tuple[Params, Any, Tensor]:
+        grads, losses = self._meta_gradient(meta, episodes)
+        if self._clip:
+            grads = {name: g.clamp(-self._clip, self._clip) for name, g in grads.items()}
+        meta, state = self._rule(rate)(number, meta, grads, state)
+        return meta, state, losses
+
+
+def _for(learner: Learner, schedule: str, device: str) -> tuple[Learner, str]:
+    """The learner as ``schedule`` runs it on ``device``, and in words what that is."""
+    if schedule not in RECORDED or device != "cpu":
+        return learner, "torch operators"
+    if schedule == "compiled":
+        refuse_without_compiler()
+    try:
+        return learner.with_kernels()
+    except NoCompiler:
+        return learner, "torch operators (no C++ compiler for the kernels)"
