@@ -59,7 +59,11 @@ def list_(as_json: AsJson = False) -> None:
 
 def records(
     kind: Annotated[
-        str, typer.Option(help="[cyan]runs[/cyan] (training runs) or [cyan]speed[/cyan] (races).")
+        str,
+        typer.Option(
+            help="[cyan]runs[/cyan] (training runs), [cyan]speed[/cyan] (races against other libraries) or "
+            "[cyan]growth[/cyan] (what a step costs as its problem grows)."
+        ),
     ] = "runs",
     results: Results = RUNS,
     as_json: AsJson = False,
@@ -67,16 +71,20 @@ def records(
     """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.record import load_all
-    from maml_bench.report.rows import rows, speed_rows
+    from maml_bench.report.rows import rows
 
-    if kind not in ("runs", "speed"):
-        raise MamlBenchError(f"--kind {kind!r} is not a kind of record{nearest(kind, ('runs', 'speed'))}")
-    found = rows(load_all(results), results) if kind == "runs" else speed_rows(results)
+    kinds = ("runs", "speed", "growth")
+    if kind not in kinds:
+        raise MamlBenchError(f"--kind {kind!r} is not a kind of record{nearest(kind, kinds)}")
+    if kind != "runs":
+        _speed(kind, results, as_json)
+        return
+    found = rows(load_all(results), results)
     if as_json:
         print_json(found)
         return
     if not found:
-        say(f"no {kind} below {results}" + ("; `maml-bench run quickstart` makes some" if kind == "runs" else ""))
+        say(f"no runs below {results}; `maml-bench run quickstart` makes some")
         return
     columns = [
         "recipe",
@@ -91,11 +99,33 @@ def records(
         "published",
         "path",
     ]
-    if kind == "speed":
-        columns = list(found[0])
     print_table(
         str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[5:10]
     )
+
+
+def _speed(kind: str, results: Path, as_json: bool) -> None:
+    """The speed records of one kind: flat rows, or a table per race or axis."""
+    from maml_bench.report.speed import rows as speed
+    from maml_bench.report.speed.tables import brief, growth, surroundings
+
+    found = speed.load(results)
+    if as_json:
+        print_json([speed.flat(row) for row in found if row.kind == kind])
+        return
+    frames = []
+    if kind == "speed":
+        frames = [(f"{bench}: {surroundings(race)}", brief(race)) for (bench, _), race in speed.races(found).items()]
+    else:
+        for (machine, axis), lines in speed.curves(found).items():
+            frames += [
+                (f"{axis}, machine {machine}: {what}", growth(lines, what)) for what in ("median ms", "peak MiB")
+            ]
+    for title, frame in frames:
+        numbers = [name for name in frame.columns if name not in ("library", "torch", "memory", "how")]
+        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers)
+    if not frames:
+        say(f"no {kind} records below {results}")
 
 
 def show(
@@ -153,10 +183,11 @@ def report(
         made = build(results, lambda what: status.update(what))
     if into is not None:
         include(results, into)
+    speed = f" and {made.speed} rows of speed" if made.speed else ""
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(
-        f"{made.records} records: {len(made.tables)} tables in {results / 'tables'}, {len(made.figures)} figures in "
-        f"{results / 'figures'}{removed}"
+        f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
+        f"{len(made.figures)} figures in {results / 'figures'}{removed}"
     )
 
 

@@ -42,6 +42,29 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
     return module.forward
 
 
+def spread_thin_products(module: fx.GraphModule) -> None:
+    """Matrix products with a side of length 1 as elementwise products and sums, which torch.compile fuses."""
+    aten = torch.ops.aten
+    graph = module.graph
+    nodes: list[Any] = [node for node in graph.nodes if node.target in (aten.mm.default, aten.bmm.default)]
+    for node in nodes:
+        left, right = node.args
+        if 1 not in (*left.meta["val"].shape[-2:], right.meta["val"].shape[-1]):
+            continue
+        with graph.inserting_before(node):
+            columns = graph.call_function(aten.unsqueeze.default, (left, -1))
+            rows = graph.call_function(aten.unsqueeze.default, (right, -3))
+            products = graph.call_function(aten.mul.Tensor, (columns, rows))
+            node.replace_all_uses_with(graph.call_function(aten.sum.dim_IntList, (products, [-2])))
+    graph.eliminate_dead_code()
+    module.recompile()
+
+
+def has_kernels(module: fx.GraphModule) -> bool:
+    """Whether the recording calls kernels of our own."""
+    return any(node.target in kernels.BY_OPERATOR for node in module.graph.nodes)
+
+
 def _shorten_views(graph: fx.Graph) -> None:
     """Reshapes of reshapes become one, and those that lead back to where they began none; so do transpositions."""
     aten = torch.ops.aten

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 
-from maml_bench.core.simplify import simplify
+from maml_bench.core.simplify import has_kernels, simplify, spread_thin_products
 
 
 class Recorded:
@@ -67,6 +67,9 @@ def _compiled(module: fx.GraphModule, tensors: list[Tensor]) -> Callable[..., An
     options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
     if tensors[0].device.type == "cuda":
         options["triton.cudagraphs"] = True
+    elif not has_kernels(module):
+        spread_thin_products(module)
+        options["cpp_wrapper"] = True  # the calls between the fused loops in C++ too
     program = torch.compile(module, fullgraph=True, dynamic=False, options=options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of parts of torch that its compiler uses itself

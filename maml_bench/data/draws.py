@@ -1,17 +1,24 @@
 """Counter-based random draws: any draw of any episode can be had at once, in any order, alike on every device.
 
-Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11) on int64 tensors:
-a 32-bit word lives in the low half of an int64, where products wrap modulo 2^64 on every device, so no bit depends on
-hardware, batch size or what was drawn before.
+Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11). Words are drawn
+in integers on the host, whatever the device of the tasks: no bit depends on hardware, batch size or what was drawn
+before. Inside, episodes are the last axis, so that every operation runs along them.
 """
 
 import hashlib
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+Words = npt.NDArray[np.uint32]
+Integers = npt.NDArray[np.int64]
+Cards = npt.NDArray[np.signedinteger[Any]]
+
 _MASK = 0xFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], dtype=np.uint64)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
@@ -21,30 +28,34 @@ def key_of(*words: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four random 32-bit words (as int64) for each of the broadcast counters; ``key`` is a 64-bit integer."""
-    c0, c1, c2, c3 = counter
+def philox(counters: Words, key: int) -> Words:
+    """Four random words ``[..., 4, n]`` for each of the counters ``[..., 4, n]``; ``key`` is a 64-bit integer."""
+    even, odd = counters[..., 0::2, :], counters[..., 1::2, :]
     k0, k1 = key & _MASK, key >> 32
     for _ in range(10):
-        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((product1 >> 32) & _MASK) ^ c1 ^ k0,
-            product1 & _MASK,
-            ((product0 >> 32) & _MASK) ^ c3 ^ k1,
-            product0 & _MASK,
-        )
+        product = np.multiply(even, _MULTIPLIERS, dtype="<u8", order="C").view("<u4")
+        low, high = product[..., ::-1, 0::2], product[..., ::-1, 1::2]
+        even = high ^ odd ^ np.array([[k0], [k1]], dtype=np.uint32)
+        odd = low
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3
+    found = np.empty(counters.shape, dtype=np.uint32)
+    found[..., 0::2, :], found[..., 1::2, :] = even, odd
+    return found
+
+
+def words_by_draw(key: int, first: int, count: int, draws: int) -> Words:
+    """Random words ``[draws, count]`` of the ``count`` episodes from ``first`` on."""
+    blocks = -(-draws // 4)
+    episode = np.arange(first, first + count, dtype=np.uint64)
+    counters = np.zeros((blocks, 4, count), dtype=np.uint32)
+    counters[:, 0] = np.arange(blocks).reshape(-1, 1)
+    counters[:, 1], counters[:, 2] = episode & np.uint64(_MASK), episode >> np.uint64(32)
+    return philox(counters, key).reshape(4 * blocks, count)[:draws]
 
 
 def words(key: int, first: int, count: int, draws: int, device: torch.device | str = "cpu") -> Tensor:
     """Random 32-bit words ``[count, draws]`` (int64, 0 to 2^32 - 1) of the ``count`` episodes from ``first`` on."""
-    blocks = -(-draws // 4)
-    episode = torch.arange(first, first + count, device=device).unsqueeze(1)
-    block = torch.arange(blocks, device=device).unsqueeze(0)
-    zero = torch.zeros((), dtype=torch.int64, device=device)
-    quads = philox((block, episode & _MASK, episode >> 32, zero), key)
-    return torch.stack([quad.expand(count, blocks) for quad in quads], dim=-1).flatten(1)[:, :draws]
+    return torch.from_numpy(words_by_draw(key, first, count, draws).T.astype(np.int64, order="C")).to(device)
 
 
 def uniform(words: Tensor, low: float, high: float) -> Tensor:
@@ -52,29 +63,50 @@ def uniform(words: Tensor, low: float, high: float) -> Tensor:
     return (words >> 8).to(torch.float32) * (2.0**-24 * (high - low)) + low
 
 
-def below(words: Tensor, bound: int | Tensor) -> Tensor:
-    """32-bit words to integers 0 to ``bound - 1``; the bias is at most bound / 2^32."""
-    return (words * bound) >> 32
+def below(words: Words, bound: npt.ArrayLike) -> Integers:
+    """Words to integers 0 to ``bound - 1``; the bias is at most bound / 2^32."""
+    product = np.multiply(words, np.asarray(bound, dtype=np.uint64), dtype=np.uint64)
+    return (product >> np.uint64(32)).view(np.int64)
 
 
-def choose(words: Tensor, population: int) -> Tensor:
-    """Ordered choices without replacement ``[..., k]`` from ``range(population)``, all equally likely.
+def choose(words: Words, population: int) -> Integers:
+    """Ordered choices without replacement ``[k, ...]`` from ``range(population)``, all equally likely.
 
-    ``words [..., k]`` drive the first k swaps of a Fisher-Yates shuffle.
+    ``words [k, ...]`` drive the first k swaps of a Fisher-Yates shuffle.
 
     Raises:
         ValueError: k exceeds ``population``.
     """
-    picks = words.shape[-1]
+    picks = len(words)
     if picks > population:
         raise ValueError(f"cannot choose {picks} of {population} without replacement")
-    rows = words.reshape(-1, picks)
-    deck = torch.arange(population, device=words.device).repeat(rows.shape[0], 1)
-    remaining = population - torch.arange(picks, device=words.device)
-    partner = below(rows, remaining) + torch.arange(picks, device=words.device)
+    rows = words.reshape(picks, -1)
+    step = np.arange(picks).reshape(-1, 1)
+    partner = below(rows, population - step) + step
+    deck, place = _deck(partner, population)
+    cards, columns = deck.reshape(-1), np.arange(rows.shape[1])
+    chosen = np.empty(rows.shape, dtype=np.int64)
     for i in range(picks):
-        j = partner[:, i : i + 1]
-        card = deck.gather(1, j)
-        deck.scatter_(1, j, deck[:, i : i + 1].clone())
-        deck[:, i : i + 1] = card
-    return deck[:, :picks].reshape(words.shape)
+        swapped = place[i] * len(columns) + columns
+        chosen[i] = cards[swapped]
+        cards[swapped] = deck[i]
+    return chosen.reshape(words.shape)
+
+
+def _deck(partner: Integers, population: int) -> tuple[Cards, Integers]:
+    """Cards ``[position, n]`` to be swapped with ``partner [k, n]``, and the positions of the partners among them.
+
+    The first k cards and the partners are all that k swaps touch, so a large deck need not be laid out. Narrow cards
+    keep it in the cache: laying it out takes longer than the swaps.
+    """
+    picks = len(partner)
+    narrow: type[np.signedinteger[Any]] = np.int16 if population <= 2**15 else np.int64
+    if population <= 4 * picks**2:
+        whole = np.arange(population, dtype=narrow).reshape(-1, 1)
+        return np.repeat(whole, partner.shape[1], axis=1), partner
+    place = partner.copy()
+    for i in reversed(range(picks)):  # backwards, so that equal partners share the place of the first
+        np.copyto(place, picks + i, where=partner == partner[i])
+    np.copyto(place, partner, where=partner < picks)
+    first = np.arange(picks, dtype=narrow).reshape(-1, 1)
+    return np.concatenate([np.repeat(first, partner.shape[1], axis=1), partner.astype(narrow)]), place

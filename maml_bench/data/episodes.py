@@ -1,16 +1,34 @@
-"""The index sampler: whole meta-batches of N-way K-shot image episodes from one array, never image by image."""
+"""The index sampler: whole meta-batches of N-way K-shot image episodes from one array, never image by image.
 
-from typing import Literal
+Indices are drawn on the host for a block of episodes at once and kept for the next call; images are gathered as bytes
+and become floats while they lie in the cache.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maml_bench.data.draws import below, choose, key_of, words
+from maml_bench.data.draws import Integers, below, choose, key_of, words_by_draw
+from maml_bench.data.pixels import gathered
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Batch, Episode, Shape
 
 Rotations = Literal["per class", "extra classes", "none"]
+
+BLOCK_IMAGES = 2**14
+"""Indices of about so many images are drawn at once: few enough for one episode, enough to keep numpy busy."""
+
+
+class Indices(NamedTuple):
+    """Labels, class positions, example positions and quarter turns, each int64 ``[count, K + Q, N]``."""
+
+    label: Integers
+    row: Integers
+    example: Integers
+    turn: Integers
 
 
 def sample_images(
@@ -28,7 +46,7 @@ def sample_images(
     """Episodes ``first`` to ``first + count - 1``, each a pure function of (key, stream, shape, its number).
 
     Args:
-        images: uint8 ``[class, example, C, H, W]``; H = W where images are rotated.
+        images: uint8 ``[class, example, C, H, W]``; H = W where images are rotated. See pixels on what is kept of them.
         classes: rows of ``images`` that tasks are made of.
         key: 64-bit stream key; ``stream`` tells streams of one key apart.
         shape: N classes, K support and Q query examples per class.
@@ -41,40 +59,26 @@ def sample_images(
     Raises:
         MamlBenchError: more classes or examples are asked for than there are.
     """
-    label, row, example, turn = draw_indices(
-        len(classes),
-        images.shape[1],
-        first,
-        count,
-        key=key_of(key, *stream),
-        shape=shape,
-        rotations=rotations,
-        device=device,
+    examples, shot = images.shape[1], shape.shot
+    drawn = draw_indices(
+        len(classes), examples, first, count, key=key_of(key, *stream), shape=shape, rotations=rotations
     )
-    row = torch.from_numpy(np.asarray(classes, dtype=np.int64)).to(device)[row]
-    pixels = images.to(device).flatten(0, 1)[(row * images.shape[1] + example).flatten()]
-    turn = turn.flatten()
-    for quarter in (1, 2, 3):
-        turned = (turn == quarter).nonzero().squeeze(1)
-        if len(turned):
-            pixels[turned] = torch.rot90(pixels[turned], quarter, (-2, -1))
-    x = pixels.to(torch.float32).div_(255).reshape(count, -1, *images.shape[2:])
-    k = shape.way * shape.shot
-    return Episode(Batch(x[:, :k], label[:, :k]), Batch(x[:, k:], label[:, k:]))
+    order = _support_first(count, shape)
+    place = np.asarray(classes, dtype=np.int64).take(drawn.row) * examples + drawn.example
+    turn = None if rotations == "none" else drawn.turn.take(order)
+    x = gathered(images.to(device), place.take(order), turn)
+    k, q, image = shape.way * shot, shape.way * shape.query, images.shape[2:]
+    y_support, y_query = (torch.from_numpy(y.copy()).to(device) for y in (drawn.label[:, :shot], drawn.label[:, shot:]))
+    return Episode(
+        Batch(x[: count * k].view(count, k, *image), y_support.view(count, k)),
+        Batch(x[count * k :].view(count, q, *image), y_query.view(count, q)),
+    )
 
 
 def draw_indices(
-    classes: int,
-    examples: int,
-    first: int,
-    count: int,
-    *,
-    key: int,
-    shape: Shape,
-    rotations: Rotations,
-    device: str = "cpu",
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Labels, class positions, example positions and quarter turns, each int64 ``[count, N * (K + Q)]``, in rounds.
+    classes: int, examples: int, first: int, count: int, *, key: int, shape: Shape, rotations: Rotations
+) -> Indices:
+    """The indices of episodes ``first`` to ``first + count - 1``, read-only.
 
     Support and query share no example: the K + Q examples of a class are drawn without replacement. With ``extra
     classes`` position 4 * c + r is class c turned r times.
@@ -90,14 +94,41 @@ def draw_indices(
         raise MamlBenchError(
             f"shot {shape.shot} and query {shape.query} need {rounds} examples of each class, but there are {examples}"
         )
-    random = words(key, first, count, way * (2 + 2 * rounds), device)
-    of_class, of_turn, of_example, of_order = torch.split(random, [way, way, way * rounds, way * rounds], dim=1)
+    size = 2 ** max(0, (BLOCK_IMAGES // (way * rounds)).bit_length() - 1)
+    parts = []
+    for block in range(first // size, (first + max(count, 1) - 1) // size + 1):
+        start = block * size
+        inside = slice(max(first - start, 0), first + count - start)
+        drawn = _block(kinds, examples, start, size, key, way, rounds, rotations)
+        parts.append(drawn if inside == slice(0, size) else Indices(*(field[inside] for field in drawn)))
+    return parts[0] if len(parts) == 1 else Indices(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+@lru_cache(maxsize=8)
+def _block(
+    kinds: int, examples: int, first: int, count: int, key: int, way: int, rounds: int, rotations: Rotations
+) -> Indices:
+    """Indices drawn; inside, the episode is the last axis, as in draws."""
+    words = words_by_draw(key, first, count, way * (2 + 2 * rounds))
+    of_class, of_turn, of_example, of_order = np.split(words, np.cumsum([way, way, way * rounds]))
     kind = choose(of_class, kinds)
-    chosen = choose(of_example.reshape(count, way, rounds), examples)
-    turn = below(of_turn, 4) if rotations == "per class" else torch.zeros_like(kind)
+    chosen = choose(of_example.reshape(way, rounds, count).swapaxes(0, 1), examples)
+    turn = below(of_turn, 4) if rotations == "per class" else np.zeros_like(kind)
     if rotations == "extra classes":
         kind, turn = kind // 4, kind % 4
-    label = choose(of_order.reshape(count, rounds, way), way)
-    flat = label.flatten(1)
-    example = chosen.transpose(1, 2).gather(2, label).flatten(1)
-    return flat, kind.gather(1, flat), example, turn.gather(1, flat)
+    label = choose(of_order.reshape(rounds, way, count).swapaxes(0, 1), way)
+    of_task = label * count + np.arange(count)
+    of_round = of_task + np.arange(rounds).reshape(-1, 1) * (way * count)
+    drawn = (label, kind.take(of_task), chosen.take(of_round), turn.take(of_task))
+    found = Indices(*(np.ascontiguousarray(field.transpose(2, 1, 0)) for field in drawn))
+    for field in found:
+        field.flags.writeable = False
+    return found
+
+
+@lru_cache(maxsize=8)
+def _support_first(count: int, shape: Shape) -> Integers:
+    """Positions in ``[count, round, way]``: the support of all episodes, then their query."""
+    rounds = shape.shot + shape.query
+    place = np.arange(count * rounds * shape.way).reshape(count, rounds, shape.way)
+    return np.concatenate([place[:, : shape.shot].reshape(-1), place[:, shape.shot :].reshape(-1)])

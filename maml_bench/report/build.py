@@ -7,7 +7,9 @@ from pathlib import Path
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
 from maml_bench.record import load_all
-from maml_bench.report.figures import write_figures
+from maml_bench.report.figures import write_figures, write_speed_figures
+from maml_bench.report.speed.rows import load as load_speed
+from maml_bench.report.speed.writing import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
 from maml_bench.report.writing import MARK as TABLE_MARK
 from maml_bench.report.writing import write_tables
@@ -15,9 +17,10 @@ from maml_bench.report.writing import write_tables
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, what was removed because its records are gone, and from how many records."""
+    """What was written, what was removed because its records are gone, and from how many records and rows of speed."""
 
     records: int
+    speed: int
     tables: list[Path]
     figures: list[Path]
     removed: list[Path]
@@ -39,16 +42,17 @@ def build(results: Path, progress: Callable[[str], None] | None = None) -> Repor
 def _build(results: Path, tell: Callable[[str], None]) -> Report:
     tell("reading records")
     records = [record for _, record in load_all(results)]
-    if not records:
+    speed = load_speed(results)
+    if not records and not speed:
         raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
     tell(f"writing tables from {len(records)} records")
-    tables = write_tables(records, results / "tables")
+    tables = write_tables(records, results / "tables") + write_speed_tables(speed, results / "tables")
     tell("drawing figures")
-    figures = write_figures(records, results / "figures")
+    figures = write_figures(records, results / "figures") + write_speed_figures(speed, results / "figures")
     removed = [path for path in _generated(results) if path not in {*tables, *figures}]
     for path in removed:
         path.unlink(missing_ok=True)
-    return Report(len(records), tables, figures, removed)
+    return Report(len(records), len(speed), tables, figures, removed)
 
 
 def _generated(results: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """Flat rows: one plain dict per record and evaluation point, so that ``pandas.read_json`` is all that a user needs."""
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,15 +31,6 @@ def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[
         if same and asked in (None, evaluation.query):
             return dict(reference)
     return None
-
-
-def speed_rows(results: Path) -> list[dict[str, Any]]:
-    """The flat rows of the speed races below ``results``: each file in records/speed holds one, or a list of them."""
-    found: list[dict[str, Any]] = []
-    for path in sorted((results / "records" / "speed").glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found += content if isinstance(content, list) else [content]
-    return found
 
 
 def _points(record: Record) -> list[tuple[Evaluation | None, Point | None]]:

@@ -1,11 +1,12 @@
 """How figures look: print sizes, looks told apart by the colour-blind and in grey, reproducible files."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
@@ -42,6 +43,8 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 
+MEMORY_COLOURS = {"default": "#56B4E9", "retained": "#0072B2"}  # told apart in grey too
+
 
 class Look(NamedTuple):
     """Colour, marker and dashes of one setup in every figure."""
@@ -75,14 +78,20 @@ def canvas(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figur
     return figure, list(panels.flat)
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """One legend for all panels, below them and so never on the data, in as many columns as the width allows."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(figure: Figure, *panels: Axes) -> None:
+    """One legend, below all panels and so never on the data, in as many columns as the width allows.
+
+    It names what ``panels`` hold, each name once.
+    """
+    entries = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    labels = list(entries)
     column = 0.55 + 0.06 * max(map(len, labels))  # inches: the sample, then 8 pt letters
     width, height = figure.get_size_inches()
     columns = max(1, min(4, int(width / column)))
     figure.set_figheight(height + 0.17 * math.ceil(len(labels) / columns))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.5)
+    figure.legend(entries.values(), labels, loc="outside lower center", ncols=columns, handlelength=3.5)
 
 
 def scale(metric: str) -> float:
@@ -96,9 +105,15 @@ def score_axis(axes: Axes, metric: str, values: Iterable[float]) -> None:
     axes.set_ylabel(unit(metric))
     if metric != "accuracy" and finite and min(finite) > 0 and max(finite) > 10 * min(finite):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(finite) < 300 * min(finite) else (1,)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_ticks(axes.yaxis, finite)
+
+
+def log_ticks(axis: Axis, values: Sequence[float], dense: float = 300) -> None:
+    """Ticks in plain numbers for a logarithmic axis over ``values``: 1, 2, 5 in each decade below a span of ``dense``,
+    else the decades."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < dense * min(values) else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def amount_axis(axes: Axes, name: str) -> None:

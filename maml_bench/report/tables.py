@@ -112,14 +112,16 @@ def plus_minus(mean: float, ci95: float | None, metric: str) -> str:
         return NONE
     scale = 100.0 if metric == "accuracy" else 1.0
     size = abs(mean) * scale
-    if metric == "accuracy":
-        form = ".1f"
-    elif size >= 1e5 or 0 < size < 1e-4:
-        form = ".2e"
-    else:
-        form = f",.{max(0, 2 - math.floor(math.log10(size))) if size else 3}f"
+    form = ".1f" if metric == "accuracy" else three_digits(size)
     known = ci95 is not None and math.isfinite(ci95)
     return f"{mean * scale:{form}} ± {ci95 * scale:{form}}" if known and ci95 is not None else f"{mean * scale:{form}}"
+
+
+def three_digits(size: float) -> str:
+    """The format that shows a number of this ``size`` with three digits, and thousands set apart."""
+    if size >= 1e5 or 0 < size < 1e-4:
+        return ".2e"
+    return f",.{max(0, 2 - math.floor(math.log10(size))) if size else 3}f"
 
 
 def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:

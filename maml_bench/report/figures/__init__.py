@@ -1,5 +1,8 @@
 """Figures: one file each, found by its name. A file has ``draw(selection)``, which returns a Figure, or None where the
-records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG."""
+records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG.
+
+A file with ``draw_speed(rows)`` instead is given all speed rows of one machine, and saved as ``<file name>-<machine>``.
+"""
 
 import pkgutil
 import re
@@ -8,12 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from maml_bench.record import Metric, Record
 from maml_bench.report.groups import Group, pool
+from maml_bench.report.speed.rows import Growth, Race
 from maml_bench.report.style import STYLE, Look, looks, save
 
 
@@ -56,10 +61,11 @@ class Selection:
         return next(group for group in trained if (group.budget, group.seeds) == (budget, seeds))
 
 
-def discover() -> dict[str, Callable[[Selection], Figure | None]]:
-    """The drawing function of every figure by its file name, with hyphens."""
+def discover(function: str = "draw") -> dict[str, Callable[[Any], Figure | None]]:
+    """The drawing function (``draw`` or ``draw_speed``) of every figure that has it by its file name, with hyphens."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name.replace("_", "-"): import_module(f"{__name__}.{name}").draw for name in names}
+    modules = {name: import_module(f"{__name__}.{name}") for name in names}
+    return {name.replace("_", "-"): getattr(m, function) for name, m in modules.items() if hasattr(m, function)}
 
 
 def selections(records: Iterable[Record]) -> list[Selection]:
@@ -94,6 +100,21 @@ def write_figures(records: Iterable[Record], folder: Path) -> list[Path]:
                 figure = draw(selection)
                 if figure is not None:
                     written += save(figure, folder / f"{_slug(selection.one.recipe)}-{name}-{selection.one.preset}")
+    return written
+
+
+def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
+    """Draw what the speed records show into ``folder``, each machine for itself, and return the paths."""
+    machines: dict[str, list[Race | Growth]] = {}
+    for row in rows:
+        machines.setdefault(row.machine, []).append(row)
+    written: list[Path] = []
+    for machine, mine in sorted(machines.items()):
+        for name, draw in discover("draw_speed").items():
+            with matplotlib.rc_context(STYLE):
+                figure = draw(mine)
+                if figure is not None:
+                    written += save(figure, folder / f"{name}-{_slug(machine)}")
     return written
 
 

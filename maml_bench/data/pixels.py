@@ -1,0 +1,75 @@
+"""Images gathered from an array of bytes as floats, turned by quarters where the task says so.
+
+What is the same for every meta-batch is done once for an array that is small enough: turning it, and dividing black and
+white by 255.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from maml_bench.data.draws import Integers
+
+COPIES_BYTES = 2**28
+"""Arrays are kept ready if their four turns fit this: those of Omniglot take 102 MB, unturned ones 25 MB."""
+
+
+class Ready(NamedTuple):
+    """Rows of bytes ``[turns * images, C, H, W]``, None for the array's own, and the byte that stands for 1."""
+
+    rows: Tensor | None
+    white: int
+
+
+_kept = WeakIdKeyDictionary()
+
+
+def gathered(images: Tensor, place: Integers, turn: Integers | None = None) -> Tensor:
+    """The images at ``place`` (class * examples + example), each turned counter-clockwise by ``turn`` quarters.
+
+    Args:
+        images: uint8 ``[class, example, C, H, W]`` on any device; H = W where ``turn`` is given.
+        place: ``[n]``.
+        turn: ``[n]``, 0 to 3; None leaves every image as it is.
+
+    Returns:
+        float32 in [0, 1] ``[n, C, H, W]`` on the device of ``images``.
+    """
+    own, device = images.flatten(0, 1), images.device
+    rows, white = _ready(images, turn is not None) if 4 * images.numel() <= COPIES_BYTES else (None, 255)
+    if rows is not None and turn is not None:
+        place = turn * len(own) + place
+    pixels = (own if rows is None else rows).index_select(0, torch.from_numpy(place).to(device))
+    if rows is None and turn is not None:
+        pixels = turned(pixels, torch.from_numpy(turn).to(device))
+    x = pixels.to(torch.float32)
+    return x if white == 1 else x.div_(white)
+
+
+def turned(pixels: Tensor, turn: Tensor) -> Tensor:
+    """Images ``[n, C, H, W]``, each turned by its own number of quarters ``turn [n]``, one quarter after the other."""
+    found = pixels.clone()
+    for quarter in (1, 2, 3):
+        these = (turn == quarter).nonzero().squeeze(1)
+        found[these] = torch.rot90(pixels[these], quarter, (-2, -1))
+    return found
+
+
+def _ready(images: Tensor, turns: bool) -> Ready:
+    """``images``, turned if asked for and with 1 for 255 where there is no grey; kept as long as they do not change."""
+    if images not in _kept:
+        _kept[images] = {}
+    kept: dict[tuple[int, bool], Ready] = _kept[images]
+    wanted = (images._version, turns)
+    if wanted not in kept:
+        for old in [key for key in kept if key[0] != images._version]:
+            del kept[old]
+        rows = images.flatten(0, 1)
+        ones = rows.bitwise_and(1)
+        rows, white = (ones, 1) if torch.equal(ones * 255, rows) else (rows, 255)
+        if turns:
+            rows = torch.cat([torch.rot90(rows, quarter, (-2, -1)) for quarter in range(4)])
+        kept[wanted] = Ready(rows if turns or white == 1 else None, white)
+    return kept[wanted]

@@ -1,0 +1,1 @@
+"""Records of speed: races against other libraries, how the cost of a step grows, and their tables."""
