@@ -12,18 +12,16 @@ import torch
 import torch.nn.functional as F
 
 from maml_bench.core.learner import Inner, Learner
-from maml_bench.core.outer import meta_gradient
+from maml_bench.core.step import SCHEDULES, MetaStep
 from maml_bench.harness import machine, memory
 from maml_bench.harness.clock import Clock
-from maml_bench.harness.recipe import Outer
-from maml_bench.harness.train import optimiser_for
 from maml_bench.models import Conv4
 from maml_bench.setups.maml import MAML
-from maml_bench.types import Batch, Episode
+from maml_bench.types import Batch, Episode, Params
 
 
-def build(schedule: str, query: int, *, tasks: int = 32, way: int = 5) -> Callable[[], None]:
-    """A function that does one meta-step: 32 tasks, 5-way 1-shot, conv4-64, one second-order inner step, Adam."""
+def problem(query: int, *, tasks: int = 32, way: int = 5) -> tuple[Learner, Params, Episode]:
+    """Network, meta-parameters and made-up episodes: 5-way 1-shot, conv4-64, one inner step of the paper's rate."""
     generator = torch.Generator().manual_seed(0)
     model = Conv4(1, 28, way, filters=64, downsample="stride", normalise=True, generator=generator)
     learner = Learner(
@@ -33,8 +31,6 @@ def build(schedule: str, query: int, *, tasks: int = 32, way: int = 5) -> Callab
         Inner(0.4, 1, outside=("*.beta",)),
         way,
     )
-    meta = learner.initial()
-    optimiser = optimiser_for(Outer(steps=1, meta_batch=tasks), meta)
     support, asked = (
         Batch(
             torch.rand(tasks, way * n, 1, 28, 28, generator=generator).round(),
@@ -42,19 +38,26 @@ def build(schedule: str, query: int, *, tasks: int = 32, way: int = 5) -> Callab
         )
         for n in (1, query)
     )
+    return learner, learner.initial(), Episode(support, asked)
+
+
+def build(schedule: str, query: int, *, tasks: int = 32, way: int = 5) -> Callable[[], None]:
+    """A function that does one meta-step of `problem`, with a second-order inner step and Adam."""
+    learner, meta, episodes = problem(query, tasks=tasks, way=way)
+    body = MetaStep(MAML(), learner, schedule=schedule)
+    state, number = body.init(meta), 0
 
     def step() -> None:
-        grads, _ = meta_gradient(MAML(), learner, meta, Episode(support, asked), schedule_name=schedule)
-        for name, p in meta.items():
-            p.grad = grads[name]
-        optimiser.step()
+        nonlocal meta, state, number
+        meta, state, _ = body(meta, state, episodes, number, 1e-3)
+        number += 1
 
     return step
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schedule", default="vmap")
+    parser.add_argument("--schedule", default="vmap", choices=SCHEDULES)
     parser.add_argument("--query", type=int, default=1, help="query examples per class")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=None)

@@ -96,7 +96,7 @@ def test_results_come_from_the_option_or_the_environment(command, results, monke
 def test_records_without_any(command):
     assert json.loads(command("records", "--json").out) == []
     assert "no runs below runs; `maml-bench run quickstart` makes some" in command("records").err
-    assert "no speed below runs" in command("records", "--kind", "speed").err
+    assert "no speed records below runs" in command("records", "--kind", "speed").err
     assert json.loads(command("records", "--kind", "speed", "--json").out) == []
 
 
@@ -120,15 +120,62 @@ def test_show_takes_what_records_prints(command, results):
     assert json.loads(command("show", names[0], "--json").out) == json.loads((results / names[0]).read_text())
 
 
-def test_speed_records_are_printed_flat(command, results):
-    folder = results / "records" / "speed"
-    folder.mkdir(parents=True)
-    (folder / "race.json").write_text(
-        '[{"bench": "omniglot-q1", "median_s": 0.1}, {"bench": "sinusoid", "median_s": 0.2}]'
-    )
+@pytest.fixture
+def speed(results):
+    """A race of two rows and a point of growth, as a speed record of ``runs``."""
+    common = {"machine": "0603ed1a", "machine_gflops": 430.0, "threads": 2, "commit": "abc", "dirty": False}
+    common |= {"torch": "2.13.0", "memory": "retained", "status": "ok", "reason": None, "rounds": 3}
+    common |= {"started_at": "2026-01-02T03:04:05Z", "peak_memory_bytes": 2**30, "library_version": "0.1.0"}
+    race = {"kind": "speed", "bench": "omniglot-q1", "ratio_to_ours": 1.0, "ratio_low": 1.0, "ratio_high": 1.0}
+    race |= {"grad_rel_error": 1e-7, "compile_s": 0.0, "model_gflop": 1.0, "machine_share": 0.5, "python": "3.11.9"}
+    rows = [
+        {**common, **race, "library": name, "schedule": schedule, "median_s": 0.1, "round_medians_s": [0.1] * 3}
+        for name, schedule in (("maml-bench", "auto: native"), ("learn2learn", "loop over tasks"))
+    ]
+    point = {"kind": "growth", "axis": "meta_batch", "value": 32, "library": "maml-bench", "schedule": "vmap"}
+    path = results / "records" / "speed" / "omniglot-q1-0603ed1a.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([*rows, {**common, **point, "median_s": 0.25}]))
+    return path
+
+
+def test_speed_records_are_printed_flat(command, speed):
     found = json.loads(command("records", "--kind", "speed", "--json").out)
-    assert [row["bench"] for row in found] == ["omniglot-q1", "sinusoid"]
-    assert "omniglot-q1" in command("records", "--kind", "speed").out
+    assert [row["library"] for row in found] == ["maml-bench", "learn2learn"]
+    wanted = ["bench", "library", "library_version", "torch", "memory", "schedule", "median_s", "ratio_to_ours"]
+    wanted += ["grad_rel_error", "peak_memory_bytes", "machine", "machine_gflops", "commit"]
+    assert all(set(wanted) <= set(row) for row in found)
+    assert found[1]["round_medians_s"] == [0.1] * 3
+    (point,) = json.loads(command("records", "--kind", "growth", "--json").out)
+    assert (point["axis"], point["value"], point["median_s"]) == ("meta_batch", 32, 0.25)
+
+
+def test_speed_records_as_a_table_fit_100_columns(command, speed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    said = command("records", "--kind", "speed").out
+    (line,) = [line for line in said.splitlines() if "learn2learn" in line]
+    for cell in ("learn2learn 0.1.0", "2.13.0", "retained", "loop over tasks", " 100 ", "1.00", "1,024", "1.0e-07"):
+        assert cell in line
+    assert max(map(len, said.splitlines())) <= 100
+    assert "omniglot-q1: Machine 0603ed1a, 2 threads" in said
+    growth = command("records", "--kind", "growth").out
+    assert "meta_batch, machine 0603ed1a: median ms" in " ".join(growth.split())
+    assert "250" in growth
+
+
+@pytest.mark.parametrize("verb", [["records", "--kind", "speed"], ["records", "--kind", "growth"], ["report"]])
+def test_a_damaged_speed_record_is_named_in_one_sentence(command, speed, verb):
+    speed.write_text('[{"kind": "race"}]')
+    said = command(*verb)
+    assert said.code == 2
+    assert said.err.count("\n") == 1
+    assert f"{speed.name}: row 1 is of kind 'race'" in said.err
+
+
+def test_report_tells_of_speed(command, speed):
+    said = command("report")
+    assert "2 records and 3 rows of speed: " in said.err
+    assert (speed.parents[2] / "tables" / "speed.md").is_file()
 
 
 def test_show_as_json(command, maml):

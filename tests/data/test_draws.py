@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from maml_bench.data.draws import below, choose, key_of, philox, uniform, words
+from maml_bench.data.draws import below, choose, key_of, philox, uniform, words, words_by_draw
 
 ONES = 0xFFFFFFFF
 
@@ -28,7 +28,14 @@ def test_philox_gives_the_known_answers_of_its_authors(
     counter: tuple[int, ...], key: int, expected: tuple[int, ...]
 ) -> None:
     """kat_vectors of Random123, philox4x32 with 10 rounds."""
-    assert tuple(int(word) for word in philox(tuple(torch.tensor(c) for c in counter), key)) == expected
+    found = philox(np.array(counter, dtype=np.uint32).reshape(4, 1), key)
+    assert tuple(int(word) for word in found[:, 0]) == expected
+
+
+def test_words_come_in_fours_from_counters_of_block_and_episode() -> None:
+    far = 5 * 2**32 + 7
+    fours = [philox(np.array([[block], [7], [5], [0]], dtype=np.uint32), 3) for block in range(3)]
+    assert words(3, far, 1, 11).tolist() == [np.concatenate(fours)[:11, 0].tolist()]
 
 
 @given(first=st.integers(0, 2**40), count=st.integers(1, 40), cut=st.integers(0, 40), draws=st.integers(1, 30))
@@ -65,24 +72,39 @@ def test_ends_of_the_range_stay_inside() -> None:
 
 @given(bound=st.integers(1, 10_000))
 def test_below_stays_below(bound: int) -> None:
-    found = below(torch.tensor([0, 1, ONES // 2, ONES]), bound)
+    found = below(np.array([0, 1, ONES // 2, ONES], dtype=np.uint32), bound)
     assert int(found.min()) == 0
     assert int(found.max()) == bound - 1
 
 
-@given(population=st.integers(1, 60), data=st.data())
-def test_choices_are_distinct_and_in_range(population: int, data: st.DataObject) -> None:
-    picks = data.draw(st.integers(1, population))
-    chosen = choose(words(key_of(population, picks), 0, 20, picks), population)
-    assert int(chosen.min()) >= 0
-    assert int(chosen.max()) < population
-    assert all(len(set(row)) == picks for row in chosen.tolist())
+def shuffled(words: list[int], population: int) -> list[int]:
+    """The first swaps of a Fisher-Yates shuffle, card by card: the plain reference of ``choose``."""
+    deck = list(range(population))
+    for i, word in enumerate(words):
+        partner = i + word * (population - i) // 2**32
+        deck[i], deck[partner] = deck[partner], deck[i]
+    return deck[: len(words)]
+
+
+@given(population=st.one_of(st.integers(1, 60), st.sampled_from([1100, 6492, 2**15, 2**15 + 1])), data=st.data())
+def test_choices_are_the_first_cards_of_a_shuffle(population: int, data: st.DataObject) -> None:
+    picks = data.draw(st.integers(1, min(population, 20)))
+    drawn = words_by_draw(key_of(population, picks), 0, 8, picks)
+    drawn[:, ::2] &= data.draw(st.integers(0, ONES))  # fewer bits: the same partners more often
+    chosen = choose(drawn, population)
+    assert chosen.T.tolist() == [shuffled(row, population) for row in drawn.T.tolist()]
+    assert all(len(set(row)) == picks for row in chosen.T.tolist())
+
+
+def test_choices_keep_the_axes_of_their_words() -> None:
+    drawn = words_by_draw(1, 0, 7, 6).reshape(2, 3, 7).swapaxes(0, 1)
+    assert np.array_equal(choose(drawn, 9)[:, 1], choose(drawn[:, 1], 9))
 
 
 def test_all_ordered_choices_are_equally_likely() -> None:
     """Two of four: twelve ordered pairs, chi-squared."""
-    chosen = choose(words(11, 0, 24_000, 2), 4)
-    counts = np.bincount((chosen[:, 0] * 4 + chosen[:, 1]).numpy(), minlength=16)
+    chosen = choose(words_by_draw(11, 0, 24_000, 2), 4)
+    counts = np.bincount(chosen[0] * 4 + chosen[1], minlength=16)
     pairs = counts[[a * 4 + b for a in range(4) for b in range(4) if a != b]]
     assert pairs.sum() == 24_000
     assert stats.chisquare(pairs).pvalue > 1e-3
@@ -90,4 +112,4 @@ def test_all_ordered_choices_are_equally_likely() -> None:
 
 def test_too_many_choices_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot choose 5 of 4"):
-        choose(words(0, 0, 1, 5), 4)
+        choose(words_by_draw(0, 0, 1, 5), 4)

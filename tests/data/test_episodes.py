@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from maml_bench.data import episodes
+from maml_bench.data.draws import key_of
 from maml_bench.data.episodes import draw_indices, sample_images
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Batch, Episode, Shape
@@ -92,18 +94,50 @@ def test_only_the_given_classes_are_used() -> None:
 
 
 def test_classes_examples_labels_and_turns_are_uniform() -> None:
-    labels, rows, examples, turns = draw_indices(
-        CLASSES, EXAMPLES, 0, 6000, key=9, shape=Shape(5, 1, 0), rotations="per class"
-    )
-    for drawn, kinds in ((rows, CLASSES), (examples, EXAMPLES), (turns, 4), (labels[:, 0], 5)):
-        assert stats.chisquare(np.bincount(drawn.flatten().numpy(), minlength=kinds)).pvalue > 1e-3
-    first_class_by_label = np.bincount((rows[:, 0] * 5 + labels[:, 0]).numpy(), minlength=CLASSES * 5)
+    drawn = draw_indices(CLASSES, EXAMPLES, 0, 6000, key=9, shape=Shape(5, 1, 0), rotations="per class")
+    first_label, first_row = drawn.label[:, 0, 0], drawn.row[:, 0, 0]
+    for found, kinds in ((drawn.row, CLASSES), (drawn.example, EXAMPLES), (drawn.turn, 4), (first_label, 5)):
+        assert stats.chisquare(np.bincount(found.flatten(), minlength=kinds)).pvalue > 1e-3
+    first_class_by_label = np.bincount(first_row * 5 + first_label, minlength=CLASSES * 5)
     assert stats.chisquare(first_class_by_label).pvalue > 1e-3, "labels depend on classes"
 
 
 def test_every_round_has_every_class_once() -> None:
-    labels, *_ = draw_indices(CLASSES, EXAMPLES, 0, 50, key=9, shape=Shape(5, 3, 2), rotations="none")
-    assert (labels.view(50, 5, 5).sort(-1).values == torch.arange(5)).all()
+    label = draw_indices(CLASSES, EXAMPLES, 0, 50, key=9, shape=Shape(5, 3, 2), rotations="none").label
+    assert label.shape == (50, 5, 5)
+    assert (np.sort(label, axis=-1) == np.arange(5)).all()
+
+
+@given(shape=shapes, first=st.integers(0, 10**10), rotations=st.sampled_from(["per class", "extra classes", "none"]))
+def test_indices_do_not_depend_on_the_blocks_they_are_drawn_in(shape: Shape, first: int, rotations: str) -> None:
+    def drawn() -> list[list[int]]:
+        found = draw_indices(CLASSES, EXAMPLES, first, 9, key=1, shape=shape, rotations=rotations)
+        return [field.tolist() for field in found]
+
+    usual = drawn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(episodes, "BLOCK_IMAGES", 4 * shape.way * (shape.shot + shape.query))
+        assert drawn() == usual
+
+
+def test_kept_indices_cannot_be_changed() -> None:
+    drawn = draw_indices(CLASSES, EXAMPLES, 0, 4, key=9, shape=Shape(5, 1, 1), rotations="none")
+    with pytest.raises(ValueError, match="read-only"):
+        drawn.label[0] = 0
+    episode = draw(Shape(5, 1, 1))
+    episode.support.y.zero_()
+    assert not torch.equal(draw(Shape(5, 1, 1)).support.y, episode.support.y)
+
+
+def test_no_episodes_are_an_empty_meta_batch() -> None:
+    episode = draw(Shape(5, 1, 2), count=0)
+    assert episode.support.x.shape == (0, 5, 1, 2, 2)
+    assert episode.query.y.shape == (0, 10)
+
+
+def test_support_and_query_are_contiguous() -> None:
+    episode = draw(Shape(5, 1, 2), rotations="per class")
+    assert all(tensor.is_contiguous() for batch in episode for tensor in batch)
 
 
 def test_a_class_is_turned_alike_throughout_its_task() -> None:
@@ -121,27 +155,19 @@ def test_a_class_is_turned_alike_throughout_its_task() -> None:
 
 
 def test_turns_go_counter_clockwise_by_quarters() -> None:
-    _, rows, examples, turns = draw_indices(
-        CLASSES, EXAMPLES, 0, 30, key=draw_key(), shape=Shape(2, 1, 0), rotations="per class"
-    )
+    drawn = draw_indices(CLASSES, EXAMPLES, 0, 30, key=key_of(5, "t"), shape=Shape(2, 1, 0), rotations="per class")
     episode = draw(Shape(2, 1, 0), count=30, rotations="per class")
-    images = marked()[rows, examples]
-    for image, source, turn in zip(episode.support.x.flatten(0, 1), images.flatten(0, 1), turns.flatten(), strict=True):
+    sources = marked()[torch.tensor(drawn.row), torch.tensor(drawn.example)].flatten(0, 2)
+    for image, source, turn in zip(episode.support.x.flatten(0, 1), sources, drawn.turn.flatten(), strict=True):
         assert torch.equal((image * 255).round().byte(), torch.rot90(source, int(turn), (-2, -1)))
-
-
-def draw_key() -> int:
-    from maml_bench.data.draws import key_of
-
-    return key_of(5, "t")
 
 
 def test_extra_classes_let_one_character_stand_in_a_task_twice() -> None:
     """With four classes of each of two characters and five ways, some character must appear more than once."""
-    _, rows, _, turns = draw_indices(2, EXAMPLES, 0, 20, key=1, shape=Shape(5, 1, 0), rotations="extra classes")
-    kinds = (rows * 4 + turns).tolist()
+    drawn = draw_indices(2, EXAMPLES, 0, 20, key=1, shape=Shape(5, 1, 0), rotations="extra classes")
+    kinds = (drawn.row * 4 + drawn.turn)[:, 0].tolist()
     assert all(len(set(task)) == 5 for task in kinds)
-    assert int(rows.max()) == 1
+    assert int(drawn.row.max()) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 from record_factory import omniglot, record, sinusoid
+from speed_factory import curves, ours, race, races, save
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.report.build import build
-from maml_bench.report.writing import BEGIN, END, include
+from maml_bench.report.writing import BEGIN, END, SPEED_BEGIN, SPEED_END, include
 
 
 def test_build_writes_everything_and_tells(tmp_path):
@@ -42,6 +43,23 @@ def test_without_records_one_sentence_names_the_command(tmp_path):
         build(tmp_path)
 
 
+def test_speed_records_alone_make_a_report_and_leave_with_their_files(tmp_path):
+    gone = save(tmp_path, *races(), *curves())
+    first = build(tmp_path)
+    assert (first.records, len(first.tables), len(first.figures)) == (0, 7, 6)
+    assert first.speed == len(races()) + len(curves())
+    gone.unlink()
+    record().save(tmp_path)
+    assert set(build(tmp_path).removed) == {*first.tables, *first.figures}
+
+
+def test_a_damaged_speed_record_stops_the_report(tmp_path):
+    record().save(tmp_path)
+    save(tmp_path).write_text("{")
+    with pytest.raises(MamlBenchError, match="is not valid JSON"):
+        build(tmp_path)
+
+
 def test_reports_need_no_torch():
     code = "import sys, maml_bench.report.build, maml_bench.report.compare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -62,6 +80,25 @@ def test_the_summaries_go_into_a_document_between_its_marks(tmp_path):
     assert "sinusoid-k10" in once
     include(tmp_path, document)
     assert document.read_text(encoding="utf-8") == once
+
+
+def test_speed_goes_between_marks_of_its_own_where_there_are_some(tmp_path):
+    omniglot("maml").save(tmp_path)
+    save(tmp_path, ours(), race())
+    build(tmp_path)
+    document = tmp_path / "README.md"
+    plain, marked = (f"{BEGIN}\n{END}\n{more}" for more in ("", f"between\n{SPEED_BEGIN}\nold\n{SPEED_END}\nafter\n"))
+    document.write_text(plain)
+    include(tmp_path, document)
+    assert "torchmeta" not in document.read_text()
+    document.write_text(marked)
+    include(tmp_path, document)
+    scores, speed = document.read_text().split("between")
+    assert "omniglot-5w1s" in scores
+    assert speed.startswith(f"\n{SPEED_BEGIN}\n| bench")
+    assert speed.endswith(f"{SPEED_END}\nafter\n")
+    assert "torchmeta 1.8.0: 300 ms" in speed
+    assert "old" not in speed
 
 
 @pytest.mark.parametrize(("text", "sentence"), [("no marks", "has no lines"), (None, "cannot be read")])

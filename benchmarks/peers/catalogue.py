@@ -1,0 +1,60 @@
+"""Who races, and the environment that each needs. A new peer is one adapter and one line here."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+OURS, LOOP = "maml-bench", "loop"
+
+_TORCH = version("torch").partition("+")[0]
+"""The release that runs here, without the name of its build: pip finds the fitting one."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: its interpreter (None is the running one), and what pip is asked for, call by call."""
+
+    name: str
+    installs: tuple[tuple[str, ...], ...]
+    python: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One entrant. ``environment`` None is the running interpreter; ``module`` is what must be importable there."""
+
+    name: str
+    library: str
+    script: str
+    module: str
+    environment: Environment | None = None
+    schedule: str | None = None
+
+
+PYTHON39 = Environment(
+    "python3.9",
+    (
+        ("torchmeta==1.8.0", "numpy<2"),
+        # learn2learn's list of requirements pins what no longer builds, so what its MAML imports is named here.
+        ("setuptools<66", "wheel", "cython<3", "gym==0.21.0", "scipy", "qpth"),
+        ("--no-deps", "--no-build-isolation", "learn2learn==0.2.0"),
+    ),
+    python="python3.9",
+    why="torchmeta 1.8.0 needs torch 1.9, which has no builds for a newer Python",
+)
+TORCH = Environment("torch", ((f"torch=={_TORCH}", "numpy", "higher==0.2.1", "torchopt==0.7.3"),))
+JAX = Environment("jax", (("jax", "numpy"),))
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(OURS, OURS, "ours.py", "maml_bench", schedule="auto"),
+        Peer(LOOP, LOOP, "ours.py", "maml_bench", schedule="loop"),
+        Peer("torchmeta", "torchmeta", "torchmeta_peer.py", "torchmeta", PYTHON39),
+        Peer("learn2learn", "learn2learn", "learn2learn_peer.py", "learn2learn", PYTHON39),
+        Peer("higher", "higher", "higher_peer.py", "higher", TORCH),
+        Peer("torchopt", "torchopt", "torchopt_peer.py", "torchopt", TORCH),
+        Peer("jax-vmap", "jax", "jax_peer.py", "jax", JAX, "jit(grad(vmap))"),
+        Peer("jax-map", "jax", "jax_peer.py", "jax", JAX, "jit(grad(lax.map))"),
+    )
+}

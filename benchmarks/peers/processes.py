@@ -1,0 +1,91 @@
+"""One adapter as one process: its command line, its surroundings, its answer."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maml_bench.harness.memory import CHOICE, SETTINGS
+
+from .catalogue import Peer
+
+FOLDER = Path(__file__).parent
+LIMIT_S = 1800
+MEMORY = ("retained", "default")
+
+
+class Failed(Exception):
+    """A process that ended without an answer; says why in a sentence."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A peer on a bench: ``inputs`` is the bench's file, ``work`` a folder for caches, which a race makes anew."""
+
+    peer: Peer
+    python: Path
+    bench: str
+    inputs: Path
+    threads: int
+    work: Path
+
+    def command(self, *more: str) -> list[str]:
+        """The adapter's command line."""
+        line = [str(self.python), str(FOLDER / self.peer.script), "--bench", self.bench, "--inputs", str(self.inputs)]
+        line += ["--threads", str(self.threads)]
+        return [*line, *(["--schedule", self.peer.schedule] if self.peer.schedule else []), *more]
+
+    def surroundings(self, memory: str) -> dict[str, str]:
+        """Environment variables, the same for all peers but for the names of their cache folders.
+
+        Compilers keep what they made in a folder of this peer and memory: the first round pays, later ones start at
+        once.
+        """
+        caches = self.work / f"{self.peer.name}-{memory}"
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
+        left_out = set(SETTINGS) | ({"PYTHONPATH", "PYTHONHOME"} if self.python != Path(sys.executable) else set())
+        return {
+            **{name: value for name, value in os.environ.items() if name not in left_out},
+            **threads,
+            **(SETTINGS if memory == "retained" else {}),
+            CHOICE: memory,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(caches / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
+        }
+
+    def time(self, memory: str, seconds: float) -> dict[str, Any]:
+        """Race once: seconds of a step and what else the adapter tells.
+
+        Raises:
+            Failed: the process gave no answer.
+        """
+        return _answer(self.command("--seconds", str(seconds)), self.surroundings(memory))
+
+    def gradient(self, out: Path, *, double: bool = False) -> dict[str, Any]:
+        """Save the meta-gradient of the first meta-batch in ``out``.
+
+        Raises:
+            Failed: the process gave no answer.
+        """
+        more = ["--gradient-only", "--gradient-out", str(out), *(["--double"] if double else [])]
+        return _answer(self.command(*more), self.surroundings("retained"))
+
+
+def _answer(command: list[str], surroundings: dict[str, str]) -> dict[str, Any]:
+    try:
+        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no answer within {LIMIT_S} s") from None
+    if done.returncode < 0:
+        raise Failed(f"ended by signal {-done.returncode}")
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise Failed(lines[-1] if lines else f"exit status {done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer

@@ -1,0 +1,161 @@
+"""The driver: what it refuses, the order of a race, and what is left when one entrant fails or Ctrl-C comes."""
+
+import itertools
+import json
+
+import pytest
+import race
+from peers.benches import BENCHES
+from peers.catalogue import PEERS
+from peers.checks import Verdict
+from peers.environments import NotBuilt
+from peers.processes import Failed, Job
+from peers.rows import refuse_to_replace
+from rich.console import Console
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.memory import SETTINGS
+from maml_bench.report.speed.rows import load
+
+ROUNDS = 3
+
+
+@pytest.fixture
+def plan(tmp_path):
+    chosen = ["--bench=sinusoid", "--peer=higher", "--peer=torchmeta", f"--rounds={ROUNDS}", "--threads=1"]
+    return race.parse([*chosen, f"--results={tmp_path}", f"--envs={tmp_path / 'envs'}"])
+
+
+@pytest.fixture
+def turns(monkeypatch, tmp_path) -> list:
+    """A race without processes: (peer, memory) in order of their turns; higher takes longer in each round."""
+    turns: list = []
+
+    def time(job: Job, memory: str, seconds: float) -> dict:
+        turns.append((job.peer.name, memory))
+        if turns.count(("torchmeta", "default")) == 2 and turns[-1] == ("torchmeta", "default"):
+            raise Failed("it fell over")
+        count = turns.count((job.peer.name, memory))
+        factor = {"maml-bench": 1.0, "higher": 2.0 + count, "torchmeta": 8.0}[job.peer.name]
+        return {
+            "median_s": 0.1 * count * factor * (1.5 if memory == "default" else 1.0),
+            "compile_s": 9.0 / count,
+            "peak_memory_bytes": None if memory == "default" else 100 * count,
+        }
+
+    monkeypatch.setattr(Job, "time", time)
+    verdict = Verdict("ok", None, 1e-7, "1.0", "2.0", None, "3.11")
+    rates = itertools.count(100.0, 100.0)
+    monkeypatch.setattr(race.Reference, "judge", lambda self, job: verdict)
+    monkeypatch.setattr(
+        race.environments, "prepare", lambda peers, folder, say: {peer.name: tmp_path / "python" for peer in peers}
+    )
+    monkeypatch.setattr(race.machine, "convolution_gflops", lambda: next(rates))
+    return turns
+
+
+def run(plan) -> list[dict]:
+    race.Race(plan, Console(quiet=True)).run()
+    [path] = (plan.results / "records" / "speed").iterdir()
+    assert path.name == f"sinusoid-{race.machine.identity()}.json"
+    assert len(load(plan.results)) == len(json.loads(path.read_text()))
+    return json.loads(path.read_text())
+
+
+def test_everybody_races_once_per_round_and_ratios_are_of_the_same_round(plan, turns):
+    rows = {(row["library"], row["memory"]): row for row in run(plan)}
+    names = [(name, memory) for name in ("maml-bench", "torchmeta", "higher") for memory in ("retained", "default")]
+    assert turns == [*names, *names, *(name for name in names if name != ("torchmeta", "default"))]
+    assert len({tuple(row) for row in rows.values()}) == 1, "all rows have the same keys"
+    ours, higher = rows["maml-bench", "retained"], rows["higher", "retained"]
+    assert (ours["ratio_to_ours"], ours["ratio_low"], ours["ratio_high"]) == (1.0, 1.0, 1.0)
+    assert ours["round_medians_s"] == pytest.approx([0.1, 0.2, 0.3])
+    assert higher["ratio_to_ours"] == pytest.approx(4.0)
+    assert (higher["ratio_low"], higher["ratio_high"]) == (pytest.approx(3.0), pytest.approx(5.0))
+    assert rows["higher", "default"]["ratio_to_ours"] == pytest.approx(6.0), "theirs by default against ours retained"
+    assert rows["maml-bench", "default"]["ratio_to_ours"] == pytest.approx(1.5)
+    assert (higher["rounds"], higher["compile_s"], higher["peak_memory_bytes"]) == (ROUNDS, 9.0, 200)
+    assert (higher["machine_gflops"], higher["threads"]) == (200.0, 1)
+    assert higher["machine_share"] == pytest.approx(higher["model_gflop"] / higher["median_s"] / 200)
+    assert rows["higher", "default"]["peak_memory_bytes"] is None
+
+
+def test_who_fails_is_out_and_the_others_go_on(plan, turns):
+    rows = {(row["library"], row["memory"]): row for row in run(plan)}
+    failed = rows["torchmeta", "default"]
+    assert (failed["status"], failed["reason"]) == ("failed", "round 2: it fell over")
+    assert (failed["median_s"], failed["ratio_to_ours"], failed["rounds"]) == (None, None, 0)
+    assert rows["torchmeta", "retained"]["rounds"] == ROUNDS
+
+
+def test_who_is_not_built_is_told_and_not_started(plan, turns, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        race.environments,
+        "prepare",
+        lambda peers, folder, say: {p.name: NotBuilt("no luck") if p.name == "higher" else tmp_path for p in peers},
+    )
+    rows = [row for row in run(plan) if row["library"] == "higher"]
+    assert [(row["status"], row["reason"], row["median_s"]) for row in rows] == [("not built", "no luck", None)] * 2
+    assert all(name != "higher" for name, _ in turns)
+
+
+def test_ctrl_c_keeps_the_benches_that_are_done(turns, monkeypatch, tmp_path, capsys):
+    arguments = ["race.py", "--bench=fomaml-q1", "--bench=omniglot-q1", "--peer=higher", "--rounds=1", "--threads=1"]
+    monkeypatch.setattr("sys.argv", [*arguments, f"--results={tmp_path / 'out'}"])
+    monkeypatch.setattr(race.memory, "retain", lambda: None)
+    monkeypatch.setattr(race.torch, "set_num_threads", lambda count: None)
+    time = Job.time
+
+    def stop(job: Job, memory: str, seconds: float) -> dict:
+        if job.bench == "fomaml-q1":
+            raise KeyboardInterrupt
+        return time(job, memory, seconds)
+
+    monkeypatch.setattr(Job, "time", stop)
+    assert race.main() == 130
+    assert [path.name[:11] for path in (tmp_path / "out" / "records" / "speed").iterdir()] == ["omniglot-q1"]
+    assert "the benches that were done are saved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--bench=omniglot"], "invalid choice: 'omniglot'"),
+        (["--threads=100000"], "--threads 1 to"),
+        (["--rounds=-1"], "--rounds is 1 or more"),
+    ],
+)
+def test_wrong_arguments_stop_it(arguments, sentence, capsys):
+    with pytest.raises(SystemExit):
+        race.parse(arguments)
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_part_of_a_race_replaces_no_whole_one(tmp_path):
+    path = tmp_path / "sinusoid-0.json"
+    refuse_to_replace([path], "--peer")
+    path.touch()
+    refuse_to_replace([path], None)
+    with pytest.raises(MamlBenchError, match="--peer makes this race a part of one, which does not replace it: choose"):
+        refuse_to_replace([path], "--peer")
+
+
+def test_defaults_race_all_and_a_choice_keeps_ours():
+    everything, chosen, quick = race.parse([]), race.parse(["--peer=higher"]), race.parse(["--quick"])
+    assert everything.benches == tuple(BENCHES.values())
+    assert everything.peers == tuple(PEERS.values())
+    assert everything.partial is None
+    assert [peer.name for peer in chosen.peers] == ["maml-bench", "higher"]
+    assert (quick.rounds, quick.seconds, quick.partial) == (1, 1.0, "--quick")
+
+
+def test_surroundings_differ_by_memory_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "mine")
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    job = Job(PEERS["jax-map"], tmp_path / "python", "sinusoid", tmp_path / "x.npz", 2, tmp_path)
+    retained, default = job.surroundings("retained"), job.surroundings("default")
+    assert {name: retained[name] for name in SETTINGS} == SETTINGS
+    assert not set(SETTINGS) & set(default)
+    assert "PYTHONPATH" not in retained
+    assert retained["OMP_NUM_THREADS"] == retained["MKL_NUM_THREADS"] == "2"
+    assert job.command()[-2:] == ["--schedule", "jit(grad(lax.map))"]

@@ -1,0 +1,219 @@
+"""Speed records: what is read and refused, who is ours and who the best peer, and every table on numbers from paper."""
+
+import json
+from io import StringIO
+
+import pandas as pd
+import pytest
+from speed_factory import growth, loader, lost, ours, race, save
+
+from maml_bench.errors import MamlBenchError
+from maml_bench.report.speed.rows import best_peer, curves, flat, load, our_row, races
+from maml_bench.report.speed.tables import absent, block, brief, ends, headline, surroundings
+from maml_bench.report.speed.tables import growth as growth_table
+from maml_bench.report.speed.writing import write_speed_tables
+
+
+def read(results, *rows):
+    save(results, *rows)
+    return load(results)
+
+
+def only(rows):
+    (race,) = races(rows).values()
+    return race
+
+
+def test_rows_come_back_as_they_were_written_with_keys_of_their_own(tmp_path):
+    rows = [ours(), {**race(), "samples": 9}, growth()]
+    assert [json.loads(json.dumps(flat(row))) for row in read(tmp_path, *rows)] == [
+        {**row, **({"episodes_per_s": None} if row["kind"] == "speed" else {})} for row in rows
+    ]
+    assert load(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is not valid JSON"),
+        ("{}", "is not a list of rows"),
+        ("[1]", "row 1 is not a table"),
+        ('[{"kind": "sped"}]', r"row 1 is of kind 'sped' \(did you mean 'speed'\?\)"),
+        ("[{}]", "row 1 is of kind None"),
+        ([{**race(), "median_s": "fast"}], "row 1: median_s is 'fast', but must be a number"),
+        ([{**race(), "status": "fine"}], "row 1: status is 'fine', but must be one of 'ok', 'not built'"),
+        ([race(), {**race(), "median_s": None}], "row 2 is ok, but has neither a median_s"),
+        ([{**growth(), "peak_memory_bytes": None}], "row 1 is ok, but lacks median_s or peak_memory_bytes"),
+        ([{**race(), "median_s": float("nan")}], "must be a finite number"),
+        *[
+            ([{key: v for key, v in race().items() if key != name}], f"row 1 lacks the key '{name}'")
+            for name in ("median_s", "library", "machine_gflops", "commit")
+        ],
+    ],
+)
+def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, content, sentence):
+    path = save(tmp_path)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(MamlBenchError, match=f"^speed record .*{path.name}.*{sentence}") as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
+    (tmp_path / "records" / "speed" / "a.json").mkdir(parents=True)
+    with pytest.raises(MamlBenchError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_races_stand_in_reading_order_and_rows_fastest_first(tmp_path):
+    rows = [loader(), race(bench="zoo"), race(bench="omniglot-q15"), race("a", 0.4), race("b", 0.2), ours()]
+    found = races(read(tmp_path, *rows, lost(race("c"), "failed", "x")))
+    assert [bench for bench, _ in found] == ["omniglot-q1", "omniglot-q15", "zoo", "loader-omniglot-5w1s"]
+    assert [row.library for row in found["omniglot-q1", "0603ed1a"]] == ["maml-bench", "b", "a", "c"]
+
+
+def test_machines_race_apart(tmp_path):
+    assert len(races(read(tmp_path, race(), race(machine="ffffffff")))) == 2
+
+
+def test_ours_is_the_row_that_users_get(tmp_path):
+    rows = [ours(0.1, schedule="vmap"), ours(0.2), ours(0.15, memory="default"), lost(ours(), "failed", "x"), race()]
+    found = only(read(tmp_path, *rows))
+    assert (our_row(found).median_s, our_row(found).schedule, our_row(found).memory) == (
+        0.2,
+        "auto: native",
+        "retained",
+    )
+    assert our_row([row for row in found if row.memory == "default"]).median_s == 0.15
+    assert our_row([row for row in found if row.schedule == "vmap"]).median_s == 0.1
+    assert our_row([row for row in found if not row.ours]) is None
+
+
+def test_a_peer_with_another_gradient_is_not_the_best(tmp_path):
+    wrong = {**race("fast", 0.01), "status": "gradient differs", "reason": "by 0.3"}
+    found = only(
+        read(
+            tmp_path, ours(), wrong, race("loop", 0.2), race("a", 0.3), race("b", 0.4), race("b", 0.5, memory="default")
+        )
+    )
+    assert best_peer(found, "retained").library == "a"
+    assert best_peer(found, "default").median_s == 0.5
+    assert best_peer(found[:1], "default") is None
+
+
+def test_block_of_a_race(tmp_path):
+    wrong = {**race("fast", 0.01), "status": "gradient differs", "reason": "by 0.3"}
+    frame = block(only(read(tmp_path, ours(), race(), lost(race("c"), "failed", "x"), wrong)))
+    assert list(frame["library"]) == ["maml-bench", "torchmeta", "fast"]
+    assert dict(frame.iloc[1]) == {
+        **{"library": "torchmeta", "version": "1.8.0", "torch": "2.13.0", "memory": "retained", "schedule": "-"},
+        **{"median ms": "300", "ratio to ours": "3.00 (2.70 to 3.60)", "peak MiB": "512", "gradient error": "2.0e-07"},
+        "machine share": "8 %",  # 10.75 GFLOP in 0.3 s are 35.8 of the machine's 430 GFLOP/s
+    }
+
+
+def test_block_of_loaders(tmp_path):
+    frame = block(only(read(tmp_path, loader("maml-bench", 1000), loader("torchmeta", 80, peak_memory_bytes=None))))
+    assert list(frame["library"]) == ["maml-bench", "torchmeta"]
+    assert list(frame["episodes/s"]) == ["1,000", "80.0"]
+    assert list(frame["ratio to ours"]) == ["1.00 (1.00 to 1.00)", "12.5 (12.5 to 12.5)"]
+    assert list(frame["peak MiB"]) == ["512", "-"]
+
+
+def test_who_did_not_race_is_told_once_with_the_reason(tmp_path):
+    gone = [lost(race("jax", memory=m), "not expressible", "no double\nbackward") for m in ("default", "retained")]
+    rows = only(read(tmp_path, ours(), *gone, lost(race("x", library_version=None), "not built", None)))
+    assert absent(rows) == [
+        "jax 1.8.0 (default and retained memory): not expressible: no double backward",
+        "x (retained memory): not built: no reason given",
+    ]
+
+
+def test_headline_takes_default_memory_as_users_run_it_and_retained_as_equal(tmp_path):
+    peers = [race("a", 0.3), race("a", 0.5, memory="default"), race("b", 0.2), race("b", 0.6, memory="default")]
+    rows = [ours(), *peers, loader("maml-bench", 1000), loader("torchmeta", 500), lost(race(bench="z"), "failed", "x")]
+    steps, nothing, loads = headline(races(read(tmp_path, *rows))).to_dict("records")
+    assert steps == {
+        "bench": "omniglot-q1",
+        "maml-bench": "100 ms",
+        "fastest peer as its users run it": "a 1.8.0: 500 ms",
+        "ratio": "5.00 (4.50 to 6.00)",
+        "fastest peer with equal memory": "b 1.8.0: 200 ms",
+        "ratio, equal memory": "2.00 (1.80 to 2.40)",
+    }
+    assert loads["maml-bench"] == "1,000 episodes/s"
+    assert loads["fastest peer as its users run it"] == "torchmeta 1.8.0: 500 episodes/s"
+    assert set(nothing.values()) == {"z", "-"}
+
+
+def test_headline_names_machines_where_there_are_several(tmp_path):
+    assert list(headline(races(read(tmp_path, race(), race(machine="ffffffff"))))["machine"]) == [
+        "0603ed1a",
+        "ffffffff",
+    ]
+
+
+def test_surroundings_in_a_line(tmp_path):
+    rows = only(read(tmp_path, ours(dirty=True), race(machine_gflops=410.0, started_at="2026-01-03T00:00:00Z")))
+    assert surroundings(rows) == (
+        "Machine 0603ed1a, 2 threads, convolutions at 420 GFLOP/s, 10.8 GFLOP of arithmetic a step, 3 rounds, "
+        "2026-01-02 to 2026-01-03, commit 0123456789 with changes and 0123456789."
+    )
+    bare = dict.fromkeys(("threads", "machine_gflops", "model_gflop", "rounds", "started_at", "commit"))
+    assert surroundings(only(read(tmp_path, race(**bare)))) == "Machine 0603ed1a."
+
+
+def test_growth_by_value_and_line(tmp_path):
+    other = growth(value=2, schedule="loop over tasks", library="torchmeta", median_s=0.5)
+    rows = [growth(value=4), growth(value=2), other, growth(value=2, schedule="loop"), growth("shots", 1)]
+    rows += [lost(growth(value=4, schedule="loop"), "does not fit", "more than 8 GiB")]
+    found = curves(read(tmp_path, *rows))
+    assert list(found) == [("0603ed1a", "meta_batch"), ("0603ed1a", "shots")]
+    lines = found["0603ed1a", "meta_batch"]
+    assert growth_table(lines, "median ms").to_dict("list") == {
+        "meta_batch": ["2", "4"],
+        "loop": ["20.0", "does not fit"],
+        "vmap": ["20.0", "40.0"],
+        "torchmeta": ["500", "-"],
+    }
+    assert list(growth_table(lines, "peak MiB")["vmap"]) == ["40", "80"]
+    assert ends(lines) == ["loop, meta_batch 4: does not fit: more than 8 GiB"]
+
+
+def test_schedules_of_another_library_are_lines_of_their_own(tmp_path):
+    rows = [growth(library="jax", schedule=name) for name in ("vmap", "map")] + [growth(library="a", schedule=None)]
+    (lines,) = curves(read(tmp_path, *rows, growth(library="a", schedule="loop", value=2), growth())).values()
+    assert list(lines) == ["vmap", "a", "jax (map)", "jax (vmap)"]
+    assert len(lines["a"]) == 2
+
+
+def test_files_say_where_they_come_from_and_survive_odd_text(tmp_path):
+    odd = lost(race("my_lib", library_version=None), "failed", "a|b & 50 % of it_all")
+    rows = read(tmp_path, ours(), race(library_version="1 | 2"), odd, growth(), growth(value=2), loader())
+    paths = write_speed_tables(rows, tmp_path / "tables")
+    content = {path.name: path.read_text() for path in paths}
+    names = ["speed.md", "speed.csv", "speed.tex", "speed-summary.md", "growth.md", "growth.csv", "growth.tex"]
+    assert list(content) == names
+    assert all("generated by `maml-bench report`" in text.splitlines()[0] for text in content.values())
+    frame = pd.read_csv(StringIO(content["speed.csv"]), comment="#")
+    assert list(frame["median_s"].dropna()) == [0.1, 0.3]
+    assert frame["round_medians_s"][0] == "0.09000000000000001 0.1 0.12"
+    assert "- my_lib (retained memory): failed: a|b & 50 % of it_all" in content["speed.md"]
+    assert r"torchmeta 1 \| 2: 300 ms" in content["speed-summary.md"]
+    assert r"meta\_batch" in content["growth.tex"]
+    assert list(pd.read_csv(StringIO(content["growth.csv"]), comment="#")["value"]) == [1, 2]
+
+
+def test_only_what_exists_has_files(tmp_path):
+    assert write_speed_tables([], tmp_path) == []
+    rows = read(tmp_path, growth())
+    assert [path.name for path in write_speed_tables(rows, tmp_path)] == ["growth.md", "growth.csv", "growth.tex"]
+    rows = read(tmp_path, lost(race(), "failed", "x"))
+    assert len(write_speed_tables(rows, tmp_path)) == 4
+    assert list(block(only(rows)).index) == []
+
+
+def test_terminal_table_says_why_there_is_no_result(tmp_path):
+    frame = brief(only(read(tmp_path, ours(), lost(race("jax"), "not expressible", "x"))))
+    assert list(frame["how"]) == ["auto: native", "not expressible"]
+    assert list(frame["median ms"]) == ["100", "-"]

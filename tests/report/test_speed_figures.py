@@ -1,0 +1,73 @@
+"""Figures of speed: drawn without a warning, equal when made again, and true to the rows."""
+
+import pytest
+from speed_factory import curves, growth, loader, lost, ours, race, races, save
+
+from maml_bench.report.figures import discover, write_speed_figures
+from maml_bench.report.figures.speed_growth import draw_speed as draw_growth
+from maml_bench.report.figures.speed_loaders import draw_speed as draw_loaders
+from maml_bench.report.figures.speed_ratios import draw_speed as draw_ratios
+from maml_bench.report.speed.rows import load
+
+
+def read(results, *rows):
+    save(results, *rows)
+    return load(results)
+
+
+def test_every_machine_has_its_figures_and_they_are_equal_when_drawn_again(tmp_path):
+    rows = read(tmp_path, *races(), *curves(), *races("ffffffff"))
+    first, second = (write_speed_figures(rows, tmp_path / folder) for folder in ("a", "b"))
+    stems = [f"{name}-0603ed1a" for name in ("speed-growth", "speed-loaders", "speed-ratios")]
+    stems += [f"{name}-ffffffff" for name in ("speed-loaders", "speed-ratios")]
+    assert [path.name for path in first] == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
+    assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
+    assert list(discover("draw_speed")) == ["speed-growth", "speed-loaders", "speed-ratios"]
+
+
+def test_figures_without_their_material_are_left_out(tmp_path):
+    rows = read(tmp_path, ours(), lost(race(), "failed", "x"), growth())
+    assert [draw(rows) for draw in discover("draw_speed").values()] == [None] * 3
+    assert write_speed_figures([], tmp_path) == []
+
+
+def test_bars_reach_from_one_to_the_ratio_with_whiskers_over_the_rounds(tmp_path):
+    rows = [ours(), race("a", 0.3), race("a", 0.08, memory="default"), lost(race("b"), "not expressible", "x")]
+    figure = draw_ratios(read(tmp_path, *rows))
+    (axes,) = figure.axes
+    assert [(bar.get_x(), round(bar.get_width(), 6)) for bar in axes.patches] == [(1, -0.2), (1, 2.0)]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b 1.8.0", "a 1.8.0"]
+    assert [text.get_text() for text in axes.texts] == ["0.800", "3.00", "not expressible"]
+    whiskers = [segment[:, 0].tolist() for bars in axes.collections for segment in bars.get_segments()]
+    assert whiskers == [pytest.approx([0.72, 0.96]), pytest.approx([2.7, 3.6])]
+    assert axes.get_xscale() == "linear"
+
+
+def test_wide_ratios_are_logarithmic_and_loaders_have_a_figure_of_their_own(tmp_path):
+    rows = read(tmp_path, ours(), race("a", 0.3), loader(episodes_per_s=50))
+    assert draw_ratios(rows).axes[0].get_xscale() == "linear"
+    figure = draw_loaders(rows)
+    assert figure.axes[0].get_xscale() == "log"
+    assert [axes.get_title() for axes in figure.axes] == ["loader-omniglot-5w1s"]
+
+
+def test_names_tell_schedules_and_torch_apart_only_where_there_are_several(tmp_path):
+    rows = [race("jax", schedule=s) for s in ("vmap", "lax.map")] + [race("a", torch=t) for t in ("1.9", "2.0")]
+    figure = draw_ratios(read(tmp_path, *rows, race("b", schedule="loop over tasks")))
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[::-1] == [
+        *("a 1.8.0, torch 1.9", "a 1.8.0, torch 2.0", "b 1.8.0", "jax 1.8.0\nlax.map", "jax 1.8.0\nvmap"),
+    ]
+
+
+def test_growth_shows_milliseconds_and_mebibytes_and_marks_the_ends(tmp_path):
+    points = [growth(value=1), growth(value=2), lost(growth(value=4), "does not fit", "x")]
+    points += [growth(value=v, schedule="loop") for v in (1, 2)]
+    points += [lost(growth(value=4, schedule="loop"), "too slow", "x")]
+    figure = draw_growth(read(tmp_path, *points))
+    time, memory = figure.axes
+    assert [line.get_xydata().tolist() for line in time.get_lines()[:2]] == [[[1, 10], [2, 20]]] * 2
+    assert memory.get_lines()[0].get_xydata().tolist() == [[1, 20], [2, 40]]
+    assert [axes.get_lines()[2].get_marker() for axes in (time, memory)] == ["+", "x"]
+    assert "cross: does not fit or failed; plus: too slow" in figure.get_suptitle()
+    assert (time.get_xscale(), time.get_yscale()) == ("log", "log")
