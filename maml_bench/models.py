@@ -21,17 +21,15 @@ class BatchNorm(nn.Module):
     Input ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels.
     """
 
-    ones: Tensor
-
     def __init__(self, channels: int, eps: float = 1e-3) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(channels))
         self.eps = eps
-        # Ones, not None: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
-        self.register_buffer("ones", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, None, None, self.ones, self.beta, training=True, eps=self.eps)
+        # The offset outside: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
+        y = F.batch_norm(x, None, None, training=True, eps=self.eps)
+        return y + self.beta.reshape(-1, *(1,) * (x.ndim - 2))
 
 
 class MLP(nn.Module):

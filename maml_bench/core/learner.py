@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from maml_bench.core.exact import ExactNormalisation
 from maml_bench.core.inner import Update, adapt
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params, Predict
@@ -91,7 +92,8 @@ class Learner:
 
     def apply(self, params: Params, x: Tensor) -> Tensor:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
-        return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+        with ExactNormalisation():
+            return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
 
     def batch_loss(self, params: Params, batch: Any) -> Tensor:
         """Mean loss of the network at ``params`` on one task's ``batch``, a scalar."""

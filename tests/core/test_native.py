@@ -164,6 +164,17 @@ def test_the_sum_over_tasks_keeps_the_order_of_memory() -> None:
         torch.testing.assert_close(kernels.sum_first(gappy), gappy.sum(0))
 
 
+def test_rows_are_gathered_to_the_bit_and_places_are_checked() -> None:
+    rows = torch.arange(256, dtype=torch.uint8).repeat(30).reshape(-1, 1, 16, 16)
+    place = torch.tensor([29, 0, 7, 7])
+    assert torch.equal(kernels.gather_rows(rows, place, 255), rows[place].float() / 255)
+    assert torch.equal(kernels.gather_rows(rows, place, 1), rows[place].float())
+    assert kernels.gather_rows(rows, place[:0], 1).shape == (0, 1, 16, 16)
+    for outside in (-1, 30):
+        with pytest.raises(IndexError, match="places must be 0 to 29"):
+            kernels.gather_rows(rows, torch.tensor([3, outside]), 255)
+
+
 def test_other_types_are_refused() -> None:
     x = torch.zeros(1, 1, 3, 3, 16, dtype=torch.bfloat16)
     with pytest.raises(TypeError, match=r"the kernels know float32 and float64, not torch\.bfloat16"):

@@ -12,6 +12,7 @@ from maml_bench.data.pixels import gathered, turned
 
 PLACE = np.array([0, 20, 5, 5, 11, 2, 19])
 TURN = np.array([0, 1, 2, 3, 3, 1, 0])
+with_and_without_kernels = pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "torch"])
 turns = pytest.mark.parametrize("turn", [TURN, None], ids=["turned", "unturned"])
 
 
@@ -31,7 +32,12 @@ def plainly(images: Tensor, turn: np.ndarray | None) -> Tensor:
 
 
 @turns
-def test_images_are_gathered_in_order_as_floats(images: Tensor, turn: np.ndarray | None) -> None:
+@with_and_without_kernels
+def test_images_are_gathered_in_order_as_floats(
+    images: Tensor, turn: np.ndarray | None, kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernels:
+        monkeypatch.setattr(pixels, "_has_kernels", lambda: False)
     found = gathered(images, PLACE, turn)
     assert found.dtype == torch.float32
     assert torch.equal(found, plainly(images, turn))

@@ -109,15 +109,6 @@ def test_a_run_leaves_the_global_generator_alone(tiny, options):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_both_schedules_are_recorded_and_agree(tiny, options):
-    ends = []
-    for schedule in ("vmap", "loop"):
-        record = run(tiny(), 0, replace(options, results=options.results / schedule, schedule=schedule)).record
-        assert record.schedule == schedule
-        ends.append(record.evaluations[0].points[1].mean)
-    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
-
-
 @pytest.mark.parametrize("given", ["./mine.py", "absolute"])
 def test_a_record_says_nothing_of_place_or_person(tiny, options, tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)

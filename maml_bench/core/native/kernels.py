@@ -23,7 +23,7 @@ FEW = 8
 BY_OPERATOR: dict[Any, Callable[..., Any]] = {}
 """Operator of torch to the function behind it, for calling it without torch's dispatcher."""
 
-_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.uint8: "u8"}
 _LIBRARY = torch.library.Library("maml_bench", "DEF")
 
 
@@ -48,19 +48,19 @@ def _sizes(*sizes: int) -> Any:
 
 @lru_cache(maxsize=32)
 def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    if dtype not in _SUFFIX:
+    function = getattr(library(), f"{name}_{_SUFFIX.get(dtype, dtype)}", None)
+    if function is None:
         raise TypeError(f"the kernels know float32 and float64, not {dtype}")
-    function = getattr(library(), f"{name}_{_SUFFIX[dtype]}")
     function.restype = None
     return function
 
 
 def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
     """Run a kernel on contiguous tensors; on those of a trace, which have shapes but no memory, do nothing."""
-    last = arguments[-1]
-    if not isinstance(last, FakeTensor):
+    first = next(a for a in arguments if isinstance(a, Tensor))
+    if not isinstance(first, FakeTensor):
         pointers = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
-        _kernel(name, last.dtype)(_sizes(*sizes), *pointers)
+        _kernel(name, first.dtype)(_sizes(*sizes), *pointers)
 
 
 @_operator("conv(Tensor x, Tensor w, int stride) -> Tensor")
@@ -134,6 +134,19 @@ def sum_first(x: Tensor) -> Tensor:
     total = torch.empty_strided(x.shape[1:], x.stride()[1:], dtype=x.dtype)
     _call("sum_first", (x.shape[0], total.numel()), x, total)
     return total
+
+
+def gather_rows(rows: Tensor, place: Tensor, white: int) -> Tensor:
+    """``rows[place] / white`` as float32, for contiguous bytes ``[r, ...]``, int64 ``[n]``, and 1 <= white <= 255.
+
+    Raises:
+        IndexError: a place is out of range.
+    """
+    if len(place) and (int(place.min()) < 0 or int(place.max()) >= len(rows)):
+        raise IndexError(f"places must be 0 to {len(rows) - 1}")
+    found = torch.empty(len(place), *rows.shape[1:], dtype=torch.float32)
+    _call("gather_rows", (len(place), rows[0].numel(), white), rows, place.contiguous(), found)
+    return found
 
 
 def _dense_rows(x: Tensor) -> bool:
