@@ -163,7 +163,10 @@ def _commit(row: Race | Growth) -> str | None:
 
 
 def _number(value: float | None, times: float = 1.0) -> str:
-    return NONE if value is None else format(value * times, three_digits(value * times))
+    if value is None:
+        return NONE
+    shown = value * times
+    return format(shown, ",.0f" if shown >= 1000 else three_digits(shown))
 
 
 def _amount(row: Race | None) -> str:
