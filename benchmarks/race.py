@@ -2,7 +2,7 @@
 
   python benchmarks/race.py                                   all benches, all peers (about three hours on two cores)
   python benchmarks/race.py --quick --bench sinusoid          does it all work here? one short round
-  python benchmarks/race.py --bench omniglot-q1 --peer higher --results /tmp/mine    one peer (ours always races)
+  python benchmarks/race.py --bench omniglot-q1 --peer higher --results mine    one peer (ours always races)
 
 Environments are built on the first use (--envs) and used again. Each peer first shows that its meta-gradient is ours,
 then all race round by round, one process at a time, under glibc's default memory settings and under those that the

@@ -2,7 +2,7 @@
 
 ``loop`` and ``vmap`` run operation by operation. ``traced`` records the whole once as a flat program, on a CPU with the
 convolution blocks of the network on kernels of our own. ``compiled`` takes the same recording through torch.compile;
-on a GPU it becomes a CUDA graph.
+on a GPU it is asked to become a CUDA graph (not yet run on one).
 """
 
 from collections.abc import Callable, Sequence
