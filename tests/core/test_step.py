@@ -20,7 +20,7 @@ from maml_bench.models import MLP, Conv4
 from maml_bench.registry import setup_class, setup_names
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.reptile import Reptile
-from maml_bench.types import Batch, Episode
+from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import Make
 from tests.core.test_gradients import relative_error
 
@@ -142,8 +142,22 @@ def test_adapted_scales_of_normalisation_have_exact_second_derivatives(schedule:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_recording_in_single_precision(network: str, record_property) -> None:
-    learner, episodes = problem(network, steps=2, tasks=5, dtype=torch.float32)
-    gradients_agree(MAML(), learner, episodes, "traced", 2e-4)
+    """It may be as far from the exact gradient as the loop is, a few times over: which is further differs by machine."""
+    exact, reference, recorded = (
+        problem_gradient(network, dtype, schedule)
+        for dtype, schedule in ((torch.float64, "loop"), (torch.float32, "loop"), (torch.float32, "traced"))
+    )
+    error, allowed = (relative_error({n: g.double() for n, g in found.items()}, exact) for found in (recorded, reference))
+    record_property("relative_error", error)
+    assert error <= max(2e-4, 5 * allowed)
+    assert error <= 5e-3
+
+
+def problem_gradient(network: str, dtype: torch.dtype, schedule: str) -> Params:
+    learner, episodes = problem(network, steps=2, tasks=5, dtype=dtype)
+    setup = MAML()
+    meta = setup.init(learner, torch.Generator().manual_seed(1))
+    return MetaStep(setup, learner, schedule=schedule).gradient(meta, episodes)[0]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4, 100])
