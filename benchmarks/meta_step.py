@@ -23,7 +23,7 @@ from maml_bench.types import Batch, Episode, Params
 def problem(query: int, *, tasks: int = 32, way: int = 5) -> tuple[Learner, Params, Episode]:
     """Network, meta-parameters and made-up episodes: 5-way 1-shot, conv4-64, one inner step of the paper's rate."""
     generator = torch.Generator().manual_seed(0)
-    model = Conv4(1, 28, way, filters=64, downsample="stride", normalise=True, generator=generator)
+    model = Conv4(1, 28, way, normalise="batch", generator=generator)
     learner = Learner(
         model,
         lambda predict, batch: F.cross_entropy(predict(batch.x), batch.y),

@@ -3,7 +3,7 @@
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from maml_bench.errors import MamlBenchError, nearest
@@ -28,6 +28,22 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             raise MamlBenchError(f"{where} lacks the key {name!r}")
     hints = get_type_hints(cls)
     return cls(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+
+
+def later(default: Any) -> Any:
+    """The field of an option that came after records were made: at its default it is left out of `plain`, so that the
+    identity of what does not use it stays what it was."""
+    return field(default=default, metadata={"later": True})
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as JSON-ready data: tables, lists and numbers; see `later` for what is left out."""
+    if is_dataclass(value):
+        shown = (f for f in fields(value) if not (f.metadata.get("later") and getattr(value, f.name) == f.default))
+        return {f.name: plain(getattr(value, f.name)) for f in shown}
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

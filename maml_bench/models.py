@@ -1,4 +1,5 @@
-"""The networks of the MAML paper (Finn et al. 2017, section 5 and appendix A), initialised as in its released code.
+"""The networks of the MAML paper (Finn et al. 2017, section 5 and appendix A), initialised as in its released code, and
+the variants of them that other papers use.
 
 Normalisation layers use the statistics of the batch at hand, always. The last layer is called ``head``. Initial values
 come from the generator that is passed in. Where the paper is silent the code decides (maml.py of cbfinn/maml).
@@ -6,44 +7,84 @@ come from the generator that is passed in. Where the paper is silent the code de
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
+Normalise = Literal["batch", "group", "none"]
+GROUPS = 8
+
 
 class BatchNorm(nn.Module):
-    """Batch normalisation by batch statistics with an offset ``beta`` and no scale, eps 1e-3 (tf.contrib's defaults).
+    """Batch normalisation by batch statistics with an offset ``beta`` and, with ``affine``, a scale ``gamma``.
 
-    Input ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels.
+    Without the scale and with eps 1e-3 it is what tf.contrib's defaults gave the MAML paper. Input
+    ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-3) -> None:
+    gamma: nn.Parameter | None
+
+    def __init__(self, channels: int, eps: float = 1e-3, *, affine: bool = False) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.zeros(channels))
+        self.register_parameter("gamma", nn.Parameter(torch.ones(channels)) if affine else None)
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        # The offset outside: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
-        y = F.batch_norm(x, None, None, training=True, eps=self.eps)
-        return y + self.beta.reshape(-1, *(1,) * (x.ndim - 2))
+        # Scale and offset outside: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
+        y: Tensor = F.batch_norm(x, None, None, training=True, eps=self.eps)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        if self.gamma is not None:
+            y = y * self.gamma.reshape(shape)
+        return y + self.beta.reshape(shape)
+
+
+class Film(nn.Module):
+    """A context vector that scales and shifts feature maps ``[examples, C, H, W]`` (Perez et al. 2018; CAVIA, Zintgraf
+    et al. 2019, section 4): maps * gamma + beta, both linear in ``context [size]``, which starts at zero."""
+
+    def __init__(self, size: int, channels: int, generator: Generator) -> None:
+        super().__init__()
+        self.context = nn.Parameter(torch.zeros(size))
+        self.linear = _empty(nn.Linear, size, 2 * channels)
+        bound = 1 / math.sqrt(size)  # torch's own initialisation of a linear layer, which the CAVIA code keeps
+        for p in self.linear.parameters():
+            nn.init.uniform_(p, -bound, bound, generator=generator)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        gamma, beta = self.linear(self.context).reshape(2, -1, 1, 1)
+        return torch.addcmul(beta, maps, gamma)
+
+
+class ContextInput(nn.Module):
+    """Free parameters ``context`` beside every input, as further channels or features; they start at zero."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.context = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.context.expand(len(x), *self.context.shape)], dim=1)
 
 
 class MLP(nn.Module):
     """Fully connected network: linear, normalisation if asked for, ReLU, and a linear ``head``.
 
     Weights from a normal distribution of std 0.01 cut at two deviations, biases zero (maml.py 168-177). Input is
-    flattened to ``[examples, sizes[0]]``.
+    flattened to ``[examples, sizes[0]]``; ``context`` free parameters are set beside it (see ContextInput).
     """
 
-    def __init__(self, sizes: Sequence[int], *, normalise: bool, generator: Generator) -> None:
+    def __init__(self, sizes: Sequence[int], *, normalise: Normalise, generator: Generator, context: int = 0) -> None:
         super().__init__()
-        hidden: list[nn.Module] = []
+        hidden: list[nn.Module] = [ContextInput(context)] if context else []
+        sizes = (sizes[0] + context, *sizes[1:])
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [_empty(nn.Linear, fan_in, width), *([BatchNorm(width)] if normalise else []), nn.ReLU()]
+            hidden += [_empty(nn.Linear, fan_in, width), *_normalisation(normalise, width), nn.ReLU()]
         self.body = nn.Sequential(nn.Flatten(), *hidden)
         self.head = _empty(nn.Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
@@ -55,40 +96,71 @@ class MLP(nn.Module):
         return self.head(self.body(x))  # type: ignore[no-any-return]
 
 
-class Conv4(nn.Module):
-    """Four blocks of 3x3 convolution, normalisation, ReLU, and a linear ``head`` (maml.py 185-225).
+@dataclass(frozen=True)
+class Conv:
+    """Which four-block network it is; the defaults are the MAML paper's for Omniglot.
 
-    ``downsample="stride"`` (Omniglot) halves by the convolution and averages the last map; ``"pool"`` (mini-ImageNet)
-    halves by 2x2 max-pooling and flattens. Convolutions pad by one on each side; TensorFlow's SAME pads even sizes on
-    one side only, so maps have equal sizes but are shifted. Convolution weights are Xavier uniform; the head is
-    N(0, 1) after the average and Xavier after flattening; biases are zero.
+    Attributes:
+        filters: of every block; ``widths`` instead gives one number a block (R2-D2).
+        downsample: halve by the convolution's ``stride``, or by 2x2 max-``pool``ing.
+        halvings: how many blocks halve, from the first on (relation networks: 2).
+        average: average the last map (MAML on Omniglot) instead of flattening it.
+        affine: batch-norm with a scale too; ``eps`` is added to its variance.
+        leak: slope of the ReLU below zero (MAML++: 0.01).
+        context: size of a context vector, 0 for none. ``context_at``: it scales and shifts the third block (``film``,
+            CAVIA), or is so many further planes of the ``input`` (the MAML paper's appendix).
+    """
+
+    filters: int = 64
+    widths: tuple[int, ...] = ()
+    downsample: Literal["stride", "pool"] = "stride"
+    halvings: int = 4
+    average: bool = True
+    affine: bool = False
+    eps: float = 1e-3
+    leak: float = 0.0
+    context: int = 0
+    context_at: Literal["film", "input"] = "film"
+
+    def channels(self) -> tuple[int, ...]:
+        """Output channels of each block."""
+        return self.widths or (self.filters,) * 4
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3x3 convolution, normalisation, ReLU and perhaps max-pooling, and a linear ``head`` (maml.py
+    185-225).
+
+    Convolutions pad by one on each side; TensorFlow's SAME pads even sizes on one side only, so maps have equal sizes
+    but are shifted. Convolution weights are Xavier uniform; the head is N(0, 1) after an average and Xavier after
+    flattening; biases are zero.
     """
 
     def __init__(
-        self,
-        channels: int,
-        size: int,
-        way: int,
-        *,
-        filters: int,
-        downsample: str,
-        normalise: bool,
-        generator: Generator,
+        self, channels: int, size: int, way: int, conv: Conv = Conv(), *, normalise: Normalise, generator: Generator
     ) -> None:
         super().__init__()
-        stride = 2 if downsample == "stride" else 1
         blocks: list[nn.Module] = []
-        for fan_in in (channels, filters, filters, filters):
-            convolution = _empty(nn.Conv2d, fan_in, filters, 3, stride=stride, padding=1)
+        if conv.context and conv.context_at == "input":
+            blocks.append(ContextInput(conv.context, size, size))
+            channels += conv.context
+        for number, (fan_in, width) in enumerate(pairwise((channels, *conv.channels()))):
+            halve = number < conv.halvings
+            stride = 2 if halve and conv.downsample == "stride" else 1
+            convolution = _empty(nn.Conv2d, fan_in, width, 3, stride=stride, padding=1)
             nn.init.xavier_uniform_(convolution.weight, generator=generator)
             nn.init.zeros_(convolution.bias)
-            blocks += [convolution, *([BatchNorm(filters)] if normalise else []), nn.ReLU()]
-            if downsample == "pool":
+            blocks += [convolution, *_normalisation(normalise, width, conv.eps, conv.affine)]
+            if conv.context and conv.context_at == "film" and number == 2:
+                blocks.append(Film(conv.context, width, generator))
+            blocks.append(nn.LeakyReLU(conv.leak) if conv.leak else nn.ReLU())
+            if halve and conv.downsample == "pool":
                 blocks.append(nn.MaxPool2d(2))
-            size = math.ceil(size / 2) if downsample == "stride" else size // 2
+            if halve:
+                size = math.ceil(size / 2) if conv.downsample == "stride" else size // 2
         self.body = nn.Sequential(*blocks)
-        self.average = downsample == "stride"
-        self.head = _empty(nn.Linear, filters if self.average else filters * size * size, way)
+        self.average = conv.average
+        self.head = _empty(nn.Linear, width if self.average else width * size * size, way)
         if self.average:
             nn.init.normal_(self.head.weight, generator=generator)
         else:
@@ -98,6 +170,12 @@ class Conv4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.body(x)
         return self.head(maps.mean((-2, -1)) if self.average else maps.flatten(1))  # type: ignore[no-any-return]
+
+
+def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bool = False) -> list[nn.Module]:
+    if kind == "batch":
+        return [BatchNorm(channels, eps, affine=affine)]
+    return [nn.GroupNorm(GROUPS, channels)] if kind == "group" else []
 
 
 def _empty(layer: Any, *sizes: int, **options: int) -> Any:

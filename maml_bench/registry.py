@@ -49,11 +49,14 @@ def setup_class(name: str) -> type[Setup]:
     return _only(module, lambda cls: issubclass(cls, Setup), "a subclass of maml_bench.core.setup.Setup")  # type: ignore[no-any-return]
 
 
-def build_tasks(options: Mapping[str, Any], where: str, *, reveal: bool = False) -> TaskDistribution:
+def build_tasks(
+    options: Mapping[str, Any], where: str, *, reveal: bool = False, joint: bool = False
+) -> TaskDistribution:
     """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
 
     Raises:
-        MamlBenchError: a wrong name or option, or ``reveal`` asked of tasks that cannot tell their identity.
+        MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, or ``joint``
+            of tasks without classes.
     """
     rest = dict(options)
     name = rest.pop("name", None)
@@ -66,6 +69,10 @@ def build_tasks(options: Mapping[str, Any], where: str, *, reveal: bool = False)
                 f"{where}: the setup needs tasks that reveal their identity, which {name} does not offer"
             )
         rest["reveal"] = True
+    if joint:
+        if "joint" not in inspect.signature(cls).parameters:
+            raise MamlBenchError(f"{where}: the setup trains one classifier for all classes, and {name} has no classes")
+        rest["joint"] = True
     return construct(cls, rest, f"{where}: tasks")  # type: ignore[no-any-return]
 
 

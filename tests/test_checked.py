@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from maml_bench.checked import construct
+from maml_bench.checked import construct, later, plain
 from maml_bench.errors import MamlBenchError
 
 
@@ -110,3 +110,16 @@ def test_a_missing_key_is_named():
 def test_a_number_that_no_record_could_hold_is_refused(value):
     with pytest.raises(MamlBenchError, match=r"wheel: radius is (nan|inf), but must be"):
         construct(Bicycle, {**LEAST, "wheel": {"radius": value}}, "bicycle")
+
+
+@dataclass(frozen=True)
+class Grown:
+    size: int = 1
+    parts: tuple[int, ...] = (1, 2)
+    added: int = later(0)
+
+
+def test_an_option_that_came_later_is_left_out_at_its_default():
+    assert plain(Grown()) == {"size": 1, "parts": [1, 2]}
+    assert plain({"a": (Grown(added=3),)}) == {"a": [{"size": 1, "parts": [1, 2], "added": 3}]}
+    assert construct(Grown, plain(Grown(added=3)), "grown") == Grown(added=3)

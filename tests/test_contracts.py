@@ -15,11 +15,18 @@ from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.record import Metric
 from maml_bench.types import Episode, Params, TaskDistribution
 
+
+def offers(tasks: str, setup: str) -> bool:
+    """Whether the tasks tell what the setup needs to know, such as which of all classes an example has."""
+    cls, known = registry.setup_class(setup), registry.task_class(tasks).__dataclass_fields__
+    return (not cls.reveals or "reveal" in known) and (not cls.joint or "joint" in known)
+
+
 PAIRS = [
     pytest.param(tasks, setup, id=f"{tasks}-{setup}", marks=[pytest.mark.real_data] if tasks == "omniglot" else [])
     for tasks in registry.task_names()
     for setup in registry.setup_names()
-    if not registry.setup_class(setup).reveals or "reveal" in registry.task_class(tasks).__dataclass_fields__
+    if offers(tasks, setup)
 ]
 
 

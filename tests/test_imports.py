@@ -13,7 +13,9 @@ BASE = {"errors", "files", "checked", "record", "types"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE | {"__init__"}, BASE),
     **dict.fromkeys(("core", "models", "data"), BASE | {"core", "models", "data"}),
-    **dict.fromkeys(("tasks", "setups"), BASE | {"core", "models", "data"}),
+    "classification": BASE | {"models", "data"},
+    "tasks": BASE | {"core", "models", "data", "classification"},
+    "setups": BASE | {"core", "models", "data"},
     "registry": BASE | {"core", "tasks", "setups"},
     "recipes": BASE,
     "harness": BASE | {"core", "data", "registry", "harness", "recipes", "__init__"},

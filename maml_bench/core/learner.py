@@ -67,7 +67,25 @@ class Learner:
         self.loss = loss
         self.score = score
         self.inner = inner
-        self.scale = float(way) if inner.reduction == "per shot" else 1.0
+        self.way = way
+        self.number: int | Tensor = 0
+
+    def at(self, number: int | Tensor) -> "Learner":
+        """This learner at meta-step ``number``, from 0 (a 0-d tensor in a recording), for what changes with it."""
+        other = copy(self)
+        other.number = number
+        return other
+
+    def facing(self, way: int) -> "Learner":
+        """This learner on tasks of ``way`` classes, for setups that train on more of them than they are tested on."""
+        other = copy(self)
+        other.way = way
+        return other
+
+    @property
+    def scale(self) -> float:
+        """What the inner loop multiplies the mean loss by."""
+        return float(self.way) if self.inner.reduction == "per shot" else 1.0
 
     def with_kernels(self) -> tuple["Learner", str]:
         """This learner with the convolution blocks of its network on kernels of our own, and in words what was found.
@@ -94,6 +112,17 @@ class Learner:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
         with ExactNormalisation():
             return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+
+    def embed(self, params: Params, x: Tensor) -> Tensor:
+        """What the last layer is given: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
+        given: list[Tensor] = []
+        head = self.network.get_submodule(self.head)
+        handle = head.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0]))
+        try:
+            self.apply(params, x)
+        finally:
+            handle.remove()
+        return given[0]
 
     def batch_loss(self, params: Params, batch: Any) -> Tensor:
         """Mean loss of the network at ``params`` on one task's ``batch``, a scalar."""
@@ -128,6 +157,10 @@ class Learner:
 
     def is_head(self, name: str) -> bool:
         """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""
+        return name.rpartition(".")[0] == self.head
+
+    @property
+    def head(self) -> str:
+        """The name of the last layer."""
         layers = [module for module, m in self.model.named_modules() if any(True for _ in m.parameters(recurse=False))]
-        head = "head" if "head" in layers else layers[-1]
-        return name.rpartition(".")[0] == head
+        return "head" if "head" in layers else layers[-1]

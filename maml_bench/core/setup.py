@@ -24,13 +24,15 @@ class Setup(ABC):
     """Base of all setups; ``adapt`` is the one method that each must bring.
 
     ``trains`` is False for a setup without meta-training, ``needs_query`` for one whose training uses no query set.
-    ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle). ``citation``
-    stands in ``maml-bench list``.
+    ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle), ``joint`` to
+    label training examples by their class among all training classes (one classifier for all). ``citation`` stands in
+    ``maml-bench list``.
     """
 
     citation: ClassVar[str] = ""
     trains: ClassVar[bool] = True
     reveals: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
     needs_query: ClassVar[bool] = True
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:

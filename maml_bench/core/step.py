@@ -71,7 +71,7 @@ class MetaStep:
         self._learner, self.words = _for(learner, schedule, device)
         self._recorded = Recorded(self._step, compile=schedule == "compiled") if schedule in RECORDED else None
         self._gradient: Recorded | None = None
-        self._scores: dict[tuple[int, ...], Recorded] = {}
+        self._scores: dict[tuple[int, tuple[int, ...]], Recorded] = {}
 
     def init(self, meta: Params) -> Any:
         """The outer optimiser's state before the first step."""
@@ -87,35 +87,39 @@ class MetaStep:
         scalars = torch.tensor((number, rate), dtype=torch.float64, device=next(iter(meta.values())).device)
         return self._recorded(self._laid_out(meta), state, episodes, scalars[0], scalars[1])  # type: ignore[no-any-return]
 
-    def scores(self, meta: Params, episodes: Episode, steps: Sequence[int]) -> Tensor:
-        """As ``evaluate``, ``[B, len(steps)]``; recorded too, but never compiled, since it runs a few times only."""
-        wanted = tuple(steps)
+    def scores(self, meta: Params, episodes: Episode, steps: Sequence[int], way: int | None = None) -> Tensor:
+        """As ``evaluate``, ``[B, len(steps)]``; recorded too, but never compiled, since it runs a few times only.
+
+        ``way`` is the number of classes of these tasks, where it is not that of training.
+        """
+        learner = self._learner.facing(way or self._learner.way)
+        wanted = (learner.way, tuple(steps))
 
         def run(meta: Params, episodes: Episode) -> Tensor:
-            return evaluate(self._setup, self._learner, meta, episodes, wanted, schedule_name=self._mapping)
+            return evaluate(self._setup, learner, meta, episodes, wanted[1], schedule_name=self._mapping)
 
         if self._recorded is None:
             return run(meta, episodes)
         return self._scores.setdefault(wanted, Recorded(run))(self._laid_out(meta), episodes)  # type: ignore[no-any-return]
 
-    def gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
-        """The meta-gradient alone, before clipping, and the outer losses ``[B]``."""
+    def gradient(self, meta: Params, episodes: Episode, number: int = 0) -> tuple[Params, Tensor]:
+        """The meta-gradient of meta-step ``number`` alone, before clipping, and the outer losses ``[B]``."""
         if self._recorded is None:
-            return self._meta_gradient(meta, episodes)
+            return self._meta_gradient(meta, episodes, number)
         if self._gradient is None:
             self._gradient = Recorded(self._meta_gradient, compile=self.schedule == "compiled")
-        return self._gradient(self._laid_out(meta), episodes)  # type: ignore[no-any-return]
+        at = torch.tensor(number, dtype=torch.float64, device=next(iter(meta.values())).device)
+        return self._gradient(self._laid_out(meta), episodes, at)  # type: ignore[no-any-return]
 
-    def _meta_gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
-        return outer.meta_gradient(
-            self._setup, self._learner, meta, episodes, schedule_name=self._mapping, chunk=self._chunk
-        )
+    def _meta_gradient(self, meta: Params, episodes: Episode, number: Any) -> tuple[Params, Tensor]:
+        learner = self._learner.at(number)
+        return outer.meta_gradient(self._setup, learner, meta, episodes, schedule_name=self._mapping, chunk=self._chunk)
 
     def _laid_out(self, meta: Params) -> Params:
         return innermost(meta) if self._learner.network is not self._learner.model else meta
 
     def _step(self, meta: Params, state: Any, episodes: Episode, number: Any, rate: Any) -> tuple[Params, Any, Tensor]:
-        grads, losses = self._meta_gradient(meta, episodes)
+        grads, losses = self._meta_gradient(meta, episodes, number)
         if self._clip:
             grads = {name: g.clamp(-self._clip, self._clip) for name, g in grads.items()}
         meta, state = self._rule(rate)(number, meta, grads, state)

@@ -41,6 +41,7 @@ def sample_images(
     stream: tuple[str, ...],
     shape: Shape,
     rotations: Rotations = "none",
+    joint: bool = False,
     device: str = "cpu",
 ) -> Episode:
     """Episodes ``first`` to ``first + count - 1``, each a pure function of (key, stream, shape, its number).
@@ -51,6 +52,8 @@ def sample_images(
         key: 64-bit stream key; ``stream`` tells streams of one key apart.
         shape: N classes, K support and Q query examples per class.
         rotations: see tasks.omniglot.
+        joint: label an example by its class: the place of its row in ``classes``, times 4 plus the quarter turns where
+            those make extra classes.
 
     Returns:
         x float32 in [0, 1] ``[count, N * (K or Q), C, H, W]``, y int64 labels ``[count, N * (K or Q)]``. The classes
@@ -68,7 +71,10 @@ def sample_images(
     turn = None if rotations == "none" else drawn.turn.take(order)
     x = gathered(images.to(device), place.take(order), turn)
     k, q, image = shape.way * shot, shape.way * shape.query, images.shape[2:]
-    y_support, y_query = (torch.from_numpy(y.copy()).to(device) for y in (drawn.label[:, :shot], drawn.label[:, shot:]))
+    label = drawn.label
+    if joint:
+        label = 4 * drawn.row + drawn.turn if rotations == "extra classes" else drawn.row
+    y_support, y_query = (torch.from_numpy(y.copy()).to(device) for y in (label[:, :shot], label[:, shot:]))
     return Episode(
         Batch(x[: count * k].view(count, k, *image), y_support.view(count, k)),
         Batch(x[count * k :].view(count, q, *image), y_query.view(count, q)),

@@ -61,6 +61,10 @@ class Manifest:
         parts = [f"{name} {info.sha256}" for name, info in counted]
         return hashlib.sha256("\n".join([*parts, *self.classes]).encode()).hexdigest()[:12]
 
+    def classes_of(self, array: str) -> tuple[str, ...]:
+        """Names of the rows of ``array``."""
+        return self.classes
+
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
         return json.dumps(asdict(self), indent=1)

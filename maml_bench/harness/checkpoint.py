@@ -1,7 +1,7 @@
 """Checkpoints: everything needed to go on to the bit, written whole or not at all beside the future record."""
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class State:
     started_at: str
     sittings: int
     peak_memory_bytes: int
+    kept: list[tuple[float, int, dict[str, torch.Tensor]]] = field(default_factory=list)
 
 
 def save(path: Path, state: State) -> None:

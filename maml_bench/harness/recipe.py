@@ -1,5 +1,8 @@
 """Recipes: one experiment completely, as data. A recipe file is TOML with one ``[[recipe]]`` per paper row.
 
+What one setup does differently stands in ``setups/<setup>.toml``: a table per recipe id, laid over the recipe for that
+setup, with the setup's published numbers.
+
 Resolution lays tables over each other, later ones winning key by key: the recipe that ``extends`` names, the recipe,
 its ``presets.<preset>``, its ``setups.<setup>``, its ``setups.<setup>.presets.<preset>``, and what ``--set`` says. The
 result must fit the dataclasses below exactly.
@@ -8,19 +11,19 @@ result must fit the dataclasses below exactly.
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
 from maml_bench import registry
-from maml_bench.checked import construct
+from maml_bench.checked import construct, plain
 from maml_bench.core.learner import Inner
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.types import Shape
 
 PRESETS = ("smoke", "quick", "paper")
-_LAYERS = ("extends", "presets", "setups", "default_setups")
+_LAYERS = ("extends", "presets", "setups", "setups_published", "default_setups")
 _LABELS = ("id", "title", "variant", "preset", "ranked", "published", "changed")
 
 
@@ -123,32 +126,50 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """The recipe as JSON-ready data, published numbers of this setup only."""
-        plain = json.loads(json.dumps(asdict(self)))
-        plain["setup"].pop("file", None)
-        plain["published"] = [row for row in plain["published"] if row.pop("setup") == self.setup["name"]]
-        return plain  # type: ignore[no-any-return]
+        found: dict[str, Any] = plain(self)
+        found["setup"].pop("file", None)
+        found["published"] = [row for row in found["published"] if row.pop("setup") == self.setup["name"]]
+        return found
 
 
 def load_files() -> dict[str, dict[str, Any]]:
     """Raw recipe tables by id, from all recipe files of the package, in file order.
 
     Raises:
-        MamlBenchError: a file is not TOML, an id is missing or stands twice.
+        MamlBenchError: a file is not TOML, an id is missing or stands twice, a setup's file names no recipe.
     """
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(resources.files("maml_bench.recipes").iterdir(), key=lambda entry: entry.name):
-        if not file.name.endswith(".toml"):
-            continue
-        try:
-            tables = tomllib.loads(file.read_text(encoding="utf-8"))["recipe"]
-        except (tomllib.TOMLDecodeError, KeyError) as error:
-            raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error
-        for table in tables:
+    folder = resources.files("maml_bench.recipes")
+    for file_name, content in _contents(folder):
+        if "recipe" not in content:
+            raise MamlBenchError(f"recipe file {file_name} cannot be read: it has no [[recipe]]")
+        for table in content["recipe"]:
             name = table.get("id")
             if not isinstance(name, str) or name in found:
-                raise MamlBenchError(f"recipe file {file.name}: id {name!r} is missing or stands twice")
+                raise MamlBenchError(f"recipe file {file_name}: id {name!r} is missing or stands twice")
             found[name] = table
+    for file_name, content in _contents(folder / "setups"):
+        setup = file_name.removesuffix(".toml")
+        for name, table in content.items():
+            if name not in found or setup in found[name].get("setups", {}):
+                raise MamlBenchError(
+                    f"recipe file setups/{file_name}: {name!r} is no recipe, or says itself what {setup} does"
+                    f"{nearest(name, found)}"
+                )
+            numbers = [{"setup": setup, **row} for row in table.pop("published", [])]
+            found[name].setdefault("setups", {})[setup] = table
+            found[name].setdefault("setups_published", {})[setup] = numbers
     return found
+
+
+def _contents(folder: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, content) of the TOML files in a folder of the package, by name."""
+    for file in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda entry: entry.name):
+        if file.name.endswith(".toml"):
+            try:
+                yield file.name, tomllib.loads(file.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error
 
 
 def default_setups(recipe: str) -> list[str]:
@@ -191,17 +212,18 @@ def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Seq
     ]
     for layer in layers:
         content = _merge(content, layer)
+    content["published"] = [*content.get("published", ()), *raw.get("setups_published", {}).get(reference["name"], ())]
     where = f"recipe {recipe!r}"
     built = construct(Recipe, content, where)
     _check(built, where)
     method = registry.build_setup(built.setup, where)
     if method.needs_query and not built.train.query:
         raise MamlBenchError(f"{where}: train: query is 0, but {built.setup['name']} learns from the query")
-    tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals)
+    tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals, joint=method.joint)
     return construct(
         Recipe,
         content
-        | {"tasks": {"name": built.tasks["name"], **asdict(tasks)}, "setup": {**built.setup, **asdict(method)}}  # type: ignore[call-overload]
+        | {"tasks": {"name": built.tasks["name"], **plain(tasks)}, "setup": {**built.setup, **plain(method)}}
         | ({} if method.trains else {"outer": content["outer"] | {"steps": 0}}),
         where,
     )

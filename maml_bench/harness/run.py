@@ -288,6 +288,7 @@ def _state(training: Training, conditions: dict[str, Any], sitting: _Sitting, de
     return checkpoint.State(
         conditions, training.step, training.meta, training.optimiser, training.clock.state(),
         training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
+        training.kept,
     )  # fmt: skip
 
 
@@ -296,6 +297,7 @@ def _resume(training: Training, state: checkpoint.State) -> _Sitting:
     training.meta = {name: state.meta[name].to(device) for name in training.meta}
     training.optimiser = pytree.tree_map(lambda tensor: tensor.to(device), state.optimiser)
     training.clock.restore(state.clock)
+    training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
     return _Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
 

@@ -48,6 +48,11 @@ class Silent:
         """Nothing."""
 
 
+Kept = tuple[float, int, Params]
+"""Validation score, meta-step and meta-parameters of a checkpoint that may be selected."""
+KEEP = 5
+
+
 @dataclass
 class Training:
     """A run in progress: what is fixed, then what moves from step to step."""
@@ -63,6 +68,7 @@ class Training:
     meta: Params
     optimiser: Any
     step: int = 0
+    kept: list[Kept] = field(default_factory=list)
     curve: dict[str, list[Any]] = field(
         default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
     )
@@ -129,11 +135,20 @@ def validate(run: Training, observer: Observer) -> None:
             scores = score(run, "validation", wanted.shape, wanted.episodes, (wanted.inner_steps,))
         mean, ci95 = mean_ci95(scores[0])
         observer.validated(run.step, mean)
+        keep(run, mean)
     curve["step"].append(run.step)
     curve["seconds"].append(round(run.train_s, 4))
     curve["train_loss"].append(_or_none(sum(losses) / len(losses)) if losses else None)
     curve["validation"].append(_or_none(mean))
     curve["validation_ci95"].append(_or_none(ci95))
+
+
+def keep(run: Training, mean: float) -> None:
+    """Remember the present meta-parameters if few have validated better; of equal ones the earlier stays."""
+    if run.step and math.isfinite(mean):
+        sign = -1 if run.tasks.metric.higher_is_better else 1
+        run.kept.append((mean, run.step, {name: p.clone() for name, p in run.meta.items()}))
+        run.kept = sorted(run.kept, key=lambda kept: (sign * kept[0], kept[1]))[:KEEP]
 
 
 def score(run: Training, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
@@ -143,7 +158,7 @@ def score(run: Training, split: str, shape: Shape, episodes: int, steps: tuple[i
     at_once = _chunk(run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device), episodes)
     for first in range(0, episodes, at_once):
         batch = run.tasks.sample(split, first, min(at_once, episodes - first), key=key, shape=shape, device=run.device)
-        scores = run.body.scores(run.meta, batch, steps)
+        scores = run.body.scores(run.meta, batch, steps, shape.way)
         for column, found in zip(values, scores.T.tolist(), strict=True):
             column.extend(found)
     return values

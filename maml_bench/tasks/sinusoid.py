@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.models import MLP
 from maml_bench.record import Metric
@@ -29,10 +30,16 @@ INPUT = (-5.0, 5.0)
 
 @dataclass(frozen=True)
 class Sinusoid:
-    """p(T) over sine waves. With ``reveal`` the input is (x, A, phi), as the paper's oracle sees it."""
+    """p(T) over sine waves. With ``reveal`` the input is (x, A, phi), as the paper's oracle sees it.
+
+    ``context`` free parameters stand beside the network's input. With a ``pool`` of n, training task k is again task
+    k - n, with new points.
+    """
 
     reveal: bool = False
     normalisation: Literal["none"] = "none"
+    context: int = later(0)
+    pool: int = later(0)
 
     name: ClassVar[str] = "sinusoid"
     version: ClassVar[int] = 1
@@ -40,7 +47,8 @@ class Sinusoid:
 
     def model(self, shape: Shape, generator: Generator) -> MLP:
         """1-40-40-1 (3 inputs with ``reveal``), ReLU, no normalisation."""
-        return MLP([3 if self.reveal else 1, 40, 40, 1], normalise=False, generator=generator)
+        sizes = [3 if self.reveal else 1, 40, 40, 1]
+        return MLP(sizes, normalise="none", generator=generator, context=self.context)
 
     def sample(
         self,
@@ -60,6 +68,8 @@ class Sinusoid:
             amplitude, phase, x = drawn[:, :1], drawn[:, 1:2], drawn[:, 2:]
         else:
             random = words(key_of(key, self.name, split), first, count, 2 + points, device)
+            if self.pool and split == "train":
+                random[:, :2] = self._pooled(key, first, count, device)
             amplitude, phase = uniform(random[:, :1], *AMPLITUDE), uniform(random[:, 1:2], *PHASE)
             x = uniform(random[:, 2:], *INPUT)
         y = (amplitude * torch.sin(x - phase)).unsqueeze(-1).float()
@@ -67,6 +77,11 @@ class Sinusoid:
         x = torch.stack(inputs, dim=-1).float()
         k = shape.shot
         return Episode(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]))
+
+    def _pooled(self, key: int, first: int, count: int, device: str) -> Tensor:
+        """Random words ``[count, 2]`` of amplitude and phase of the tasks that episodes from ``first`` on are."""
+        pool = words(key_of(key, self.name, "pool"), 0, self.pool, 2, device)
+        return pool[torch.arange(first, first + count, device=pool.device) % self.pool]
 
     def loss(self, predict: Predict, batch: Batch) -> Tensor:
         """Mean squared error over the points."""

@@ -131,11 +131,11 @@ def test_maml_equals_the_library_higher(record_property) -> None:
     import torch.nn.functional as F
 
     from maml_bench.core.learner import Inner, Learner
-    from maml_bench.models import Conv4
+    from maml_bench.models import Conv, Conv4
 
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
-        model = Conv4(1, 28, 5, filters=8, downsample="stride", normalise=True, generator=generator).double()
+        model = Conv4(1, 28, 5, Conv(8), normalise="batch", generator=generator).double()
     learner = Learner(model, lambda p, b: F.cross_entropy(p(b.x), b.y), lambda p, b: p(b.x).mean(), Inner(0.4, 2), 5)
     x = torch.rand(3, 10, 1, 28, 28, generator=generator, dtype=torch.float64)
     y = torch.arange(5).repeat(2).expand(3, -1)

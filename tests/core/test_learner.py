@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from maml_bench.core.evaluate import answer, evaluate
@@ -91,3 +92,19 @@ def test_answers_are_the_adapted_networks_outputs(regression: Make) -> None:
     leaves = {n: p.clone().requires_grad_() for n, p in meta.items()}
     adapted = by_hand(learner, leaves, support, 2, graph=False)
     torch.testing.assert_close(outputs[2], learner.apply(adapted, episodes.query.x[0]).detach())
+
+
+@pytest.mark.parametrize("model", [SmoothConv, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Linear(3, 1))])
+def test_an_embedding_is_what_the_last_layer_is_given(model) -> None:
+    network = built(model)
+    learner = learner_of(network)
+    x = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    given = learner.embed(learner.initial(), x)
+    torch.testing.assert_close(network.get_submodule(learner.head)(given), network(x))
+    assert not network.get_submodule(learner.head)._forward_pre_hooks
+
+
+def test_a_learner_can_face_fewer_classes_and_knows_its_meta_step() -> None:
+    learner = Learner(built(lambda: nn.Linear(2, 2)), F.mse_loss, F.mse_loss, Inner(0.1, 1, "per shot"), way=20)
+    assert (learner.scale, learner.facing(5).scale, learner.facing(5).way) == (20.0, 5.0, 5)
+    assert (learner.number, learner.at(7).number, learner.number) == (0, 7, 0)

@@ -13,7 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from maml_bench.core.native import build, kernels, ops
 from maml_bench.core.native.lower import lower
-from maml_bench.models import MLP, BatchNorm, Conv4
+from maml_bench.models import MLP, BatchNorm, Conv, Conv4
 
 pytestmark = pytest.mark.skipif(build.compiler() is None, reason="the kernels need a C++ compiler: install g++")
 EPS = 1e-3
@@ -215,8 +215,9 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def conv4(channels: int, size: int, downsample: str, *, normalise: bool = True) -> nn.Module:
-    return Conv4(channels, size, 5, filters=32, downsample=downsample, normalise=normalise, generator=generator())
+def conv4(channels: int, size: int, downsample: str, *, normalise: str = "batch") -> nn.Module:
+    conv = Conv(32, downsample=downsample, average=downsample == "stride")
+    return Conv4(channels, size, 5, conv, normalise=normalise, generator=generator())
 
 
 def plain(filters: int = 16, after: nn.Module | None = None, **options: object) -> nn.Module:
@@ -234,8 +235,8 @@ FOUND = {
     "average pooling": (1, lambda: nn.Sequential(plain(), nn.AvgPool2d(2))),
 }  # fmt: skip
 LEFT_ALONE = {
-    "no normalisation": lambda: conv4(1, 28, "stride", normalise=False),
-    "no convolution": lambda: MLP([4, 3, 2], normalise=True, generator=generator()),
+    "no normalisation": lambda: conv4(1, 28, "stride", normalise="none"),
+    "no convolution": lambda: MLP([4, 3, 2], normalise="batch", generator=generator()),
     "another activation": lambda: plain(after=nn.Tanh()),
     "odd channels": lambda: plain(10),
     "dilation": lambda: plain(dilation=2, padding=2),

@@ -200,3 +200,18 @@ def test_torchmeta_batches_convert_both_ways() -> None:
     back = Episode.from_torchmeta({"train": list(batch["train"]), "test": list(batch["test"])})
     assert back.query.y is episode.query.y
     assert isinstance(back.support, Batch)
+
+
+@pytest.mark.parametrize("rotations", ["none", "extra classes"])
+def test_joint_labels_are_classes_of_the_split(rotations: str) -> None:
+    """4 * place + turns with extra classes: a pixel in the corner tells the class and, by its place, the turns."""
+    subset = np.array([7, 3, 20, 11])
+    shape, images = Shape(3, 2, 1), marked()
+    episode = sample_images(
+        images, subset, 0, 50, key=5, stream=("t",), shape=shape, rotations=rotations, joint=True
+    )  # fmt: skip
+    places = [(0, 0), (1, 0), (1, 1), (0, 1)]  # of the top left corner after 0, 1, 2, 3 quarters counter-clockwise
+    for batch in episode:
+        for image, label in zip(batch.x.flatten(0, 1), batch.y.flatten().tolist(), strict=True):
+            place, turns = divmod(label, 4) if rotations == "extra classes" else (label, 0)
+            assert round(float(image[0][places[turns]]) * 255) == subset[place] + 1

@@ -147,3 +147,13 @@ def test_setups_of_one_seed_start_from_the_same_network(training):
     starts = [training(setup=setup, seed=seed).meta for setup, seed in (("maml", 0), ("anil", 0), ("maml", 1))]
     assert all(torch.equal(p, starts[1][name]) for name, p in starts[0].items())
     assert not all(torch.equal(p, starts[2][name]) for name, p in starts[0].items())
+
+
+def test_the_best_five_by_validation_are_kept(training, monkeypatch):
+    """Mean squared error: low is good; step 0 is no candidate and of equal ones the earlier stays."""
+    run = training("outer.steps=8", "validation.every=1")
+    found = iter([9.0, 5.0, 3.0, float("nan"), 3.0, 4.0, 6.0, 2.0, 7.0])
+    monkeypatch.setattr(module, "mean_ci95", lambda values: (next(found), 0.0))
+    go(run)
+    assert [(mean, step) for mean, step, _ in run.kept] == [(2.0, 7), (3.0, 2), (3.0, 4), (4.0, 5), (5.0, 1)]
+    assert all(meta.keys() == run.meta.keys() for _, _, meta in run.kept)

@@ -91,3 +91,16 @@ def test_exhibit_shows_test_tasks_with_their_support() -> None:
     assert first["predictions"]["1"] == [None] * 201
     nearest = min(range(201), key=lambda i: abs(first["x"][i] - first["support_x"][0]))
     assert first["true"][nearest] == pytest.approx(first["support_y"][0], abs=0.2)
+
+
+def test_a_pool_is_a_fixed_set_of_training_tasks_with_new_points() -> None:
+    tasks = Sinusoid(reveal=True, pool=4)
+    x = tasks.sample("train", 0, 12, key=1, shape=SHAPE).support.x
+    waves = x[:, 0, 1:]
+    assert torch.equal(waves[:4], waves[4:8])
+    assert torch.equal(waves[:4], waves[8:])
+    assert len(waves[:4].unique(dim=0)) == 4
+    assert len(x[..., 0].unique()) == x[..., 0].numel()
+    assert torch.equal(tasks.sample("train", 5, 2, key=1, shape=SHAPE).support.x, x[5:7])
+    unseen = tasks.sample("validation", 0, 12, key=1, shape=SHAPE).support.x[:, 0, 1:]
+    assert len(unseen.unique(dim=0)) == 12

@@ -88,15 +88,16 @@ def _block_at(node: fx.Node, modules: dict[str, nn.Module]) -> _Found | None:
         return None
     pooling = _only_user(activation)
     pool = pooling is not None and _is_pool(pooling, modules)
-    name, own = str(normalisation.target), isinstance(norm, BatchNorm)
-    affine = own or bool(norm.affine)
+    name = str(normalisation.target)
+    gamma, beta = ("gamma", "beta") if isinstance(norm, BatchNorm) else ("weight", "bias")
+    scaled, shifted = (getattr(norm, parameter) is not None for parameter in (gamma, beta))
     return _Found(
         node,
         pooling if pool and pooling else activation,
         _Block(layer.stride[0], norm.eps, pool),
         f"{node.target}.weight",
-        f"{name}.weight" if affine and not own else None,
-        f"{name}.{'beta' if own else 'bias'}" if affine else None,
+        f"{name}.{gamma}" if scaled else None,
+        f"{name}.{beta}" if shifted else None,
     )
 
 

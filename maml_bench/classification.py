@@ -1,0 +1,117 @@
+"""What N-way K-shot classification of stored images has in common: episodes, loss, score, networks, fingerprint."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from maml_bench.data import splits, store
+from maml_bench.data.episodes import Rotations, sample_images
+from maml_bench.errors import MamlBenchError
+from maml_bench.models import Conv, Conv4, Normalise
+from maml_bench.record import Metric
+from maml_bench.types import Batch, Episode, Predict, Shape
+
+Normalisation = Literal["transductive", "group", "none"]
+
+
+class Classification:
+    """Base of the image task distributions, which are frozen dataclasses with these fields.
+
+    ``split`` names the class split, ``normalisation`` how the network normalises (``transductive``: by the statistics
+    of the batch at hand), ``conv`` which four-block network it is, ``joint`` labels training examples by their class
+    among all training classes instead of by their place in the task (for setups that train one classifier).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    metric: ClassVar[Metric] = Metric("accuracy")
+    rotations: Rotations = "none"
+    split: str
+    normalisation: Normalisation
+    conv: Conv
+    joint: bool
+
+    def array(self, split: str) -> str:
+        """Name of the stored array that holds the images of a part of the split."""
+        raise NotImplementedError
+
+    def model(self, shape: Shape, generator: Generator) -> nn.Module:
+        """Four convolution blocks for images of this data set and ``outputs(shape)`` classes."""
+        channels, size, _ = store.load(self.name, self.array("train")).shape[2:]
+        return Conv4(channels, size, self.outputs(shape), self.conv, normalise=self.normalise(), generator=generator)
+
+    def outputs(self, shape: Shape) -> int:
+        """Classes that the network answers: those of a task, or with ``joint`` all of training."""
+        if not self.joint:
+            return shape.way
+        return len(self._classes["train"]) * (4 if self.rotations == "extra classes" else 1)
+
+    def normalise(self) -> Normalise:
+        """The layers that ``normalisation`` means."""
+        return "batch" if self.normalisation == "transductive" else self.normalisation
+
+    def sample(
+        self,
+        split: str,
+        first: int,
+        count: int,
+        *,
+        key: int,
+        shape: Shape,
+        adapt: Callable[[Any], Any] | None = None,
+        device: str = "cpu",
+    ) -> Episode:
+        """x ``[B, N * K, C, H, W]`` float32 in [0, 1] and labels ``[B, N * K]``; the query likewise with Q.
+
+        Raises:
+            MamlBenchError: ``shape`` asks for more classes or images than there are, or the data are not stored.
+        """
+        if split not in self._classes:
+            raise MamlBenchError(f"{self.name} has no split {split!r} (known: {', '.join(self._classes)})")
+        return sample_images(
+            self._images_on(self.array(split), device), self._classes[split], first, count, key=key,
+            stream=(self.name, split), shape=shape, rotations=self.rotations,
+            joint=self.joint and split == "train", device=device,
+        )  # fmt: skip
+
+    def loss(self, predict: Predict, batch: Batch) -> Tensor:
+        """Mean cross-entropy."""
+        return F.cross_entropy(predict(batch.x), batch.y)
+
+    def score(self, predict: Predict, batch: Batch) -> Tensor:
+        """Share of examples classified right."""
+        return (predict(batch.x).argmax(-1) == batch.y).float().mean()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, version and content hash of the stored images and of the class split."""
+        manifest = store.manifest(self.name)
+        split = splits.load_split(self.name, self.split)
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "fingerprint": manifest.fingerprint,
+            "split": split.name,
+            "split_sha256": split.sha256,
+        }
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, str], Tensor]:
+        return {}
+
+    def _images_on(self, array: str, device: str) -> Tensor:
+        """A stored array, copied to each device once; on the CPU it stays the memory map."""
+        if (array, device) not in self._copies:
+            self._copies[array, device] = torch.from_numpy(store.load(self.name, array)).to(device)
+        return self._copies[array, device]
+
+    @cached_property
+    def _classes(self) -> dict[str, np.ndarray]:
+        """Rows of ``array(part)`` that each part of the split is made of."""
+        split = splits.load_split(self.name, self.split)
+        manifest = store.manifest(self.name)
+        return {part: splits.indices(split, part, manifest.classes_of(self.array(part))) for part in split.parts}
