@@ -73,11 +73,16 @@ class Classification:
         """
         if split not in self._classes:
             raise MamlBenchError(f"{self.name} has no split {split!r} (known: {', '.join(self._classes)})")
-        return sample_images(
+        episode = sample_images(
             self._images_on(self.array(split), device), self._classes[split], first, count, key=key,
             stream=(self.name, split), shape=shape, rotations=self.rotations,
             joint=self.joint and split == "train", device=device,
         )  # fmt: skip
+        return Episode(*(Batch(self.scaled(batch.x), batch.y) for batch in episode))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Pixels ``[B, examples, C, H, W]`` in [0, 1] as the network sees them."""
+        return x
 
     def loss(self, predict: Predict, batch: Batch) -> Tensor:
         """Mean cross-entropy."""

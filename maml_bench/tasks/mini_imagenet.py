@@ -8,17 +8,27 @@ nothing else, 32 filters, max-pooling. The MAML paper prints the split as 64/12/
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from maml_bench.classification import Classification, Normalisation
 from maml_bench.models import Conv
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Means and standard deviations of ImageNet's red, green and blue on a scale of 0 to 1 (data.py 98-106 of
+AntreasAntoniou/HowToTrainYourMAMLPytorch)."""
 CONV = Conv(32, downsample="pool", average=False)
 
 
 @dataclass(frozen=True)
 class MiniImagenet(Classification):
-    """p(T) over N classes of one part of the split."""
+    """p(T) over N classes of one part of the split.
+
+    ``pixels``: ``unit`` divides by 255 (the MAML paper); ``bytes`` leaves 0 to 255 (learn2learn's default);
+    ``standardised`` takes the means and deviations of ImageNet's channels off (the MAML++ code).
+    """
 
     split: Literal["ravi"] = "ravi"
+    pixels: Literal["unit", "bytes", "standardised"] = "unit"
     normalisation: Normalisation = "transductive"
     conv: Conv = CONV
     joint: bool = False
@@ -27,3 +37,11 @@ class MiniImagenet(Classification):
 
     def array(self, split: str) -> str:
         return split
+
+    def scaled(self, x: Tensor) -> Tensor:
+        if self.pixels == "unit":
+            return x
+        if self.pixels == "bytes":
+            return 255 * x
+        mean, deviation = (x.new_tensor(values).reshape(-1, 1, 1) for values in IMAGENET)
+        return (x - mean) / deviation
