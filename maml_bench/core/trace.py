@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 
+from maml_bench.core.products import reassociate
 from maml_bench.core.simplify import has_kernels, simplify, spread_thin_products
 
 
@@ -49,14 +50,24 @@ class Recorded:
             return found
 
         module = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
-        graph = module.graph
-        graph.eliminate_dead_code()
-        if not any(_mutates(node) for node in graph.nodes):
-            result = CSEPass()(module)
-            module = result.graph_module if result else module
-            module.graph.eliminate_dead_code()
+        module.graph.eliminate_dead_code()
+        if any(_mutates(node) for node in module.graph.nodes):  # torch's second derivative of batch_norm does
+            pure = torch.func.functionalize(module)
+            module = make_fx(pure, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+        if not any(_mutates(node) for node in module.graph.nodes):
+            module = _without_repetitions(module)
+            reassociate(module)
+            module = _without_repetitions(module)
         module.recompile()
         return (_compiled(module, tensors) if self._compile else simplify(module)), out
+
+
+def _without_repetitions(module: fx.GraphModule) -> fx.GraphModule:
+    """The recording with each operation on the same operands once."""
+    result = CSEPass()(module)
+    module = result.graph_module if result else module
+    module.graph.eliminate_dead_code()
+    return module
 
 
 def _compiled(module: fx.GraphModule, tensors: list[Tensor]) -> Callable[..., Any]:

@@ -56,8 +56,13 @@ def layers(way: int) -> nn.Module:
     return MLP([81, 10, way], normalise="batch", generator=torch.Generator().manual_seed(0))
 
 
+def wide(way: int) -> nn.Module:
+    return MLP([81, 72, 72, way], normalise="batch", generator=torch.Generator().manual_seed(0))
+
+
 NETWORKS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
     "strided": (strided, 9), "pooled": (pooled, 18), "users": (Users, 9), "layers": (layers, 9),
+    "wide": (wide, 9),
 }  # fmt: skip
 
 
