@@ -37,7 +37,8 @@ class Bench:
     """Meta-batches of ``tasks`` episodes: N ``way``, K ``shot``, Q ``query``.
 
     ``images`` names the array that the driver writes. ``turned``: classes are turned by quarters, each library in its
-    own way (one turn for each class of a task, or each turn a class).
+    own way (one turn for each class of a task, or each turn a class). ``own``: a library that reads this very data set
+    from files of its own does that.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Bench:
     shot: int
     query: int
     turned: bool = False
+    own: bool = False
 
     def repeats(self) -> dict[str, int]:
         """Images per class in support and query."""
@@ -61,13 +63,20 @@ BENCHES = {
         Bench("loader-omniglot-grey-5w1s", "grey28", tasks=32, way=5, shot=1, query=1),
         Bench("loader-omniglot-turned-5w1s", "binary28", tasks=32, way=5, shot=1, query=1, turned=True),
         Bench("loader-mini-5w1s", "mini", tasks=4, way=5, shot=1, query=15),
+        Bench("loader-mini-imagenet-5w1s", "mini_imagenet", tasks=4, way=5, shot=1, query=15, own=True),
     )
 }
 
 
 SCHEDULES = {
     "maml-bench": ("one call a meta-batch",),
-    "torchmeta": ("floats, num_workers=0", "ToTensor, num_workers=0", "ToTensor, num_workers=2"),
+    "torchmeta": (
+        "floats, num_workers=0",
+        "ToTensor, num_workers=0",
+        "ToTensor, num_workers=2",
+        "MiniImagenet, num_workers=0",
+        "MiniImagenet, num_workers=2",
+    ),
     "learn2learn": ("fused, int labels", "fused, TensorDataset", "plain, int labels"),
 }
 """The ways that each library offers, explained in its adapter; all are tried and the fastest counts."""

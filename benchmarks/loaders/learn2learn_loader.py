@@ -1,7 +1,8 @@
 """learn2learn (Arnold et al. 2020, arXiv:2008.12284): TaskDataset over a MetaDataset, with its fused transform.
 
 As its Omniglot benchmark and examples/vision/maml_omniglot.py have it: K + Q examples per class, sorted by label, are
-split by indices into support and query, task by task; no meta-batch is stacked, as none is there.
+split by indices into support and query, task by task; no meta-batch is stacked, as none is there. Images lie in memory
+as floats, as those of its MiniImagenet do.
 """
 
 from __future__ import annotations

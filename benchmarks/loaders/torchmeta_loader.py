@@ -2,19 +2,23 @@
 
 As its documentation and its own Omniglot have it: a ClassDataset of one data set for each class, ToTensor, Categorical
 targets, ClassSplitter; turned classes are its class augmentation, each turn a class. The images lie in memory, where
-its own data sets read them from HDF5.
+its own data sets read them from HDF5: its MiniImagenet races too, by its helper, from the file that its download makes.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 import torchmeta
 from PIL import Image
+from torchmeta.datasets.helpers import miniimagenet
 from torchmeta.transforms import Categorical, ClassSplitter, Rotation
 from torchmeta.utils.data import BatchMetaDataLoader, ClassDataset, CombinationMetaDataset, Dataset
 from torchvision.transforms import ToTensor
@@ -58,14 +62,38 @@ class Classes(ClassDataset):
         return OneClass(index, images, self.get_transform(index, self.transform), self.get_target_transform(index))
 
 
+def write_hdf5(images: np.ndarray, root: Path) -> None:
+    """Its training file of mini-ImageNet with the classes of ``images``, unless it is there."""
+    folder = root / "miniimagenet"
+    labels = folder / "train_labels.json"
+    if labels.exists():
+        return
+    folder.mkdir(exist_ok=True)
+    names = [f"n{row:08d}" for row in range(len(images))]
+    with h5py.File(folder / "train_data.hdf5", "w") as file:
+        group = file.create_group("datasets")
+        for name, of_class in zip(names, images):
+            group.create_dataset(name, data=of_class.transpose(0, 2, 3, 1))
+    labels.write_text(json.dumps(names))
+
+
 class TorchmetaLoader(Loader):
-    """``floats``: all images are made tensors beforehand; else each is converted when it is drawn."""
+    """``floats``: all images are made tensors beforehand; ``ToTensor``: each is converted when it is drawn;
+    ``MiniImagenet``: its own loader, which reads it from the file first."""
 
     library = "torchmeta"
 
     def __init__(self, bench: Bench, images: np.ndarray, threads: int, schedule: str) -> None:
         torch.set_num_threads(threads)
         how, workers = schedule.split(", num_workers=")
+        if bench.own != (how == "MiniImagenet"):
+            raise NotExpressible("its MiniImagenet races where mini-ImageNet is read from files, the others elsewhere")
+        if bench.own:
+            root = Path(images.filename).parent
+            write_hdf5(images, root)
+            tasks = miniimagenet(str(root), bench.shot, bench.way, test_shots=bench.query, meta_train=True)
+            self.loader = BatchMetaDataLoader(tasks, batch_size=bench.tasks, shuffle=True, num_workers=int(workers))
+            return
         if bench.turned:
             if how == "floats":
                 raise NotExpressible("its Rotation turns PIL images, not tensors")

@@ -7,12 +7,9 @@ milliseconds and processes share the pages. A data set is replaced whole or not 
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +17,41 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from maml_bench.data import sources
+from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
+from maml_bench.data.threads import each
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import locked
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
 
-Array = np.ndarray[Any, np.dtype[np.uint8]]
+__all__ = ["Array", "ArrayInfo", "Draft", "Manifest", "Progress", "data_home", "drafting", "load", "manifest", "stored",
+           "verify", "write"]  # fmt: skip
 
 LOCK_WAIT_S = 5.0
 _MANIFEST = "manifest.json"
-_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """One stored array: its shape and dtype, the sha256 of its file, and in words how it was made."""
+    """One stored array: its shape and dtype, the sha256 of its file, and in words how it was made.
+
+    ``classes`` names its rows where they are not the data set's; None where they are.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     sha256: str
     how: str
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is stored under one name; ``classes[i]`` names ``array[i]``, ``source`` the layout that it was read from."""
+    """What is stored under one name; ``source`` names the layout that it was read from.
+
+    ``classes[i]`` names ``array[i]``, unless an array has classes of its own: then ``classes`` are those of all arrays.
+    """
 
     name: str
     version: int
@@ -59,21 +65,30 @@ class Manifest:
         """12 hex digits that change whenever a class name or an array does; optional ``full...`` ones do not count."""
         counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith("full"))
         parts = [f"{name} {info.sha256}" for name, info in counted]
-        return hashlib.sha256("\n".join([*parts, *self.classes]).encode()).hexdigest()[:12]
+        own = [f"{name} {label}" for name, info in counted for label in info.classes or ()]
+        return hashlib.sha256("\n".join([*parts, *self.classes, *own]).encode()).hexdigest()[:12]
 
     def classes_of(self, array: str) -> tuple[str, ...]:
         """Names of the rows of ``array``."""
-        return self.classes
+        own = self.arrays[array].classes
+        return self.classes if own is None else own
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
-        return json.dumps(asdict(self), indent=1)
+        content = asdict(self)
+        for info in content["arrays"].values():
+            if info["classes"] is None:
+                del info["classes"]
+        return json.dumps(content, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Inverse of :meth:`to_json`; ValueError, TypeError, KeyError or AttributeError on any other text."""
         fields = json.loads(text)
-        arrays = {name: ArrayInfo(**{**info, "shape": tuple(info["shape"])}) for name, info in fields["arrays"].items()}
+        arrays = {}
+        for name, info in fields["arrays"].items():
+            own = tuple(info["classes"]) if "classes" in info else None
+            arrays[name] = ArrayInfo(**{**info, "shape": tuple(info["shape"]), "classes": own})
         return cls(**{**fields, "classes": tuple(fields["classes"]), "arrays": arrays})
 
 
@@ -84,12 +99,12 @@ def data_home() -> Path:
 
 
 def manifest(name: str) -> Manifest:
-    """Return the manifest of the stored data set ``name``.
+    """Return the manifest of the stored data set ``name``, with ``-`` or ``_``.
 
     MamlBenchError if it is unknown, not stored, unreadable, or of another version than this program writes.
     """
-    version: int = sources.find(name).VERSION
-    path = data_home() / name / _MANIFEST
+    source = sources.find(name)
+    name, version, path = sources.shown(name), int(source.VERSION), data_home() / source.NAME / _MANIFEST
     try:
         found = Manifest.from_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -125,23 +140,98 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
     ``progress`` counts bytes. MamlBenchError names the file that differs.
     """
     found = manifest(name)
-    paths = {array: data_home() / name / f"{array}.npy" for array in found.arrays}
+    name = sources.shown(found.name)
+    paths = {array: data_home() / found.name / f"{array}.npy" for array in found.arrays}
     for array in paths:
         _open(found, array)
     done, total = 0, sum(path.stat().st_size for path in paths.values())
     for array, path in paths.items():
         info = found.arrays[array]
-        if info.shape[:2] != (len(found.classes), found.examples_per_class):
+        if info.shape[:2] != (len(found.classes_of(array)), found.examples_per_class):
             raise MamlBenchError(f"{path} does not hold the classes and examples that its manifest counts")
 
         def report(read: int, so_far: int = done, what: str = array) -> None:
             if progress:
                 progress(so_far + read, total, f"verifying {name} {what}")
 
-        if _sha256(path, report) != info.sha256:
+        if sha256(path, report) != info.sha256:
             raise MamlBenchError(f"{path} differs from what was stored; to store it again, {_advice(name)}")
         done += path.stat().st_size
     return found
+
+
+class Draft:
+    """A data set on its way into the store: its arrays are begun and filled, then it is finished."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self._folder = name, folder
+        self._files: dict[str, ArrayFile] = {}
+
+    def array(self, key: str, shape: tuple[int, ...]) -> ArrayFile:
+        """The new array ``key``, uint8 ``[class, example, C, H, W]``, to be filled class by class."""
+        self._files[key] = ArrayFile(self._folder / f"{key}.npy", shape)
+        return self._files[key]
+
+    def finish(
+        self,
+        *,
+        version: int,
+        source: str,
+        classes: Sequence[str],
+        how: Mapping[str, str],
+        own: Mapping[str, Sequence[str]] | None = None,
+        progress: Progress | None = None,
+    ) -> Manifest:
+        """Hash the arrays, all of which are filled, and write the manifest.
+
+        Args:
+            version: that of the source module.
+            source: the layout that the data were read from.
+            classes: those of all arrays.
+            how: in words how each array was made.
+            own: classes of the arrays that have their own.
+            progress: counts bytes hashed.
+        """
+        labels = {key: tuple(own[key]) if own and key in own else None for key in self._files}
+        examples = {file.shape[1] for file in self._files.values()}
+        assert len(examples) == 1
+        assert all(file.shape[0] == len(labels[key] or classes) for key, file in self._files.items())
+        sizes = {key: file.path.stat().st_size for key, file in self._files.items()}
+        digests: dict[str, str] = {}
+        with closing(each([iter(self._files)], lambda key: (key, self._files[key].finish()))) as done:
+            for key, digest in done:
+                digests[key] = digest
+                if progress:
+                    progress(sum(sizes[key] for key in digests), sum(sizes.values()), "hashing")
+        infos = {
+            key: ArrayInfo(file.shape, "uint8", digests[key], how[key], labels[key])
+            for key, file in self._files.items()
+        }
+        written = Manifest(self.name, version, source, tuple(classes), examples.pop(), infos)
+        with (self._folder / _MANIFEST).open("w", encoding="utf-8") as file:
+            file.write(written.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        return written
+
+
+@contextmanager
+def drafting(name: str) -> Iterator[Draft]:
+    """Yield a draft of the data set ``name`` that is stored when the block ends, in place of what was stored before.
+
+    On any exception what was stored stays, and nothing half-written is left. MamlBenchError if the folder cannot be
+    written or another process is writing to it.
+    """
+    home = data_home()
+    busy = f"another process is writing to {home}; wait for it to end, then try again"
+    try:
+        with locked(home, busy, LOCK_WAIT_S), present(home), replacing(home / name) as folder:
+            yield Draft(name, folder)
+    except OSError as error:
+        reason = error.strerror or "the disk may be full"  # short writes carry no strerror
+        raise MamlBenchError(
+            f"cannot write to the data folder {home} ({reason}); set MAML_BENCH_DATA to a folder with room and access"
+        ) from None
 
 
 def write(
@@ -149,100 +239,38 @@ def write(
 ) -> Manifest:
     """Store ``arrays``, each uint8 ``[class, example, C, H, W]`` with words on how it was made; return the manifest.
 
-    A data set already stored under ``name`` is replaced whole; on any exception it stays, and nothing half-written is
-    left. MamlBenchError if the folder cannot be written or another process is writing to it.
+    See :func:`drafting` on what happens to earlier data, and on exceptions.
     """
-    home = data_home()
-    examples = {array.shape[1] for array, _ in arrays.values()}
-    assert len(examples) == 1
-    assert all(len(array) == len(classes) for array, _ in arrays.values())
-    busy = f"another process is writing to {home}; wait for it to end, then try again"
-    try:
-        with locked(home, busy, LOCK_WAIT_S), _folder(home), _replacing(home / name) as folder:
-            infos = {key: _save(folder / f"{key}.npy", array, how) for key, (array, how) in arrays.items()}
-            written = Manifest(name, version, source, tuple(classes), examples.pop(), infos)
-            with (folder / _MANIFEST).open("w", encoding="utf-8") as file:
-                file.write(written.to_json())
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError as error:
-        reason = error.strerror or "the disk may be full"  # numpy's short writes carry no strerror
-        raise MamlBenchError(
-            f"cannot write to the data folder {home} ({reason}); set MAML_BENCH_DATA to a folder with room and access"
-        ) from None
-    return written
+    with drafting(name) as draft:
+        for key, (array, _) in arrays.items():
+            file = draft.array(key, array.shape)
+            for index, row in enumerate(array):
+                file.fill(index, row)
+        return draft.finish(
+            version=version, source=source, classes=classes, how={key: how for key, (_, how) in arrays.items()}
+        )
 
 
 def _advice(name: str) -> str:
-    return f"add your copy with `maml-bench data add {name} PATH` or fetch it with `maml-bench data download {name}`"
+    shown, fetched = sources.shown(name), hasattr(sources.find(name), "download")
+    fetch = f" or fetch it with `maml-bench data download {shown}`" if fetched else ""
+    return f"add your copy with `maml-bench data add {shown} PATH`{fetch}"
 
 
 def _open(found: Manifest, array: str) -> Array:
     if array not in found.arrays:
-        raise MamlBenchError(f"{found.name} is stored without the array {array!r}{nearest(array, found.arrays)}")
+        raise MamlBenchError(
+            f"{sources.shown(found.name)} is stored without the array {array!r}{nearest(array, found.arrays)}"
+        )
     info = found.arrays[array]
     path = data_home() / found.name / f"{array}.npy"
     try:
         mapped: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="c", allow_pickle=False)
-        # The file ends where the array ends: neither cut off nor followed by anything.
-        whole = path.stat().st_size - mapped.offset == prod(info.shape)
+        fits = whole(path, mapped.offset, info.shape)
     except (OSError, ValueError, EOFError):
-        whole = False
-    if not whole or mapped.shape != info.shape or str(mapped.dtype) != info.dtype:
+        fits = False
+    if not fits or mapped.shape != info.shape or str(mapped.dtype) != info.dtype:
         raise MamlBenchError(
             f"{path} is missing or does not fit its manifest; to store it again, {_advice(found.name)}"
         )
     return mapped
-
-
-def _save(path: Path, array: Array, how: str) -> ArrayInfo:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return ArrayInfo(array.shape, str(array.dtype), _sha256(path), how)
-
-
-def _sha256(path: Path, report: Callable[[int], None] = lambda read: None) -> str:
-    digest, read = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            read += len(block)
-            report(read)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and its missing parents; on an exception remove those made here, unless something is in them."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for place in made:
-            with suppress(OSError):
-                place.rmdir()
-        raise
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that takes its place at the end; on an exception ``target`` stays."""
-    new, old = (target.with_name(f".{target.name}.{secrets.token_hex(4)}") for _ in range(2))
-    try:
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if target.exists():  # what else is left comes from `old` or from a crash: the lock keeps other writers away
-            for leftover in target.parent.glob(f".{target.name}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import mini_imagenet_factory
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,3 +84,15 @@ def as_folders(tmp_path: Path) -> Callable[[Files], Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Files:
+    """A miniature mini-ImageNet by path, made once."""
+    return mini_imagenet_factory.photographs()
+
+
+@pytest.fixture
+def photos(photographs: Files) -> Files:
+    """The miniature mini-ImageNet, for a test to change."""
+    return dict(photographs)

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from benchmarks.loaders import race
-from benchmarks.loaders.common import Bench, MetaBatch, check
+from benchmarks.loaders.common import BENCHES, Bench, MetaBatch, check
 from benchmarks.peers.environments import NotBuilt
 from benchmarks.peers.processes import MEMORY, Failed, Job
 from benchmarks.peers.rows import save, target
+from maml_bench.data import store
 from maml_bench.data.episodes import sample_images
 from maml_bench.report.speed.rows import load
 from maml_bench.types import Shape
@@ -51,6 +52,20 @@ def test_what_is_right_passes(rotations: str) -> None:
 def test_faults_are_found(fault: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         check(BENCH, IMAGES, fault(loaded()))
+
+
+def test_benches_of_mini_imagenet_take_its_stored_training_images(tmp_path: Path, monkeypatch) -> None:
+    """Only torchmeta has files of its own for them, which its adapter writes from this array."""
+    monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path / "home"))
+    with store.drafting("mini_imagenet") as draft:
+        file = draft.array("train", IMAGES.shape)
+        for row, of_class in enumerate(IMAGES):
+            file.fill(row, of_class)
+        draft.finish(version=1, source="here", classes="abcdefgh", how={"train": "by hand"})
+    race.write_images("mini_imagenet", tmp_path / "images.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), IMAGES)
+    own = [bench for bench in BENCHES.values() if bench.own]
+    assert [(bench.images, bench.shot, bench.query) for bench in own] == [("mini_imagenet", 1, 15)]
 
 
 SECONDS = {"one call a meta-batch": 0.001, "floats, num_workers=0": 0.3, "ToTensor, num_workers=0": 0.2}

@@ -112,3 +112,20 @@ def test_the_stored_data_hold_every_class(name: str) -> None:
     split, classes = splits.load_split("omniglot", name), store.manifest("omniglot").classes
     found = np.concatenate([splits.indices(split, part, classes) for part in splits.PARTS])
     assert sorted(found) == list(range(1623))
+
+
+def test_ravi_has_the_published_classes_in_their_order() -> None:
+    split = splits.load_split("mini_imagenet", "ravi")
+    assert {part: len(names) for part, names in split.parts.items()} == {"train": 64, "validation": 16, "test": 20}
+    assert split.sha256.startswith("0da78d591262")
+    firsts = [split.parts[part][0] for part in splits.PARTS]
+    assert firsts == ["n01532829", "n01855672", "n01930112"]  # the first lines of train.csv, val.csv and test.csv
+
+
+@pytest.mark.real_data
+@pytest.mark.usefixtures("mini_imagenet")
+def test_the_stored_mini_imagenet_holds_every_class_in_its_own_array() -> None:
+    split, manifest = splits.load_split("mini_imagenet", "ravi"), store.manifest("mini_imagenet")
+    for part in splits.PARTS:
+        classes = manifest.classes_of(part)
+        assert sorted(splits.indices(split, part, classes)) == list(range(len(classes)))

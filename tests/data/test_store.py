@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from maml_bench.data import store
+from maml_bench.data.disk import ArrayFile
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
 
@@ -65,6 +66,61 @@ def test_the_fingerprint_follows_content_and_classes(home: Path) -> None:
     assert renamed.fingerprint != first.fingerprint
 
 
+def draft(own: dict[str, list[str]] | None = None) -> store.Manifest:
+    """Two arrays of two classes, filled backwards."""
+    with store.drafting("mini_imagenet") as new:
+        for key in ("x", "y"):
+            file = new.array(key, (2, 3, 1, 2, 2))
+            for index in (1, 0):
+                file.fill(index, np.full((3, 1, 2, 2), 10 * index, np.uint8))
+        classes = sorted({label for labels in own.values() for label in labels}) if own else ["a", "b"]
+        how = {"x": "by hand", "y": "by hand"}
+        return new.finish(version=1, source="nowhere", classes=classes, how=how, own=own)
+
+
+def test_arrays_may_have_classes_of_their_own(home: Path) -> None:
+    written = draft({"x": ["c", "a"], "y": ["b", "d"]})
+    assert store.manifest("mini-imagenet") == store.manifest("mini_imagenet") == written
+    assert written.classes == ("a", "b", "c", "d")
+    assert [written.classes_of(array) for array in "xy"] == [("c", "a"), ("b", "d")]
+    assert store.verify("mini-imagenet") == written
+    np.testing.assert_array_equal(store.load("mini_imagenet", "x")[:, 0, 0, 0, 0], [0, 10])
+    prints = [draft(own).fingerprint for own in (None, {"x": ["a", "c"], "y": ["b", "d"]}, {"y": ["b", "d"]})]
+    assert len({written.fingerprint, *prints}) == 4
+
+
+def test_files_and_manifests_are_as_they_always_were(home: Path) -> None:
+    """Records carry the fingerprint: a data set without classes of its own is written byte by byte as numpy has it."""
+    manifest, array = write(7), np.full((3, 2, 1, 4, 4), 7, np.uint8)
+    np.save(home / "again.npy", array)
+    assert (home / "omniglot" / "x.npy").read_bytes() == (home / "again.npy").read_bytes()
+    stored = json.loads((home / "omniglot" / "manifest.json").read_text())
+    assert set(stored["arrays"]["x"]) == {"shape", "dtype", "sha256", "how"}
+    assert manifest.classes_of("x") == ("a", "b", "c")
+    assert manifest.fingerprint == "afff9b1d6c43"
+
+
+def test_rows_of_a_new_array_fit_and_are_all_filled_once(home: Path) -> None:
+    home.mkdir()
+    row, file = np.zeros((3, 4), np.uint8), ArrayFile(home / "z.npy", (2, 3, 4))
+    file.fill(1, row)
+    with pytest.raises(AssertionError, match=r"rows \{0\} were never filled"):
+        file.finish()
+    with pytest.raises(KeyError):
+        file.fill(1, row)
+    file.fill(0, iter(row + 1))
+    assert len(file.finish()) == 64
+    np.testing.assert_array_equal(np.load(file.path), [row + 1, row])
+
+
+@pytest.mark.parametrize("row", [np.zeros((2, 4), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((3, 3), np.uint8)])
+def test_rows_of_another_shape_are_refused(home: Path, row: np.ndarray) -> None:
+    home.mkdir()
+    file = ArrayFile(home / "z.npy", (2, 3, 4))
+    with pytest.raises((AssertionError, ValueError)):
+        file.fill(0, row)
+
+
 @pytest.mark.parametrize("call", [lambda: store.load("omniglot", "x"), lambda: store.verify("omniglot")])
 def test_nothing_stored(home: Path, call) -> None:
     assert store.stored() == []
@@ -73,6 +129,11 @@ def test_nothing_stored(home: Path, call) -> None:
     ):
         call()
     assert not home.exists()
+
+
+def test_what_has_no_download_advises_none(home: Path) -> None:
+    with pytest.raises(MamlBenchError, match=r"mini-imagenet is not stored in .*data add mini-imagenet PATH`$"):
+        store.load("mini_imagenet", "train")
 
 
 def test_unknown_names_suggest_the_nearest(home: Path) -> None:
@@ -146,14 +207,26 @@ def test_verify_counts_classes(home: Path) -> None:
         store.verify("omniglot")
 
 
+def test_verify_counts_an_arrays_own_classes(home: Path) -> None:
+    draft({"x": ["a", "b"], "y": ["c", "d"]})
+    path = home / "mini_imagenet" / "manifest.json"
+    content = json.loads(path.read_text())
+    content["arrays"]["y"]["classes"].pop()
+    path.write_text(json.dumps(content))
+    with pytest.raises(MamlBenchError, match=r"y\.npy does not hold the classes"):
+        store.verify("mini_imagenet")
+
+
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
 def test_a_broken_write_leaves_no_trace(home: Path, monkeypatch: pytest.MonkeyPatch, exception) -> None:
-    def fail(path: Path, array: store.Array, how: str) -> None:
-        if path.name == "y.npy":
-            raise exception
-        np.save(path, array)
+    fill = ArrayFile.fill
 
-    monkeypatch.setattr(store, "_save", fail)
+    def fail(self: ArrayFile, index: int, row: store.Array) -> None:
+        if (self.path.name, index) == ("y.npy", 1):
+            raise exception
+        fill(self, index, row)
+
+    monkeypatch.setattr(ArrayFile, "fill", fail)
     with pytest.raises(exception):
         write()
     assert not home.exists()
@@ -210,7 +283,7 @@ def test_a_full_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **kwargs: object) -> None:
         raise OSError("48 requested and 0 written")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(ArrayFile, "fill", full)
     with pytest.raises(MamlBenchError, match="the disk may be full"):
         write()
     assert not home.exists()
