@@ -50,13 +50,20 @@ def setup_class(name: str) -> type[Setup]:
 
 
 def build_tasks(
-    options: Mapping[str, Any], where: str, *, reveal: bool = False, joint: bool = False
+    options: Mapping[str, Any],
+    where: str,
+    *,
+    reveal: bool = False,
+    joint: bool = False,
+    classes: bool = False,
+    pool: int = 0,
 ) -> TaskDistribution:
     """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
 
     Raises:
-        MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, or ``joint``
-            of tasks without classes.
+        MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, ``joint`` or
+            ``classes`` of tasks without classes (those whose examples cannot be labelled jointly), or a ``pool`` of
+            tasks that do not come back.
     """
     rest = dict(options)
     name = rest.pop("name", None)
@@ -73,7 +80,24 @@ def build_tasks(
         if "joint" not in inspect.signature(cls).parameters:
             raise MamlBenchError(f"{where}: the setup trains one classifier for all classes, and {name} has no classes")
         rest["joint"] = True
+    if classes and "joint" not in inspect.signature(cls).parameters:
+        raise MamlBenchError(f"{where}: the setup tells classes apart, and {name} has no classes")
+    if pool:
+        if "pool" not in inspect.signature(cls).parameters:
+            raise MamlBenchError(f"{where}: the setup needs the same tasks again at every step, which {name} lacks")
+        rest["pool"] = pool
     return construct(cls, rest, f"{where}: tasks")  # type: ignore[no-any-return]
+
+
+def offers(tasks: str, setup: str) -> bool:
+    """Whether the task distribution can tell what the setup needs to know, as ``build_tasks`` asks it.
+
+    Raises:
+        MamlBenchError: there is no task distribution or setup of that name.
+    """
+    known, cls = inspect.signature(task_class(tasks)).parameters, setup_class(setup)
+    asked = {"reveal": cls.reveals, "joint": cls.joint or cls.classifies, "pool": cls().pool}
+    return all(option in known for option, wanted in asked.items() if wanted)
 
 
 def build_setup(options: Mapping[str, Any], where: str) -> Setup:

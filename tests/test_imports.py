@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "setups": BASE | {"core", "models", "data"},
     "registry": BASE | {"core", "tasks", "setups"},
     "recipes": BASE,
-    "harness": BASE | {"core", "data", "registry", "harness", "recipes", "__init__"},
-    "report": BASE | {"report"},
-    "cli": BASE | {"core", "data", "registry", "harness", "report", "recipes", "cli"},
+    "suites": BASE,
+    "harness": BASE | {"core", "data", "registry", "harness", "recipes", "suites", "__init__"},
+    "report": BASE | {"report", "suites"},
+    "cli": BASE | {"core", "data", "registry", "harness", "report", "recipes", "suites", "cli"},
     "__main__": {"cli"},
 }
 

@@ -81,6 +81,48 @@ class Adam:
         return moved, (first, second)
 
 
+@dataclass(frozen=True)
+class Momentum:
+    """SGD with momentum, dampening and weight decay as torch.optim.SGD has them: the velocity starts at the first
+    gradient, undamped, and ``decay`` adds that share of the parameters to their gradient."""
+
+    rate: float
+    momentum: float = 0.9
+    dampening: float = 0.0
+    decay: float = 0.0
+
+    def init(self, params: Params) -> None:
+        return None
+
+    def __call__(
+        self, step: int | Tensor, params: Params, grads: Params, state: Params | None
+    ) -> tuple[Params, Params]:
+        grads = {n: torch.add(g, params[n], alpha=self.decay) for n, g in grads.items()}
+        if state is not None:
+            grads = {n: self.momentum * state[n] + (1 - self.dampening) * g for n, g in grads.items()}
+        return {n: torch.sub(p, grads[n], alpha=self.rate) for n, p in params.items()}, grads
+
+
+@dataclass(frozen=True)
+class Proximal:
+    """Another rule, on the loss plus strength / 2 * |theta - theta_0|^2 with theta_0 where the loop began (iMAML,
+    Rajeswaran et al. 2019, equation 3)."""
+
+    rule: Update
+    strength: float
+
+    def init(self, params: Params) -> tuple[Params, Any]:
+        return params, self.rule.init(params)
+
+    def __call__(
+        self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Any]
+    ) -> tuple[Params, tuple[Params, Any]]:
+        start, carried = state
+        pulled = {n: torch.add(g, params[n] - start[n], alpha=self.strength) for n, g in grads.items()}
+        params, carried = self.rule(step, params, pulled, carried)
+        return params, (start, carried)
+
+
 def adapt(
     loss: Loss,
     params: Params,

@@ -68,14 +68,14 @@ def meta_gradient(
         episodes: B tasks.
         schedule_name: a key of SCHEDULES.
         chunk: tasks differentiated at once; smaller chunks need less memory and give the same gradient.
-            Default: one for ``loop``, all for ``vmap``.
+            Default: one for ``loop``, all for ``vmap``. A setup with a pool of tasks gets all of them, always.
 
     Returns:
         (gradient with the names of ``meta``, outer losses ``[B]``).
     """
     over_tasks = schedule(schedule_name)
     count = tasks_in(episodes)
-    size = chunk or (1 if schedule_name == "loop" else count)
+    size = count if setup.pool else chunk or (1 if schedule_name == "loop" else count)
     if size >= count:
         return setup.gradient(learner, meta, episodes, over_tasks)
     total: Params = {}

@@ -25,15 +25,22 @@ class Setup(ABC):
 
     ``trains`` is False for a setup without meta-training, ``needs_query`` for one whose training uses no query set.
     ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle), ``joint`` to
-    label training examples by their class among all training classes (one classifier for all). ``citation`` stands in
-    ``maml-bench list``.
+    label training examples by their class among all training classes (one classifier for all). ``classifies`` marks a
+    setup that compares classes, so that it needs tasks with labels 0 to way - 1. ``citation`` stands in ``maml-bench
+    list``.
     """
 
     citation: ClassVar[str] = ""
     trains: ClassVar[bool] = True
     reveals: ClassVar[bool] = False
     joint: ClassVar[bool] = False
+    classifies: ClassVar[bool] = False
     needs_query: ClassVar[bool] = True
+
+    @property
+    def pool(self) -> int:
+        """Size of the fixed pool of training tasks that the setup needs, all of them in each meta-batch; 0 for none."""
+        return 0
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """Meta-parameters before training; default: the network's own initialisation."""

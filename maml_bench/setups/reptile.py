@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from maml_bench.checked import later
 from maml_bench.core.inner import SGD, Adam, Update
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import OverTasks, Setup
@@ -20,17 +21,21 @@ class Reptile(Setup):
     Each inner step takes ``inner_batch`` examples of the task's support and query together, in order, from the start
     again when they run out. The meta-gradient is the displacement theta - phi, for plain SGD with rate = meta-step.
     ``inner_optimiser = "adam"`` is the paper's, with beta1 = 0; the released code carries its second moments from
-    task to task, here they start at zero. At test the whole support is one batch.
+    task to task, here they start at zero. At test a step takes ``test_batch`` examples of the support in the same way,
+    0 for all of them.
     """
 
     inner_batch: int = 10
     inner_optimiser: Literal["adam", "sgd"] = "adam"
+    test_batch: int = later(0)
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
     needs_query: ClassVar[bool] = False
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, self._update(learner), steps, first_order=True)
+        size = self.test_batch
+        batches = [_window(support, i * size, size) for i in range(steps)] if size else support
+        return learner.adapt(meta, batches, self._update(learner), steps, first_order=True)
 
     def gradient(
         self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks

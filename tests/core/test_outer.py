@@ -8,18 +8,16 @@ from hypothesis import strategies as st
 from maml_bench.core.outer import SCHEDULES, meta_gradient, schedule
 from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
-from maml_bench.registry import setup_class, setup_names
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.reptile import Reptile
 from tests.core.conftest import Make
 from tests.core.test_gradients import relative_error
+from tests.core.test_step import SETUPS
 
-# Adam makes whole steps of the rounding noise in biases that batch-norm cancels: Reptile has SGD inside here.
-SETUPS = [Reptile(inner_optimiser="sgd") if name == "reptile" else setup_class(name)() for name in setup_names()]
 shared = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("setup", SETUPS, ids=setup_names())
+@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 @shared
 @given(
     way=st.integers(2, 4),

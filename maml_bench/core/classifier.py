@@ -1,0 +1,79 @@
+"""One classifier over all training classes, and what a task of new classes makes of it: the common part of baselines.
+
+Training is plain supervised learning: the support of a training task is a batch whose labels are classes of the whole
+training split (see Setup.joint), so the batch has ``way * shot`` examples of ``way`` different classes.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from maml_bench.core.inner import Momentum, adapt
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Batch, Episode, Params
+
+
+@dataclass(frozen=True)
+class Classifier(Setup):
+    """Base of the setups that train one classifier: the outer loss is its loss on the support, before any adaptation.
+
+    What ``adapt`` brings must answer the ``learner.way`` classes of a new task.
+    """
+
+    joint: ClassVar[bool] = True
+    needs_query: ClassVar[bool] = False
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        return learner.batch_loss(meta, episode.support)
+
+
+@dataclass(frozen=True)
+class FrozenFeatures(Classifier):
+    """Base of those that keep the features and train a new last layer on the support, on nothing else.
+
+    A step takes ``batch`` examples of the support in their order, around its end, 0 for all; ``momentum``,
+    ``dampening`` and ``decay`` are those of core.inner.Momentum.
+    """
+
+    batch: int = 4
+    momentum: float = 0.9
+    dampening: float = 0.9
+    decay: float = 0.001
+
+    @abstractmethod
+    def start(self, learner: Learner, meta: Params) -> Params:
+        """The new layer before its first step."""
+
+    @abstractmethod
+    def answer(self, learner: Learner, layer: Params, z: Tensor) -> Tensor:
+        """Logits ``[examples, way]`` of the new layer for features ``z [examples, features]``."""
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        features = Batch(learner.embed(meta, support.x), support.y)
+        path: list[Params] = adapt(
+            lambda layer, batch: learner.scale * learner.loss(lambda z: self.answer(learner, layer, z), batch),
+            self.start(learner, meta),
+            in_turn(features, self.batch) if self.batch else features,
+            Momentum(learner.inner.rate, self.momentum, self.dampening, self.decay),
+            steps,
+            trajectory=True,
+        )
+        return path
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        return self.answer(learner, state, learner.embed(meta, x))
+
+
+def new_head(learner: Learner, meta: Params) -> Params:
+    """The parameters of the network's last layer for ``learner.way`` classes, all zero."""
+    return {n: p.new_zeros(learner.way, *p.shape[1:]) for n, p in meta.items() if learner.is_head(n)}
+
+
+def in_turn(batch: Batch, size: int) -> list[Batch]:
+    """One task's examples in batches of ``size``, around their end, until all have been in equally many of them."""
+    rounds = (torch.cat([t] * size).reshape(len(t), size, *t.shape[1:]) for t in batch)
+    return [Batch(*part) for part in zip(*rounds, strict=True)]

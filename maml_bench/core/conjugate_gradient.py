@@ -1,0 +1,39 @@
+"""Linear systems by conjugate gradient, on trees of named tensors and a fixed number of steps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from maml_bench.types import Params
+
+
+def conjugate_gradient(apply: Callable[[Params], Params], target: Params, steps: int) -> Params:
+    """About the x with ``apply(x) = target``, from zero (Hestenes & Stiefel 1952).
+
+    ``apply`` is linear and symmetric. If it is positive definite, each step comes closer, and as many steps as there
+    are distinct eigenvalues arrive. A step from an exact solution stays there.
+    """
+    x = {name: torch.zeros_like(b) for name, b in target.items()}
+    residual = direction = target
+    length = dot(residual, residual)
+    for _ in range(steps):
+        image = apply(direction)
+        move = _ratio(length, dot(direction, image))
+        x = {n: x[n] + move * d for n, d in direction.items()}
+        residual = {n: r - move * image[n] for n, r in residual.items()}
+        before, length = length, dot(residual, residual)
+        turn = _ratio(length, before)
+        direction = {n: r + turn * direction[n] for n, r in residual.items()}
+    return x
+
+
+def dot(left: Params, right: Params) -> Tensor:
+    """The inner product over the names of ``right``, a scalar."""
+    return torch.stack([(left[name] * b).sum() for name, b in right.items()]).sum()
+
+
+def _ratio(over: Tensor, under: Tensor) -> Tensor:
+    """The quotient, 0 where the divisor is 0."""
+    zero = under == 0
+    return torch.where(zero, torch.zeros_like(over), over / torch.where(zero, torch.ones_like(under), under))

@@ -1,0 +1,38 @@
+"""What setups that adapt a context have in common: the inner loop moves the parameters called ``context`` alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError
+from maml_bench.types import Params
+
+
+def is_context(name: str) -> bool:
+    """Whether a parameter of that name is one of the context."""
+    return f".{name}".endswith(".context")
+
+
+@dataclass(frozen=True)
+class ContextOnly(Setup):
+    """Base of those setups: gradient steps on the context from its meta-parameters, everything else is shared."""
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        """The network's own initialisation.
+
+        Raises:
+            MamlBenchError: the network has no context.
+        """
+        if not any(map(is_context, learner.names)):
+            raise MamlBenchError(
+                "the setup adapts the parameters called 'context', and the network has none: give it some with "
+                "tasks.context for sinusoids, tasks.conv.context for images"
+            )
+        return learner.initial()
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, SGD(learner.inner.rate), steps, only=is_context)

@@ -1,0 +1,21 @@
+"""Body only in the inner loop. Oh, Yoo, Kim & Yun (2021), "BOIL: Towards Representation Change for Few-shot Learning",
+ICLR, arXiv:2008.08882, section 3."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class BOIL(Setup):
+    """MAML whose inner loop leaves the last layer alone, in training and at test: the mirror image of ANIL."""
+
+    citation: ClassVar[str] = "Oh et al. 2021, arXiv:2008.08882"
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        rule = SGD(learner.inner.rate)
+        return learner.adapt(meta, support, rule, steps, only=lambda name: not learner.is_head(name))

@@ -1,0 +1,24 @@
+"""Fine-tuning. Ravi & Larochelle (2017), "Optimization as a Model for Few-Shot Learning", ICLR, OpenReview rJY0-Kcll,
+section 5: the baseline that the MAML paper quotes in Table 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from maml_bench.core.classifier import Classifier, new_head
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class FineTuning(Classifier):
+    """A classifier of all training classes; at test a new last layer, then gradient steps on the whole network.
+
+    The new layer starts at zero, so that the first step moves it alone; the support is one batch. The released code
+    starts at random and takes one example at a time (pre-trained-SGD.lua of twitter-research/meta-learning-lstm).
+    """
+
+    citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta | new_head(learner, meta), support, SGD(learner.inner.rate), steps)

@@ -1,0 +1,61 @@
+"""MAML with implicit gradients. Rajeswaran, Finn, Kakade & Levine (2019), "Meta-Learning with Implicit Gradients",
+NeurIPS, arXiv:1909.04630, Algorithms 1 and 2, with gradient descent inside."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from maml_bench.core.conjugate_gradient import conjugate_gradient, dot
+from maml_bench.core.inner import SGD, Proximal
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.errors import MamlBenchError
+from maml_bench.types import Episode, Params
+
+
+@dataclass(frozen=True)
+class IMAML(Setup):
+    """phi minimises L_support(phi) + strength / 2 |phi - theta|^2; the meta-gradient needs phi, not the way there.
+
+    It is (I + H / strength)^-1 grad L_query(phi) with H the Hessian of L_support at phi, by ``cg_steps`` steps of
+    conjugate gradient. Parameters outside of the inner loop change phi too, so they have the derivative through it
+    beside their own. The paper's other variant, Hessian-free inside, is left out.
+    """
+
+    strength: float = 2.0
+    cg_steps: int = 5
+
+    citation: ClassVar[str] = "Rajeswaran et al. 2019, arXiv:1909.04630"
+
+    def __post_init__(self) -> None:
+        if self.strength <= 0:
+            raise MamlBenchError(f"imaml: strength is {self.strength}, but must be above 0")
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        rule = Proximal(SGD(learner.inner.rate), self.strength)
+        return learner.adapt(meta, support, rule, steps, first_order=True)
+
+    def gradient(
+        self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks
+    ) -> tuple[Params, Tensor]:
+        def implicit(episode: Episode) -> tuple[Params, Tensor]:
+            phi = self.adapt(learner, meta, episode.support, learner.inner.steps)[-1]
+            outer, loss = torch.func.grad_and_value(learner.batch_loss)(phi, episode.query)
+            slope = torch.func.grad(lambda params: learner.scale * learner.batch_loss(params, episode.support))
+
+            def curved(v: Params) -> Params:
+                """The support loss differentiated along ``v`` and then by all parameters, over the strength."""
+                return {n: h / self.strength for n, h in torch.func.grad(lambda p: dot(slope(p), v))(phi).items()}
+
+            moving = {name: g for name, g in outer.items() if learner.moves(name)}
+            x = conjugate_gradient(
+                lambda v: {n: v[n] + h for n, h in curved(v).items() if n in v}, moving, self.cg_steps
+            )
+            through = curved(x) if len(x) < len(outer) else {}
+            return {n: x[n] if n in x else g - through[n] for n, g in outer.items()}, loss
+
+        with torch.no_grad():
+            grads, losses = over_tasks(implicit, episodes)
+        return {name: g.mean(0) for name, g in grads.items()}, losses

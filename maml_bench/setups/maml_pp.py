@@ -1,0 +1,70 @@
+"""MAML++. Antoniou, Edwards & Storkey (2019), "How to Train Your MAML", ICLR, arXiv:1810.09502, section 4; where the
+paper is silent, few_shot_learning_system.py of AntreasAntoniou/HowToTrainYourMAMLPytorch."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from maml_bench.core.inner import SGD
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Episode, Params
+
+
+@dataclass(frozen=True)
+class MAMLPlusPlus(Setup):
+    """MAML with a loss after every step, learned rates, and normalisation of its own at every step.
+
+    For ``multi_step_epochs`` epochs of ``epoch`` meta-steps the outer loss is a mean of the query losses after each
+    inner step, whose weights go from equal to almost all on the last; then it is the last (0 epochs: from the start).
+    ``learn_rates``: a meta-learned rate for each parameter tensor and step. ``per_step_norm``: what the recipe keeps
+    outside of the inner loop, normalisation's scale and offset, has a value for each step; the network's own is that of
+    the first. Steps beyond those trained take the last rate and value. All derivatives are exact from the start.
+    """
+
+    multi_step_epochs: int = 10
+    epoch: int = 500
+    learn_rates: bool = True
+    per_step_norm: bool = True
+
+    citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        theta, steps = learner.initial(), max(learner.inner.steps, 1)
+        more = {}
+        for name, p in theta.items():
+            if learner.moves(name) and self.learn_rates:
+                more[f"rate.{name}"] = p.new_full((steps,), learner.inner.rate)
+            if not learner.moves(name) and self.per_step_norm and steps > 1:
+                more[f"later.{name}"] = p.expand(steps - 1, *p.shape).clone()
+        return theta | more
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        path = [{name: meta[name] for name in learner.names}]
+        for step in range(steps):
+            here = path[-1] | (_row(meta, "later.", step - 1) if step else {})
+            rates = _row(meta, "rate.", step) if self.learn_rates else learner.inner.rate
+            path.append(learner.adapt(here, support, SGD(rates), 1)[-1])
+        return path
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        if not self.multi_step_epochs or learner.inner.steps < 2:
+            return super().loss(learner, meta, episode)
+        states = self.adapt(learner, meta, episode.support, learner.inner.steps)[1:]
+        losses = torch.stack([learner.batch_loss(state, episode.query) for state in states])
+        return (self.weights(learner.number, len(states)).to(losses.device, losses.dtype) * losses).sum()
+
+    def weights(self, number: int | Tensor, steps: int) -> Tensor:
+        """Weights ``[steps]`` of the losses after each inner step at meta-step ``number``; they sum to one."""
+        epoch = torch.floor(torch.as_tensor(number, dtype=torch.float64) / self.epoch)
+        early = torch.clamp(1 - epoch / self.multi_step_epochs, min=0.03) / steps
+        early = torch.where(epoch < self.multi_step_epochs, early, torch.zeros_like(early))
+        return torch.stack([*[early] * (steps - 1), 1 - (steps - 1) * early])
+
+
+def _row(meta: Params, kind: str, index: int) -> Params:
+    """Entry ``index`` of each stack of that kind, of shorter ones the last."""
+    stacks = {name.removeprefix(kind): stack for name, stack in meta.items() if name.startswith(kind)}
+    return {name: stack[min(index, len(stack) - 1)] for name, stack in stacks.items()}

@@ -1,0 +1,133 @@
+"""Memory-augmented neural network. Santoro, Bartunov, Botvinick, Wierstra & Lillicrap (2016), "One-shot Learning with
+Memory-Augmented Neural Networks", arXiv:1605.06065, section 3 (equations 1 to 8)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maml_bench.core.cells import beside, lstm, lstm_step, one_hot, uniform
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError
+from maml_bench.types import Batch, Episode, Params
+
+EPS = 1e-6
+"""Added to squared lengths, so that an empty row of the memory is like no key."""
+
+
+@dataclass(frozen=True)
+class MANN(Setup):
+    """A recurrent network with a memory reads the support as a sequence and answers each query as what comes next.
+
+    The controller, an LSTM, is given an image, shrunk to ``size`` x ``size`` and flattened, with the label of the image
+    before it, and what it read last. Keys are both written and looked up by cosine similarity. Writing goes to the
+    rows read last and, as much as a learned gate leaves, to those used least, which are emptied first. Training
+    predicts every label of support and query, in their order, before it is shown. The network of the tasks is not used.
+
+    Open in the paper and chosen here: several heads share the writing, each to one of the least used rows in turn; the
+    gate is one learned number for all; keys go through a tanh; memory, usage and controller start at zero.
+
+    Attributes:
+        channels: of the images.
+        units: of the controller.
+        rows, width: shape of the memory.
+        heads: how many keys read, and write, in a step.
+        decay: of the usage of a row from step to step, gamma in the paper.
+    """
+
+    channels: int = 1
+    size: int = 20
+    units: int = 200
+    rows: int = 128
+    width: int = 40
+    heads: int = 4
+    decay: float = 0.95
+
+    citation: ClassVar[str] = "Santoro et al. 2016, arXiv:1605.06065"
+    classifies: ClassVar[bool] = True
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        read, way = self.heads * self.width, learner.way
+        inputs = self.channels * self.size**2 + way
+        own = {
+            "key.weight": uniform(read, self.units, generator=generator),
+            "key.bias": torch.zeros(read),
+            "gate": torch.zeros(1),
+            "answer.weight": uniform(way, self.units + read, generator=generator),
+            "answer.bias": torch.zeros(way),
+        }
+        controller = lstm("controller", inputs, self.units + read, self.units, generator)
+        return beside(learner.initial(), "mann", controller | own)
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return [self._read(meta, support)[0]]
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        """Each input on its own, as the next of the sequence, whose last label is shown with it."""
+        drive = self._drive(meta, x, state["label"].expand(len(x), -1))
+        return _answer(meta, self._step(meta, state, drive)["back"])
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        sequence = Batch(*(torch.cat(pair) for pair in zip(episode.support, episode.query, strict=True)))
+        _, logits = self._read(meta, sequence)
+        return learner.loss(lambda x: logits, sequence)
+
+    def _read(self, meta: Params, sequence: Batch) -> tuple[Params, Tensor]:
+        """State after ``sequence`` of one task, and logits ``[length, way]``, each from before its label is shown."""
+        labels = one_hot(sequence.y, len(meta["mann.answer.bias"]), sequence.x)
+        before = torch.cat([torch.zeros_like(labels[:1]), labels[:-1]])
+        state = self._start(sequence.x)
+        backs = []
+        for drive in self._drive(meta, sequence.x, before).unsqueeze(1):
+            state = self._step(meta, state, drive)
+            backs.append(state["back"])
+        return state | {"label": labels[-1:]}, _answer(meta, torch.cat(backs))
+
+    def _start(self, like: Tensor) -> Params:
+        """An empty memory, with a leading axis of 1 as all of the state, for the queries that it is shared by."""
+        shapes = {
+            "memory": (self.rows, self.width),
+            "reading": (self.heads, self.rows),
+            "usage": (self.rows,),
+            "back": (self.units + self.heads * self.width,),
+            "cell": (self.units,),
+        }
+        return {name: like.new_zeros(1, *shape) for name, shape in shapes.items()}
+
+    def _drive(self, meta: Params, x: Tensor, before: Tensor) -> Tensor:
+        """What images ``x [examples, C, H, W]`` and the labels ``before`` them give to the controller."""
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise MamlBenchError(
+                f"the setup reads images of {self.channels} channels, but one here is {tuple(x.shape[1:])}: set "
+                "setup.channels"
+            )
+        seen = torch.cat([F.adaptive_avg_pool2d(x, self.size).flatten(1), before], dim=-1)
+        return F.linear(seen, meta["mann.controller.input"], meta["mann.controller.bias"])
+
+    def _step(self, meta: Params, state: Params, drive: Tensor) -> Params:
+        """The state after one time step; ``back`` is the controller's output and what was read."""
+        hidden, cell = lstm_step(drive, state["back"], state["cell"], meta["mann.controller.hidden"])
+        keys = F.linear(hidden, meta["mann.key.weight"], meta["mann.key.bias"]).tanh()
+        keys = keys.reshape(-1, self.heads, self.width)
+        memory, writing = self._write(state, keys, meta["mann.gate"].sigmoid())
+        lengths = ((keys**2).sum(-1) + EPS).unsqueeze(-1) * ((memory**2).sum(-1) + EPS).unsqueeze(-2)
+        reading = (keys @ memory.mT * lengths.rsqrt()).softmax(-1)
+        back = torch.cat([hidden, (reading @ memory).flatten(-2)], dim=-1)
+        usage = self.decay * state["usage"] + (reading + writing).sum(-2).detach()  # only its order counts
+        return {"memory": memory, "reading": reading, "usage": usage, "back": back, "cell": cell}
+
+    def _write(self, state: Params, keys: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory with ``keys [..., heads, width]`` written into it, and the weights ``[..., heads, rows]``."""
+        least = state["usage"].sort(stable=True).indices[..., : self.heads]
+        unused = one_hot(least, self.rows, keys)
+        writing = gate * state["reading"] + (1 - gate) * unused
+        emptied = state["memory"] * (1 - unused.sum(-2)).unsqueeze(-1)
+        return emptied + writing.mT @ keys, writing
+
+
+def _answer(meta: Params, back: Tensor) -> Tensor:
+    """Logits ``[examples, way]``."""
+    return F.linear(back, meta["mann.answer.weight"], meta["mann.answer.bias"])

@@ -1,0 +1,78 @@
+"""Matching networks. Vinyals, Blundell, Lillicrap, Kavukcuoglu & Wierstra (2016), "Matching Networks for One Shot
+Learning", NeurIPS, arXiv:1606.04080, section 2.1 and appendix A."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maml_bench.core.cells import beside, lstm, lstm_step, one_hot
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class MatchingNet(Setup):
+    """The query's label is the mean of the support's, weighted by a softmax over cosine similarities of embeddings.
+
+    Outputs are logarithms of class probabilities, so cross-entropy is the negative log-likelihood. f and g share the
+    network. With ``full_context`` they see the whole support (section 2.1.2): g passes it through an LSTM in each
+    direction, in the order of the episode, which is random; f takes ``reads`` steps of an LSTM that attends to it.
+    The paper leaves ``reads`` open; 3 is that of Ravi & Larochelle's rerun (matching-net.lua of
+    twitter-research/meta-learning-lstm).
+    """
+
+    full_context: bool = False
+    reads: int = 3
+
+    citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080"
+    classifies: ClassVar[bool] = True
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        theta = learner.initial()
+        if self.full_context:
+            size = theta[f"{learner.head}.weight"].shape[1]
+            for name, recurrent in (("forwards", size), ("backwards", size), ("reading", 2 * size)):
+                theta = beside(theta, "matching", lstm(name, size, recurrent, size, generator))
+        return theta
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        z = learner.embed(meta, support.x)
+        if self.full_context:
+            backwards = _sequence(meta, "matching.backwards", z.flip(0)).flip(0)
+            z = z + _sequence(meta, "matching.forwards", z) + backwards
+        return [{"g": z, "members": one_hot(support.y, learner.way, z)}]
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        z, g = learner.embed(meta, x), state["g"]
+        if self.full_context:
+            z = self._read(meta, z, g)
+        attention = (F.normalize(z, dim=-1) @ F.normalize(g, dim=-1).mT).softmax(-1)
+        return (attention @ state["members"]).log()
+
+    def _read(self, meta: Params, z: Tensor, g: Tensor) -> Tensor:
+        """Equations 3 to 6 of the appendix, from zeros: the first read is thus the mean of ``g``."""
+        drive = _drive(meta, "matching.reading", z)
+        h = cell = torch.zeros_like(z)
+        for _ in range(self.reads):
+            read = (h @ g.mT).softmax(-1) @ g
+            h, cell = lstm_step(drive, torch.cat([h, read], dim=-1), cell, meta["matching.reading.hidden"])
+            h = h + z
+        return h
+
+
+def _drive(meta: Params, name: str, x: Tensor) -> Tensor:
+    return F.linear(x, meta[f"{name}.input"], meta[f"{name}.bias"])
+
+
+def _sequence(meta: Params, name: str, x: Tensor) -> Tensor:
+    """Outputs ``[length, size]`` of an LSTM that reads ``x [length, size]`` from the start."""
+    hidden = cell = torch.zeros_like(x[:1])
+    outputs = []
+    for drive in _drive(meta, name, x).unsqueeze(1):
+        hidden, cell = lstm_step(drive, hidden, cell, meta[f"{name}.hidden"])
+        outputs.append(hidden)
+    return torch.cat(outputs)

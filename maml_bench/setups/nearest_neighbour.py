@@ -1,0 +1,39 @@
+"""Nearest neighbour. Ravi & Larochelle (2017), "Optimization as a Model for Few-Shot Learning", ICLR, OpenReview
+rJY0-Kcll, section 5: the baseline that the MAML paper quotes in Table 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maml_bench.core.classifier import Classifier
+from maml_bench.core.learner import Learner
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class NearestNeighbour(Classifier):
+    """A classifier of all training classes; at test the label of the support example that lies nearest.
+
+    An example lies where the classifier's last layer is given it. ``cosine`` similarity is the released code's
+    (nearest-neighbor.lua of twitter-research/meta-learning-lstm); ``euclidean`` is the negative squared distance. The
+    logit of a class is the greatest similarity of any of its examples. There are no inner steps.
+    """
+
+    metric: Literal["cosine", "euclidean"] = "cosine"
+
+    citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return [{"z": learner.embed(meta, support.x), "y": support.y}]
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        z = learner.embed(meta, x)
+        if self.metric == "cosine":
+            similarity = F.normalize(z, dim=1) @ F.normalize(state["z"], dim=1).T
+        else:
+            similarity = 2 * z @ state["z"].T - (state["z"] ** 2).sum(1)  # the query's own length does not matter
+        of_class = state["y"].unsqueeze(1) == torch.arange(learner.way, device=z.device)
+        return similarity.unsqueeze(2).where(of_class, -torch.inf).amax(1)

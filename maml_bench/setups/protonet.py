@@ -1,0 +1,34 @@
+"""Prototypical networks. Snell, Swersky & Zemel (2017), "Prototypical Networks for Few-shot Learning", NeurIPS,
+arXiv:1703.05175, equations 1 and 2 and Algorithm 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from maml_bench.core.cells import class_sums, one_hot
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class ProtoNet(Setup):
+    """Each class is the mean of its support embeddings; its logit is minus the squared Euclidean distance to that mean.
+
+    ``scale`` multiplies the distances; 1 is the paper's.
+    """
+
+    scale: float = 1.0
+
+    citation: ClassVar[str] = "Snell et al. 2017, arXiv:1703.05175"
+    classifies: ClassVar[bool] = True
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        members = one_hot(support.y, learner.way, support.x)
+        sums = class_sums(learner.embed(meta, support.x), members)
+        return [{"prototypes": sums / members.sum(0).unsqueeze(-1)}]
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        z, c = learner.embed(meta, x), state["prototypes"]
+        return self.scale * (2 * z @ c.mT - (z**2).sum(-1, keepdim=True) - (c**2).sum(-1))

@@ -1,0 +1,50 @@
+"""Ridge regression as the head. Bertinetto, Henriques, Torr & Vedaldi (2019), "Meta-learning with Differentiable
+Closed-form Solvers", ICLR, arXiv:1805.08136, section 3.3 (R2-D2), equations 4 to 6."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maml_bench.core.cells import beside, one_hot
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Params
+
+
+@dataclass(frozen=True)
+class R2D2(Setup):
+    """W = X' (X X' + lambda I)^-1 Y for support embeddings X and one-hot labels Y; logits are alpha X W + beta.
+
+    By Woodbury's identity the system is of N * K equations, however wide the embedding is. lambda (through its
+    logarithm), alpha and beta are meta-learned from ``ridge``, ``scale`` and 0; a shift beta of all logits has no
+    effect on the cross-entropy. As in the released code (r2d2.py of bertinetto/r2d2) an embedding ends with a one, for
+    the bias.
+    """
+
+    ridge: float = 50.0
+    scale: float = 1.0
+
+    citation: ClassVar[str] = "Bertinetto et al. 2019, arXiv:1805.08136"
+    classifies: ClassVar[bool] = True
+
+    def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        start = {"log_lambda": math.log(self.ridge), "alpha": self.scale, "beta": 0.0}
+        return beside(learner.initial(), "r2d2", {name: torch.tensor([value]) for name, value in start.items()})
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        x = _embedded(learner, meta, support.x)
+        y = one_hot(support.y, learner.way, x)
+        ridge = meta["r2d2.log_lambda"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
+        return [{"weight": x.mT @ torch.linalg.solve(x @ x.mT + ridge, y)}]
+
+    def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
+        return meta["r2d2.alpha"] * (_embedded(learner, meta, x) @ state["weight"]) + meta["r2d2.beta"]
+
+
+def _embedded(learner: Learner, meta: Params, x: Tensor) -> Tensor:
+    """Embeddings ``[examples, features + 1]`` that end with a one."""
+    return F.pad(learner.embed(meta, x), (0, 1), value=1.0)

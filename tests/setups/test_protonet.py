@@ -1,0 +1,46 @@
+"""Prototypical networks: logits on paper, gradients, more classes in training than at test, the rate that halves."""
+
+import pytest
+import torch
+
+from maml_bench.core.outer import take
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.recipe import Outer, resolve
+from maml_bench.harness.train import rate_at
+from maml_bench.setups.protonet import ProtoNet
+from maml_bench.types import Batch
+from tests.setups.checks import EXACT, Identity, Smooth, hold, learner_of, tasks_of
+
+
+def test_logits_are_minus_the_squared_distances_to_the_class_means() -> None:
+    """Means (0, 2) and (4, 0); the query (1, 1) has squared distances 2 and 10."""
+    learner = learner_of(lambda: Identity(2, 2), 2)
+    x = torch.tensor([[0.0, 1], [3, 0], [0, 3], [5, 0]], dtype=torch.float64)
+    [state] = ProtoNet().adapt(learner, learner.initial(), Batch(x, torch.tensor([0, 1, 0, 1])), 0)
+    torch.testing.assert_close(state["prototypes"], torch.tensor([[0.0, 2], [4, 0]], dtype=torch.float64), **EXACT)
+    for scale in (1.0, 0.5):
+        logits = ProtoNet(scale).predict(learner, learner.initial(), state, torch.ones(1, 2, dtype=torch.float64))
+        torch.testing.assert_close(logits, scale * torch.tensor([[-2.0, -10]], dtype=torch.float64), **EXACT)
+
+
+def test_gradient_and_schedules() -> None:
+    hold(ProtoNet(scale=0.3), learner_of(lambda: Smooth(4, 3), 3), tasks_of(3, 2, 2, 4))
+
+
+def test_fewer_classes_than_in_training_are_told_apart() -> None:
+    learner = learner_of(lambda: Smooth(4, 6), 6).facing(2)
+    [state] = ProtoNet().adapt(learner, learner.initial(), take(tasks_of(2, 1, 1, 4), 0).support, 0)
+    assert state["prototypes"].shape == (2, 32)
+
+
+def test_the_rate_halves_every_so_many_steps() -> None:
+    outer = Outer(steps=10, meta_batch=1, rate=0.8, decay="halve", halve_every=3)
+    assert [rate_at(outer, step) for step in range(10)] == [0.8] * 3 + [0.4] * 3 + [0.2] * 3 + [0.1]
+    for name, rate in (("omniglot-5w1s", 1e-3), ("mini-imagenet-5w5s", 1e-3)):
+        outer = resolve(name, preset="paper", setup="protonet").outer
+        assert (rate_at(outer, 1999), rate_at(outer, 2000)) == (rate, rate / 2)
+
+
+def test_halving_without_a_period_is_a_sentence() -> None:
+    with pytest.raises(MamlBenchError, match="halve_every is 0, but must be at least 1"):
+        resolve("omniglot-5w1s", preset="smoke", settings=["outer.decay=halve"])

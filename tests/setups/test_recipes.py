@@ -1,0 +1,61 @@
+"""What the recipes of gradient-based setups say: settings and published numbers against the papers'."""
+
+import pytest
+
+from maml_bench.harness.recipe import load_files, resolve
+
+PUBLISHED = [
+    ("mini-imagenet-5w1s", "fomaml", 0.4807, 0.0175),
+    ("mini-imagenet-5w5s", "fomaml", 0.6315, 0.0091),
+    ("mini-imagenet-5w1s", "anil", 0.467, None),
+    ("mini-imagenet-5w5s", "anil", 0.615, None),
+    ("mini-imagenet-5w1s", "meta_sgd", 0.5047, 0.0187),
+    ("mini-imagenet-5w5s", "meta_sgd", 0.6403, 0.0094),
+    ("mini-imagenet-5w1s", "boil", 0.4961, None),
+    ("mini-imagenet-5w5s", "boil", 0.6645, None),
+    ("mini-imagenet-5w1s", "cavia", 0.4724, 0.0065),
+    ("mini-imagenet-5w5s", "cavia", 0.5905, 0.0054),
+    ("mini-imagenet-5w1s", "maml_pp", 0.5215, None),
+    ("omniglot-20w1s", "maml_pp", 0.9765, None),
+    ("omniglot-20w1s", "imaml", 0.9446, 0.0042),
+    ("omniglot-5w5s", "context", 0.977, 0.003),
+]
+
+
+@pytest.mark.parametrize(("recipe", "setup", "value", "ci95"), PUBLISHED)
+def test_published_numbers_stand_beside_a_test_that_is_made(
+    recipe: str, setup: str, value: float, ci95: float | None
+) -> None:
+    found = resolve(recipe, preset="paper", setup=setup)
+    [row] = [row for row in found.published if row.setup == setup]
+    assert (row.value, row.ci95) == (value, ci95)
+    assert any(
+        (test.way, test.shot) == (row.way, row.shot)
+        and row.inner_steps in test.inner_steps
+        and row.query in (None, test.query)
+        and row.ensemble == (test.checkpoint == "ensemble")
+        for test in found.test
+    )
+
+
+@pytest.mark.parametrize("setup", ["reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"])
+def test_numbers_of_convolutions_do_not_stand_beside_the_network_without(setup: str) -> None:
+    found = resolve("omniglot-5w1s-mlp", preset="paper", setup=setup)
+    assert not [row for row in found.published if row.setup == setup]
+
+
+def test_base_files_speak_of_maml_alone() -> None:
+    for name, content in load_files().items():
+        assert {row["setup"] for row in content.get("published", [])} <= {"maml", "fomaml"}, name
+
+
+def test_maml_pp_has_its_schedule() -> None:
+    omniglot = resolve("omniglot-5w1s", preset="paper", setup="maml_pp")
+    assert omniglot.outer.steps == 100 * omniglot.setup["epoch"] == 50_000
+    assert (omniglot.outer.decay, omniglot.outer.floor, omniglot.setup["multi_step_epochs"]) == ("cosine", 1e-5, 10)
+    mini = resolve("mini-imagenet-5w1s", preset="paper", setup="maml_pp")
+    assert (mini.outer.decay, mini.outer.clip, mini.setup["multi_step_epochs"]) == ("constant", 10.0, 15)
+    assert (mini.outer.meta_batch, mini.tasks["conv"]["filters"], mini.tasks["conv"]["leak"]) == (2, 48, 0.01)
+    for recipe in ("omniglot-5w1s", "omniglot-5w5s", "omniglot-20w1s", "omniglot-20w5s", "mini-imagenet-5w5s"):
+        quick = resolve(recipe, preset="quick", setup="maml_pp")
+        assert quick.setup["epoch"] == quick.outer.steps // 100
