@@ -2,6 +2,7 @@
 records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG.
 
 A file with ``draw_speed(rows)`` instead is given all speed rows of one machine, and saved as ``<file name>-<machine>``.
+One with ``draw_suite(view)`` returns figures by name, saved as ``<suite>-<file name>-<preset>-<name>``.
 """
 
 import pkgutil
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from maml_bench.record import Metric, Record
 from maml_bench.report.groups import Group, pool
 from maml_bench.report.speed.rows import Growth, Race
 from maml_bench.report.style import STYLE, Look, looks, save
+from maml_bench.report.suites.cells import Place, merit, places
+from maml_bench.suites import Cell, Suite, suite, suite_names
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,26 @@ class Selection:
         return next(group for group in trained if (group.budget, group.seeds) == (budget, seeds))
 
 
-def discover(function: str = "draw") -> dict[str, Callable[[Any], Figure | None]]:
-    """The drawing function (``draw`` or ``draw_speed``) of every figure that has it by its file name, with hyphens."""
+@dataclass(frozen=True)
+class View:
+    """What the figures of a suite may show under one preset: all groups of its records, a look for every setup."""
+
+    name: str
+    suite: Suite
+    preset: str
+    places: list[Place]
+    looks: dict[str, Look]
+
+    def cells(self) -> dict[Cell, list[Place]]:
+        """The places by cell, in the suite's order, those that tell the most last."""
+        mine = sorted(self.places, key=lambda place: merit(place.group))
+        cells = {cell: [place for place in mine if place.cell == cell] for cell in self.suite.cells}
+        return {cell: found for cell, found in cells.items() if found}
+
+
+def discover(function: str = "draw") -> dict[str, Callable[[Any], Any]]:
+    """The drawing function (``draw``, ``draw_speed`` or ``draw_suite``) of every figure that has it, by its file name
+    with hyphens."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = {name: import_module(f"{__name__}.{name}") for name in names}
     return {name.replace("_", "-"): getattr(m, function) for name, m in modules.items() if hasattr(m, function)}
@@ -73,14 +93,14 @@ def selections(records: Iterable[Record]) -> list[Selection]:
 
     Of a setup's groups the one with an ok ending, the largest share of its budget, the most seeds and the latest run is
     taken: figures show the best that is known, tables show everything. Runs with changed settings are left out unless
-    there is nothing else.
+    there is nothing else; evaluations of weights from files have no place in a figure.
     """
-    records = list(records)
+    records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
     found: dict[tuple[str, str, str], dict[str, Group]] = {}
     groups = pool(records)
     plain = [group for group in groups if not group.changed] or groups
-    for group in sorted(plain, key=_merit):
+    for group in sorted(plain, key=merit):
         if any(record.evaluations for record in group.records):
             found.setdefault((group.tasks, group.recipe, group.preset), {})[group.setup] = group
     full = {(tasks, recipe) for tasks, recipe, preset in found if preset != "smoke"}
@@ -103,6 +123,23 @@ def write_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     return written
 
 
+def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Draw what the records show of each suite into ``folder`` and return the paths."""
+    records = list(records)
+    look = looks(record.recipe["setup"]["name"] for record in records)
+    written: list[Path] = []
+    for name in suite_names():
+        found = places(suite(name), records)
+        for preset in dict.fromkeys(place.group.preset for place in found):
+            view = View(name, suite(name), preset, [p for p in found if p.group.preset == preset], look)
+            for file, draw in discover("draw_suite").items():
+                with matplotlib.rc_context(STYLE):
+                    for part, figure in draw(view).items():
+                        stem = "-".join(word for word in (name, file, preset, _slug(part)) if word)
+                        written += save(figure, folder / stem)
+    return written
+
+
 def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
     """Draw what the speed records show into ``folder``, each machine for itself, and return the paths."""
     machines: dict[str, list[Race | Growth]] = {}
@@ -120,8 +157,3 @@ def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Pat
 
 def _slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip("-")
-
-
-def _merit(group: Group) -> tuple[bool, float, int, str]:
-    latest = max(record.started_at for record in group.records)
-    return group.first.status == "ok", group.first.budget_share, len(group.seeds), latest

@@ -3,17 +3,15 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from maml_bench.record import Record
+from maml_bench.report.curves import mean_curve
 from maml_bench.report.figures import Selection
-from maml_bench.report.groups import Group
-from maml_bench.report.stats import Array
 from maml_bench.report.style import amount_axis, canvas, legend, scale, score_axis
 
 
 def draw(selection: Selection) -> Figure | None:
     """None without a setup that was validated more than once; one validated once is a level line."""
-    curves = {setup: _mean_curve(group) for setup, group in selection.groups.items()}
-    curves = {setup: curve for setup, curve in curves.items() if np.isfinite(curve[2]).any()}
+    curves = {setup: mean_curve(group) for setup, group in selection.groups.items()}
+    curves = {setup: curve for setup, curve in curves.items() if np.isfinite(curve.mean).any()}
     if not any(len(steps) > 1 for steps, *_ in curves.values()):
         return None
     metric, times = selection.metric, scale(selection.metric.name)
@@ -36,21 +34,3 @@ def draw(selection: Selection) -> Figure | None:
     legend(figure, panels[0])
     figure.suptitle(selection.title("learning curves", "bands: 95 % interval over validation tasks"))
     return figure
-
-
-def _mean_curve(group: Group) -> tuple[Array, Array, Array, Array]:
-    """Outer steps, seconds, score and half-width ``[validations]``: means over the seeds at the steps that all had."""
-    shared = sorted(set.intersection(*(set(record.curve.step) for record in group.records)))
-    table = np.array([_at(record, shared) for record in group.records], dtype=np.float64)
-    seconds, mean, ci95 = table.mean(axis=0)
-    return np.array(shared, dtype=np.float64), seconds, mean, ci95
-
-
-def _at(record: Record, steps: list[int]) -> list[list[float | None]]:
-    where = [record.curve.step.index(step) for step in steps]
-    return [[values[i] for i in where] for values in _columns(record)]
-
-
-def _columns(record: Record) -> tuple[list[float | None], ...]:
-    curve = record.curve
-    return [*curve.seconds], curve.validation, curve.validation_ci95

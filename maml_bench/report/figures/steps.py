@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.figures import Selection
-from maml_bench.report.groups import Score, in_words, shape_of
+from maml_bench.report.groups import Key, Score, shape_in_words, shape_of
 from maml_bench.report.style import Look, canvas, legend, scale, score_axis
 
 PANELS = 3
@@ -20,7 +20,7 @@ PANELS = 3
 
 def draw(selection: Selection) -> Figure | None:
     """None unless some setup was tested after more than two numbers of inner steps."""
-    lines: dict[tuple[str, str, int, int, int, int], dict[str, list[Score]]] = {}
+    lines: dict[Key, dict[str, list[Score]]] = {}
     for setup, group in selection.groups.items():
         for score in group.scores():
             lines.setdefault(shape_of(score.evaluation), {}).setdefault(setup, []).append(score)
@@ -48,7 +48,7 @@ def draw(selection: Selection) -> Figure | None:
             if lost:
                 edge = axes.get_xaxis_transform()
                 axes.plot(lost, [1] * len(lost), "x", color=look.color, markersize=6, transform=edge, clip_on=False)
-        axes.set_title(in_words(shape[2], shape[3]))
+        axes.set_title(shape_in_words(scores[0].evaluation))
         axes.set_xlabel("inner steps")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     score_axis(panels[0], metric.name, seen)

@@ -1,0 +1,213 @@
+"""What the verbs that train share: options in words, progress at the terminal, Ctrl-C, the sentence at a run's end."""
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from maml_bench.cli.terminal import console, print_json, print_table, say
+from maml_bench.errors import MamlBenchError
+
+if TYPE_CHECKING:
+    from maml_bench.harness.recipe import Recipe
+    from maml_bench.record import Record
+    from maml_bench.report.bands import Expected
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seeds_of(text: str) -> list[int]:
+    """The whole numbers of ``--seeds``."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise MamlBenchError(f"--seeds {text!r} must be whole numbers with commas between, such as 0,1,2") from None
+
+
+def budget_of(text: str | None) -> tuple[float | None, int | None]:
+    """(seconds, steps) of ``--budget``."""
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"([\d.]+)\s*(s|m|h|steps?)", text.strip())
+    try:
+        if match and match[2].startswith("step"):
+            return None, int(match[1])
+        if match:
+            return float(match[1]) * _SECONDS[match[2]], None
+    except ValueError:
+        pass
+    raise MamlBenchError(f"--budget {text!r} must be a time such as 90s, 25m or 2h, or steps such as 10000steps")
+
+
+def in_a_line(recipe: "Recipe", seed: int, how: str, record: "Record", path: Path) -> str:
+    """How a run ended, for the person at the terminal."""
+    what = f"{recipe.id} {recipe.setup['name']} seed {seed}: "
+    if record.status != "ok":
+        return f"{what}{record.status}, {record.reason} ({path})"
+    share = "" if record.budget_share == 1 else f" of {record.budget_steps:,}"
+    return f"{what}{how}, {record.outer_steps:,}{share} steps in {record.train_s:,.1f} s of training ({path})"
+
+
+def conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: bool, report: bool) -> None:
+    """Print the scores of what was run, and make the report if it is wanted."""
+    if as_json:
+        from maml_bench.report.rows import rows
+
+        print_json(rows(finished, results))
+    else:
+        _print_scores([record for _, record in finished])
+    if report:
+        make_report(results)
+
+
+def make_report(results: Path) -> None:
+    """Tables and figures of everything below ``results``, and a sentence that says where they are."""
+    from maml_bench.report.build import build
+
+    build(results)
+    say(f"records: {results / 'records'}   tables: {results / 'tables'}   figures: {results / 'figures'}")
+
+
+def _print_scores(records: "list[Record]") -> None:
+    """One short table per task family: score ± interval, and in brackets the published value."""
+    from maml_bench.report.tables import numbers, summary, unit
+
+    for tasks in sorted({record.recipe["tasks"]["name"] for record in records}):
+        family = [record for record in records if record.recipe["tasks"]["name"] == tasks]
+        frame = summary(family)
+        print_table("", list(frame.columns), frame.to_numpy().tolist())
+        sources = "; ".join(sorted(numbers(family)["source"].dropna().unique()))
+        published = f"; in brackets the published value: {sources}" if sources else ""
+        say(f"{unit(family[0].metric.name)}: mean ± 95 % interval over test tasks{published}")
+
+
+STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"
+
+
+@contextmanager
+def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
+    """Yield a function that tells whether Ctrl-C (or a termination) was asked for; a second one stops at once.
+
+    ``stopping`` is said at the first.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        say(stopping)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Bars:
+    """The observer at the terminal: one bar per run with rate, loss, validation score and remaining time.
+
+    Where the reference results have the same recipe (``expect``), the validation score is shown beside the band that
+    was expected there, and a score on the band's bad side is told in a sentence, once per run.
+    """
+
+    def __enter__(self) -> "Bars":
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = console(stderr=True)
+        self._live = self._console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[validation]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            refresh_per_second=2,
+            transient=True,
+            disable=not self._live,
+        )
+        self._progress.start()
+        self._task: Any = None
+        self._tests: Any = None
+        self._shown_s = 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def expect(self, recipe_id: str) -> None:
+        """The recipe of the next run."""
+        from maml_bench.report.bands import shipped
+
+        self._expected = shipped().get(recipe_id)
+        self._warned = False
+
+    def started(self, title: str, step: int, steps: int) -> None:
+        self._title, self._steps, self._begun = title, steps, step
+        self._task = self._progress.add_task(title, total=steps, completed=step, rate="", loss="", validation="")
+        self._first_s = self._now()
+        if not self._live:
+            say(f"{title}: {steps - step:,} steps to go")
+
+    def stepped(self, step: int, loss: float) -> None:
+        now_s = self._now()
+        if self._live and now_s - self._shown_s > 0.25:
+            rate = (step - self._begun) / max(now_s - self._first_s, 1e-9)
+            self._progress.update(self._task, completed=step, rate=f"{rate:,.1f} steps/s", loss=f"loss {loss:.4g}")
+            self._shown_s = now_s
+
+    def validated(self, step: int, mean: float) -> None:
+        band = self._expected.at(step) if self._expected else None
+        expected = f"{band.low:.3g} to {band.high:.3g}" if band else ""
+        score = f"validation {mean:.4g}" + (f" (expected {expected})" if band else "")
+        if self._live:
+            self._progress.update(self._task, validation=score)
+        elif step and step * 10 // max(self._steps, 1) != self._tenth:
+            rate = (step - self._begun) / max(self._now() - self._first_s, 1e-9)
+            pace = f"{rate:,.1f} steps/s, {(self._steps - step) / rate:,.0f} s left"
+            say(f"{self._title}: step {step:,} of {self._steps:,}, {score}, {pace}")
+        self._tenth = step * 10 // max(self._steps, 1)
+        if band and self._expected and self._expected.worse(band, mean) and not self._warned:
+            self._warned = True
+            seeds = "one seed" if band.seeds == 1 else f"{band.seeds} seeds"
+            self.said(
+                f"{self._title}: at step {step:,} the validation score is {mean:.4g}, worse than the {expected} that "
+                f"{seeds} of the reference results had there: look at what differs before you spend the whole budget"
+            )
+
+    def tested(self, tasks: int, of: int) -> None:
+        if self._tests is None:
+            self._tests = self._progress.add_task("testing", total=of, rate="", loss="", validation="")
+        self._progress.update(self._tests, completed=tasks)
+        if tasks >= of:
+            self._progress.remove_task(self._tests)
+            self._tests = None
+
+    def said(self, sentence: str) -> None:
+        if self._live:
+            self._progress.console.print(sentence, markup=False)
+        else:
+            say(sentence)
+
+    def done(self) -> None:
+        for task in (self._task, self._tests):
+            if task is not None:
+                self._progress.remove_task(task)
+        self._task = self._tests = None
+
+    def _now(self) -> float:
+        from maml_bench.harness.clock import monotonic_s
+
+        return monotonic_s()
+
+    _tenth = 0
+    _expected: "Expected | None" = None
+    _warned = False

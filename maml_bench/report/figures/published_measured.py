@@ -1,0 +1,82 @@
+"""Measured test accuracy against the published one, a panel per problem of a suite, both with their 95 % intervals.
+
+On the diagonal a paper is met. A setup's variants (the paper's text against its code, other networks) share its look.
+"""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from maml_bench.report.figures import View
+from maml_bench.report.groups import Score
+from maml_bench.report.style import Look, canvas, legend, scale
+from maml_bench.report.suites.cells import Place, headlines
+from maml_bench.report.tables import unit
+from maml_bench.suites import Cell
+
+COLUMNS = 3
+Point = tuple[Place, Score]
+
+
+def draw_suite(view: View) -> dict[str, Figure]:
+    """One figure of all problems with a published value; none where there is not any."""
+    cells: dict[Cell, list[Point]] = {}
+    for cell, found in view.cells().items():
+        points: dict[tuple[str, ...], Point] = {}  # of a setup's groups the last, which tells the most
+        for place in found:
+            for score in headlines(place.group):
+                if score.published:
+                    test = score.evaluation
+                    points[place.setup, test.protocol, test.normalisation, test.checkpoint] = place, score
+        if points:
+            cells[cell] = [points[key] for key in sorted(points)]
+    if not cells:
+        return {}
+    columns = min(COLUMNS, len(cells))
+    figure, panels = canvas(-(-len(cells) // columns), columns, 2.1)
+    for axes, (cell, mine) in zip(panels, cells.items(), strict=False):
+        for place, score in mine:
+            _point(axes, place, score, view.looks[place.group.setup])
+        _frame(axes, cell, mine[0][0].group.first.metric.name)
+    for axes in panels[len(cells) :]:
+        axes.set_visible(False)
+    legend(figure, *panels[: len(cells)])
+    shown = [place.group for mine in cells.values() for place, _ in mine]
+    rank = "" if all(group.ranked for group in shown) else " (unranked)"
+    note = "; open: before the end of the budget" if any(group.first.budget_share < 1 for group in shown) else ""
+    figure.suptitle(f"published and measured\n{view.preset} preset{rank}; bars: 95 % intervals over test tasks{note}")
+    return {"": figure}
+
+
+def _point(axes: Axes, place: Place, score: Score, look: Look) -> None:
+    reference, times = score.published or {}, scale(place.group.first.metric.name)
+    across = reference.get("ci95")
+    axes.errorbar(
+        reference["value"] * times,
+        score.mean * times,
+        xerr=None if across is None else across * times,
+        yerr=score.ci95 * times,
+        color=look.color,
+        marker=look.marker,
+        linestyle="none",
+        markersize=4.5,
+        elinewidth=0.8,
+        capsize=1.5,
+        label=place.group.setup,
+        markerfacecolor=look.color if place.group.first.budget_share >= 1 else "white",
+    )
+
+
+def _frame(axes: Axes, cell: Cell, metric: str) -> None:
+    """Equal axes that hold all points, and the diagonal."""
+    ends = [*axes.get_xlim(), *axes.get_ylim()]
+    low, high = min(ends), max(ends)
+    axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_aspect("equal")
+    axes.set_title(cell.column)
+    axes.set_xlabel(f"published {unit(metric)}")
+    axes.set_ylabel(f"measured {unit(metric)}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))

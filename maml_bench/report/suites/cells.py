@@ -1,0 +1,115 @@
+"""Which records belong to a suite, and what of them stands in which cell of its table.
+
+Records are never pooled here beyond `groups.pool`. Where several groups could fill one cell of one row, the one that
+tells the most is shown; the CSV file holds them all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from maml_bench.record import Record
+from maml_bench.report.groups import PRESETS, Group, Score, pool, shape_of, unusual
+from maml_bench.report.rows import normalisation
+from maml_bench.suites import Cell, Suite
+
+
+@dataclass(frozen=True)
+class Row:
+    """What tells the rows of a suite's table apart: cells of one row differ in their problem and their budget only."""
+
+    setup: str
+    preset: str
+    ranked: bool
+    protocol: str
+    normalisation: str
+    machine: str
+    device: str
+
+    @property
+    def words(self) -> tuple[str, str, str, str, str]:
+        preset = self.preset + ("" if self.ranked else ", unranked")
+        return self.setup, preset, self.protocol, self.normalisation, f"{self.machine} {self.device}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A group of records in a cell; ``setup`` carries what the recipe adds to the cell's: ``maml (text)``."""
+
+    cell: Cell
+    setup: str
+    group: Group
+
+
+def of_suite(suite: Suite, records: Iterable[Record]) -> list[Record]:
+    """The training runs of the suite's recipes and of their variants, with nothing changed by hand."""
+    return [
+        record
+        for record in records
+        if record.kind == "run" and not record.recipe.get("changed") and cell_of(suite, record.recipe["id"])
+    ]
+
+
+def cell_of(suite: Suite, recipe: str) -> tuple[Cell, str] | None:
+    """The cell of a recipe and what its id adds: ``omniglot-5w1s-text`` is variant ``text`` of ``omniglot-5w1s``."""
+    for cell in suite.cells:
+        if recipe == cell.recipe or recipe.startswith(f"{cell.recipe}-"):
+            return cell, recipe.removeprefix(cell.recipe).removeprefix("-")
+    return None
+
+
+def places(suite: Suite, records: Iterable[Record]) -> list[Place]:
+    """All groups of the suite's records, cell by cell, in alphabetical order of their setups."""
+    found = []
+    for group in pool(of_suite(suite, records)):
+        cell, variant = cell_of(suite, group.first.recipe["id"]) or (suite.cells[0], "")
+        found.append(Place(cell, f"{group.setup} ({variant})" if variant else group.setup, group))
+    return sorted(found, key=lambda place: (suite.cells.index(place.cell), place.setup))
+
+
+def table(suite: Suite, records: Iterable[Record]) -> dict[Row, dict[Cell, tuple[Place, Score]]]:
+    """The suite's table: rows in the order of preset, setup and protocol, in each row the cells that have a score."""
+    rows: dict[Row, dict[Cell, tuple[Place, Score]]] = {}
+    for place in sorted(places(suite, records), key=lambda place: merit(place.group)):
+        for score in sorted(headlines(place.group), key=lambda score: score.published is not None):
+            row = _row(place, score)
+            rows.setdefault(row, {})[place.cell] = place, score
+    order = sorted(rows, key=lambda r: (rank(r.preset), r.setup, r.protocol != "paper", *r.words))
+    return {row: rows[row] for row in order}
+
+
+def headlines(group: Group) -> list[Score]:
+    """One score per test: after the inner steps with a published value, else those of validation, else the last."""
+    tests: dict[object, list[Score]] = {}
+    for score in group.scores():
+        tests.setdefault(shape_of(score.evaluation), []).append(score)
+    return [
+        max(scores, key=lambda s: (s.published is not None, s.inner_steps == group.own_steps, s.inner_steps))
+        for scores in tests.values()
+    ]
+
+
+def merit(group: Group) -> tuple[bool, float, int, str]:
+    """How much a group tells of its setup, for comparing: an ok end, the share of the budget, seeds, the latest run."""
+    latest = max(record.started_at for record in group.records)
+    return group.first.status == "ok", group.first.budget_share, len(group.seeds), latest
+
+
+def rank(preset: str) -> int:
+    """The place of a preset in reading order, the one that tells the most first."""
+    return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
+
+
+def share(group: Group) -> str:
+    """The share of the budget where it is not all of it: ``17 %``."""
+    part = group.first.budget_share
+    return "" if part >= 1 else f"{100 * part:.2g} %"
+
+
+def _row(place: Place, score: Score) -> Row:
+    group, evaluation = place.group, score.evaluation
+    words = [word for word in unusual(**vars(evaluation)) if word != evaluation.normalisation]
+    words += [evaluation.checkpoint] if evaluation.checkpoint not in ("last", "ensemble") else []
+    return Row(
+        place.setup, group.preset, group.ranked, ", ".join(words) or "paper",
+        normalisation(group.first, evaluation) or "none", group.first.machine_id, group.first.device,
+    )  # fmt: skip
