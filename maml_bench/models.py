@@ -1,8 +1,9 @@
 """The networks of the MAML paper (Finn et al. 2017, section 5 and appendix A), initialised as in its released code, and
 the variants of them that other papers use.
 
-Normalisation layers use the statistics of the batch at hand, always. The last layer is called ``head``. Initial values
-come from the generator that is passed in. Where the paper is silent the code decides (maml.py of cbfinn/maml).
+Normalisation layers use the statistics of the batch at hand, unless a test asks for others (core/statistics.py). The
+last layer is called ``head``. Initial values come from the generator that is passed in. Where the paper is silent the
+code decides (maml.py of cbfinn/maml).
 """
 
 import math
@@ -12,9 +13,10 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
+
+from maml_bench.core.statistics import normalised
 
 Normalise = Literal["batch", "group", "none"]
 GROUPS = 8
@@ -24,7 +26,8 @@ class BatchNorm(nn.Module):
     """Batch normalisation by batch statistics with an offset ``beta`` and, with ``affine``, a scale ``gamma``.
 
     Without the scale and with eps 1e-3 it is what tf.contrib's defaults gave the MAML paper. Input
-    ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels.
+    ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels. A test can
+    ask for those of another batch, see core.statistics.
     """
 
     gamma: nn.Parameter | None
@@ -37,7 +40,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Scale and offset outside: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
-        y: Tensor = F.batch_norm(x, None, None, training=True, eps=self.eps)
+        y = normalised(self, x, self.eps)
         shape = (-1, *(1,) * (x.ndim - 2))
         if self.gamma is not None:
             y = y * self.gamma.reshape(shape)
@@ -66,10 +69,11 @@ class ContextInput(nn.Module):
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
+        self.shape = shape
         self.context = nn.Parameter(torch.zeros(*shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.context.expand(len(x), *self.context.shape)], dim=1)
+        return torch.cat([x, self.context.expand(x.shape[0], *self.shape)], dim=1)
 
 
 class MLP(nn.Module):

@@ -4,6 +4,7 @@ A record holds the whole recipe, per-episode values, the learning curve, seconds
 every table and figure can be made again from the file alone. Units stand in the field names; accuracy is a fraction.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -62,7 +63,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One protocol on one split at one episode shape; ``query`` counts examples per class, ``episodes`` tasks."""
+    """One test on one split at one episode shape; ``query`` counts examples per class, ``episodes`` tasks.
+
+    ``normalisation`` says whose statistics batch-norm took for the query: transductive (the query's own), support,
+    one by one, or running; it means nothing where the network has no batch statistics. ``checkpoint`` says which
+    meta-parameters were tested: last, selected (best by validation), ensemble (of the best), or given (in a file);
+    ``checkpoint_steps`` after how many outer steps they were made, empty where that is not known or is the last.
+    """
 
     protocol: str
     split: str
@@ -71,6 +78,9 @@ class Evaluation:
     query: int
     episodes: int
     points: list[Point]
+    normalisation: str = "transductive"
+    checkpoint: str = "last"
+    checkpoint_steps: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ class Record:
     ``budget_steps`` were done. ``network`` says what ran it: torch operators, or kernels of our own for some blocks.
     ``timing_s`` maps a clock bucket to its summary (total, count, median, p05, p95), all in seconds. ``exhibit`` holds
     what a task family shows in a figure of its own. ``machine_gflops`` is a convolution rate measured when the run
-    started, in 1e9 floating-point operations per second with the run's threads.
+    started, in 1e9 floating-point operations per second with the run's threads. ``kind`` is run, or evaluation:
+    weights from files were tested, nothing was trained; ``weights`` then has each ``file``, ``sha256`` and ``header``.
     """
 
     recipe: dict[str, Any]
@@ -129,6 +140,7 @@ class Record:
     sittings: int = 1
     network: str = "torch operators"
     kind: str = "run"
+    weights: list[dict[str, Any]] = field(default_factory=list)
     schema: int = SCHEMA
 
     @property
@@ -146,9 +158,17 @@ class Record:
         return self.outer_steps / self.train_s if self.train_s > 0 else None
 
     @property
+    def weights_id(self) -> str:
+        """Eight hex digits of the content of the weights that were tested; empty for a run."""
+        return weights_id([file["sha256"] for file in self.weights])
+
+    @property
     def relative_path(self) -> Path:
-        """``records/<tasks>/<setup>/<recipe>-<preset>-<hash8>-s<seed>-<machine8>.json``, below a results folder."""
-        return relative_path(self.recipe, self.recipe_id, self.seed, self.machine_id)
+        """``records/<tasks>/<setup>/<recipe>-<preset>-<hash8>-s<seed>-<machine8>.json``, below a results folder.
+
+        With weights from files, ``w<hash8>-`` of their content before the seed.
+        """
+        return relative_path(self.recipe, self.recipe_id, self.seed, self.machine_id, self.weights_id)
 
     def save(self, results: Path) -> Path:
         """Write the record below ``results``, whole or not at all, and return its path."""
@@ -157,10 +177,18 @@ class Record:
         return path
 
 
-def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str) -> Path:
-    """Where the record of a plain recipe belongs, below a results folder."""
-    name = f"{recipe['id']}-{recipe['preset']}-{recipe_id}-s{seed}-{machine_id}.json"
+def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str, weights: str = "") -> Path:
+    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`."""
+    tested = f"w{weights}-" if weights else ""
+    name = f"{recipe['id']}-{recipe['preset']}-{recipe_id}-{tested}s{seed}-{machine_id}.json"
     return Path("records", recipe["tasks"]["name"], recipe["setup"]["name"], name)
+
+
+def weights_id(sha256: Sequence[str]) -> str:
+    """What tells weights apart by their content: the first digits of one file's hash, else of the hash of all."""
+    if len(sha256) > 1:
+        return hashlib.sha256("".join(sha256).encode()).hexdigest()[:8]
+    return sha256[0][:8] if sha256 else ""
 
 
 def load(path: Path) -> Record:

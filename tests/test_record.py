@@ -175,3 +175,23 @@ def test_an_unreadable_file_is_one_sentence(tmp_path, make):
     make(tmp_path / "it.json")
     with pytest.raises(MamlBenchError, match=r"it\.json (cannot be read|is not valid JSON)"):
         load(tmp_path / "it.json")
+
+
+def test_a_record_from_before_normalisation_and_checkpoint_were_kept_says_what_it_was(record, tmp_path):
+    path = record.save(tmp_path)
+    raw = json.loads(path.read_text())
+    del raw["weights"]
+    for key in ("normalisation", "checkpoint", "checkpoint_steps"):
+        del raw["evaluations"][0][key]
+    path.write_text(json.dumps(raw))
+    found = load(path)
+    assert found == record
+    [evaluation] = found.evaluations
+    assert (evaluation.normalisation, evaluation.checkpoint, found.kind) == ("transductive", "last", "run")
+
+
+def test_evaluations_of_weights_lie_beside_the_run_that_they_are_not(record, tmp_path):
+    given = replace(record, kind="evaluation", weights=[{"file": "w", "sha256": "0123456789", "header": {}}])
+    assert given.weights_id == "01234567"
+    assert given.save(tmp_path).name == "waves-quick-0123abcd-w01234567-s3-feedbeef.json"
+    assert {r.kind for _, r in load_all(tmp_path)} == {"evaluation"}

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from maml_bench.cli import data, reading, running
+from maml_bench.cli import data, evaluating, listing, reading, running, suites
 from maml_bench.cli.terminal import say_error
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -25,9 +25,11 @@ app = typer.Typer(
         "whether quality or speed moved."
     ),
 )
-app.command("list")(reading.list_)
+app.command("list")(listing.list_)
 app.add_typer(data.app, name="data")
 app.command("run")(running.run)
+app.command("suite")(suites.suite)
+app.command("evaluate")(evaluating.evaluate)
 app.command("records")(reading.records)
 app.command("show")(reading.show)
 app.command("report")(reading.report)
@@ -36,7 +38,7 @@ app.command("compare")(reading.compare)
 
 def main() -> NoReturn:
     """Run the command line; exit 0 when all is well, 1 for a bad outcome, 2 for bad input, 130 when interrupted."""
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] in (["run"], ["suite"], ["evaluate"]):
         memory.retain()
     try:
         app(standalone_mode=True)

@@ -1,4 +1,4 @@
-"""The verbs that read: list, records, show, report, compare."""
+"""The verbs that read records: records, show, report, compare."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,50 +11,6 @@ from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_tab
 if TYPE_CHECKING:
     from maml_bench.record import Record
     from maml_bench.report.compare import Finding
-
-
-def list_(as_json: AsJson = False) -> None:
-    """List the task distributions, setups and recipes."""
-    from maml_bench import registry
-    from maml_bench.harness.recipe import default_setups, load_files, presets_of, resolve
-
-    tasks = {name: registry.task_class(name) for name in registry.task_names()}
-    setups = {name: registry.setup_class(name) for name in registry.setup_names()}
-    recipes = []
-    for name in load_files():
-        presets = presets_of(name)
-        recipe = resolve(name, preset=presets[-1])
-        recipes.append(
-            {
-                "recipe": name,
-                "tasks": recipe.tasks["name"],
-                "title": recipe.title,
-                "variant": recipe.variant,
-                "presets": presets,
-                "steps": {preset: resolve(name, preset=preset).outer.steps for preset in presets},
-                "default_setups": default_setups(name),
-            }
-        )
-    if as_json:
-        print_json(
-            {
-                "tasks": [{"tasks": n, "about": _first_line(c)} for n, c in tasks.items()],
-                "setups": [{"setup": n, "citation": c.citation, "about": _first_line(c)} for n, c in setups.items()],
-                "recipes": recipes,
-            }
-        )
-        return
-    print_table("Task distributions", ["tasks", "about"], [[n, _first_line(c)] for n, c in tasks.items()])
-    rows = [[n, c.citation, _first_line(c)] for n, c in setups.items()]
-    print_table("Setups", ["setup", "source", "about"], rows)
-    print_table(
-        "Recipes (outer steps by preset)",
-        ["recipe", "variant", "steps", "about"],
-        [
-            [r["recipe"], r["variant"], ", ".join(f"{p} {n:,}" for p, n in r["steps"].items()), r["title"]]
-            for r in recipes
-        ],
-    )
 
 
 def records(
@@ -92,6 +48,9 @@ def records(
         "preset",
         "seed",
         "status",
+        "protocol",
+        "normalisation",
+        "checkpoint",
         "shot",
         "inner_steps",
         "mean",
@@ -100,7 +59,7 @@ def records(
         "path",
     ]
     print_table(
-        str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[5:10]
+        str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[8:13]
     )
 
 
@@ -135,6 +94,7 @@ def show(
 ) -> None:
     """Show one record: what was run, on what, what came out and how long it took."""
     from maml_bench.record import load
+    from maml_bench.report.rows import normalisation
 
     below = results / record
     found = load(below if below.exists() and not record.exists() else record)
@@ -145,11 +105,15 @@ def show(
     print_table(str(record), ["what", "value"], [[key, value] for key, value in facts.items()])
     print_table(
         "Scores",
-        ["protocol", "split", "way/shot/query", "inner steps", found.metric.name, "ci95", "diverged", "episodes"],
+        [
+            *("protocol", "split", "way/shot/query", "normalisation", "checkpoint", "inner steps", found.metric.name),
+            *("ci95", "diverged", "episodes"),
+        ],
         [
             [
-                e.protocol, e.split, f"{e.way}/{e.shot}/{e.query}", str(p.inner_steps), _short(p.mean), _short(p.ci95),
-                str(p.diverged_episodes), str(e.episodes),
+                e.protocol, e.split, f"{e.way}/{e.shot}/{e.query}", normalisation(found, e) or "-",
+                " ".join([e.checkpoint, *map(str, e.checkpoint_steps)]), str(p.inner_steps), _short(p.mean),
+                _short(p.ci95), str(p.diverged_episodes), str(e.episodes),
             ]
             for e in found.evaluations
             for p in e.points
@@ -173,6 +137,14 @@ def report(
             help="Also put the summary tables into this Markdown file, between its tables:begin and :end marks."
         ),
     ] = None,
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands",
+            help="Also write what validation scores to expect, tenth by tenth of a budget, into the package: for those "
+            "who keep its reference results.",
+        ),
+    ] = False,
 ) -> None:
     """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) again, from records only."""
     from maml_bench.cli.terminal import console
@@ -183,6 +155,11 @@ def report(
         made = build(results, lambda what: status.update(what))
     if into is not None:
         include(results, into)
+    if bands:
+        from maml_bench.record import load_all
+        from maml_bench.report.bands import write
+
+        say(f"expected bands: {write(record for _, record in load_all(results))}")
     speed = f" and {made.speed} rows of speed" if made.speed else ""
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(
@@ -269,6 +246,7 @@ def _facts(record: "Record") -> dict[str, str]:
         "status": record.status + (f": {record.reason}" if record.reason else ""),
         "budget": share + (f" in {record.sittings} sittings" if record.sittings > 1 else ""),
         "seed": str(record.seed),
+        **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
         "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",
         "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB, {record.memory}",
         "machine": f"{record.machine_id}: " + ", ".join(f"{k} {v}" for k, v in record.machine.items()),
@@ -283,7 +261,3 @@ def _short(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _first_line(cls: Any) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]

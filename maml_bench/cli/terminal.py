@@ -1,6 +1,7 @@
 """How the command line speaks: results on standard output, everything else on standard error."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -65,14 +66,29 @@ def print_table(
     console().print(table)
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that a person would say them in, to two or three digits; ``-`` for None."""
+    if seconds is None:
+        return "-"
+    units = (("s", 1, 100), ("min", 60, 6000), ("h", 3600, 72 * 3600), ("days", 86400, math.inf))
+    unit, size = next((unit, size) for unit, size, most in units if seconds < most)
+    amount = seconds / size
+    return f"{amount:,.0f} {unit}" if amount >= 10 or not amount else f"{amount:.1f} {unit}"
+
+
 @contextmanager
 def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar driven by calls (done, total, what)."""
+    """A progress bar driven by calls (done, total, what), with rate and remaining time."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), refresh_per_second=4, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total, what: progress.update(
-            task, completed=done, total=total, description=f"{title}: {what}"
-        )
+    counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*counts, *times, console=console(stderr=True), refresh_per_second=4, transient=True) as progress:
+        task = progress.add_task(title, total=None, rate="")
+
+        def show(done: int, total: int, what: str) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:,.{0 if speed >= 10 else 2}f}/s" if speed else ""
+            progress.update(task, completed=done, total=total, description=f"{title}: {what}", rate=rate)
+
+        yield show

@@ -1,48 +1,90 @@
 """Evaluation: adapt on the support, score on the query; one number per episode and number of inner steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
-from maml_bench.types import Episode, Params
+from maml_bench.core.statistics import Mode, Moments, collected, first, fixed
+from maml_bench.types import Episode, Params, Predict
+
+AT_ONCE_ELEMENTS = 2**20
+"""Inputs that the queries of one task are shown with at once, where each is normalised for itself."""
 
 
 def evaluate(
     setup: Setup,
     learner: Learner,
-    meta: Params,
+    meta: Params | Sequence[Params],
     episodes: Episode,
     steps: Sequence[int],
     *,
     schedule_name: str = "vmap",
     chunk: int | None = None,
+    mode: Mode = "transductive",
+    moments: Sequence[Sequence[Moments]] = (),
 ) -> Tensor:
     """Scores ``[B, len(steps)]`` of B tasks after each number of inner steps in ``steps``.
 
     The states of all counts come from one run of ``max(steps)`` inner steps. A setup whose state does not depend on
-    steps scores the same at each. ``chunk`` tasks are evaluated at once (default: all).
+    steps scores the same at each.
+
+    Args:
+        meta: meta-parameters, or those of several models: then the mean of their outputs is scored. For classes these
+            are the logits, as in the released code of MAML++ (experiment_builder.py of
+            AntreasAntoniou/HowToTrainYourMAMLPytorch, which averages before any softmax).
+        schedule_name: a key of outer.SCHEDULES.
+        chunk: tasks evaluated at once (default: all).
+        mode: how the query is normalised; all but ``transductive`` need the plain network and tasks of inputs x.
+        moments: for ``running``: of each model the `population` statistics for each of ``steps``.
     """
-    over_tasks = schedule(schedule_name)
+    models = [meta] if isinstance(meta, dict) else list(meta)
+    given = moments or [()] * len(models)
 
     def scores(episode: Episode) -> Tensor:
-        states = setup.adapt(learner, meta, episode.support, max(steps))
-        reached = [states[min(k, len(states) - 1)] for k in steps]
-        return torch.stack(
-            [learner.score(lambda x, s=s: setup.predict(learner, meta, s, x), episode.query) for s in reached]  # type: ignore[misc]
-        )
-
-    size = chunk or tasks_in(episodes)
-    with torch.no_grad():
-        parts = [
-            over_tasks(scores, take(episodes, slice(start, start + size)))
-            for start in range(0, tasks_in(episodes), size)
+        found = [
+            _predictors(setup, learner, model, episode.support, steps, mode, own)
+            for model, own in zip(models, given, strict=True)
         ]
-    return torch.cat(parts)
+        return torch.stack([learner.score(_together(predict), episode.query) for predict in zip(*found, strict=True)])
+
+    with torch.no_grad():
+        return torch.cat(_over_chunks(scores, episodes, schedule_name, chunk))
+
+
+def population(
+    setup: Setup,
+    learner: Learner,
+    meta: Params,
+    supports: Any,
+    steps: Sequence[int],
+    *,
+    schedule_name: str = "vmap",
+    chunk: int | None = None,
+) -> list[Moments]:
+    """For each number of ``steps``: what running averages of batch statistics converge to.
+
+    That is, of every normalising layer, the mean over tasks of the mean and of the biased variance of the support batch
+    in the network that was adapted to it. ``supports`` is the support of many tasks.
+    """
+
+    def moments(support: Any) -> list[Moments]:
+        found = []
+        for predict in _predictors(setup, learner, meta, support, steps):
+            with collected() as seen:
+                predict(support.x)
+            found.append(seen)
+        return found
+
+    with torch.no_grad():
+        parts = _over_chunks(moments, supports, schedule_name, chunk)
+    return pytree.tree_map(lambda *tasks: torch.cat(tasks).mean(0), *parts)  # type: ignore[no-any-return]
 
 
 def answer(
@@ -55,5 +97,71 @@ def answer(
 ) -> dict[int, Tensor]:
     """Outputs of one task on inputs ``x [examples, ...]`` after each number of inner steps on ``support``."""
     with torch.no_grad():
-        states = setup.adapt(learner, meta, support, max(steps))
-        return {k: setup.predict(learner, meta, states[min(k, len(states) - 1)], x) for k in steps}
+        predictors = _predictors(setup, learner, meta, support, steps)
+        return {k: predict(x) for k, predict in zip(steps, predictors, strict=True)}
+
+
+def _over_chunks(function: Callable[[Any], Any], tasks: Any, schedule_name: str, chunk: int | None) -> list[Any]:
+    """``function`` of every task, stacked, in parts of ``chunk`` tasks."""
+    size = chunk or tasks_in(tasks)
+    over_tasks = schedule(schedule_name)
+    return [over_tasks(function, take(tasks, slice(at, at + size))) for at in range(0, tasks_in(tasks), size)]
+
+
+def _predictors(
+    setup: Setup,
+    learner: Learner,
+    meta: Params,
+    support: Any,
+    steps: Sequence[int],
+    mode: Mode = "transductive",
+    moments: Sequence[Moments] = (),
+) -> list[Predict]:
+    """What answers one task's inputs after each number of ``steps`` on ``support``."""
+    if mode == "running":
+        return [_running(setup, learner, meta, support, k, m) for k, m in zip(steps, moments, strict=True)]
+    states = setup.adapt(learner, meta, support, max(steps))
+    plain = [partial(setup.predict, learner, meta, states[min(k, len(states) - 1)]) for k in steps]
+    if mode == "transductive":
+        return list(plain)
+    rule = _by_support if mode == "support" else _one_by_one
+    return [rule(predict, support.x) for predict in plain]
+
+
+def _running(setup: Setup, learner: Learner, meta: Params, support: Any, steps: int, moments: Moments) -> Predict:
+    """The network in evaluation mode: nothing is normalised by its own batch, the support of the inner loop neither."""
+    with fixed(moments):
+        state = setup.adapt(learner, meta, support, steps)[-1]
+
+    def predict(x: Tensor) -> Tensor:
+        with fixed(moments):
+            return setup.predict(learner, meta, state, x)
+
+    return predict
+
+
+def _by_support(predict: Predict, support: Tensor) -> Predict:
+    def by_support(x: Tensor) -> Tensor:
+        with first(len(support)):
+            return predict(torch.cat([support, x]))[len(support) :]
+
+    return by_support
+
+
+def _one_by_one(predict: Predict, support: Tensor) -> Predict:
+    size = max(1, AT_ONCE_ELEMENTS // (support.numel() + support[0].numel()))
+
+    def last(one: Tensor) -> Tensor:
+        return predict(torch.cat([support, one.unsqueeze(0)]))[-1]
+
+    def one_by_one(x: Tensor) -> Tensor:
+        return torch.vmap(last, randomness="different", chunk_size=size)(x)
+
+    return one_by_one
+
+
+def _together(predictors: Sequence[Predict]) -> Predict:
+    """The mean of the outputs of several models; one model as it is."""
+    if len(predictors) == 1:
+        return predictors[0]
+    return lambda x: torch.stack([predict(x) for predict in predictors]).mean(0)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from maml_bench.core import outer
-from maml_bench.core.evaluate import evaluate
+from maml_bench.core.evaluate import evaluate, population
 from maml_bench.core.inner import SGD, Adam, Update
 from maml_bench.core.learner import Learner
 from maml_bench.core.native.build import NoCompiler, refuse_without_compiler
 from maml_bench.core.native.ops import innermost
 from maml_bench.core.setup import Setup
+from maml_bench.core.statistics import Mode, Moments, refuse_unknowing
 from maml_bench.core.trace import Recorded
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.types import Episode, Params
@@ -68,6 +69,7 @@ class MetaStep:
         self._setup, self._rule, self._clip = setup, RULES[optimiser], clip
         self._chunk, self.schedule = chunk, schedule
         self._mapping = "vmap" if schedule in RECORDED else schedule
+        self._plain = learner
         self._learner, self.words = _for(learner, schedule, device)
         self._recorded = Recorded(self._step, compile=schedule == "compiled") if schedule in RECORDED else None
         self._gradient: Recorded | None = None
@@ -87,20 +89,46 @@ class MetaStep:
         scalars = torch.tensor((number, rate), dtype=torch.float64, device=next(iter(meta.values())).device)
         return self._recorded(self._laid_out(meta), state, episodes, scalars[0], scalars[1])  # type: ignore[no-any-return]
 
-    def scores(self, meta: Params, episodes: Episode, steps: Sequence[int], way: int | None = None) -> Tensor:
+    def scores(
+        self,
+        meta: Params | Sequence[Params],
+        episodes: Episode,
+        steps: Sequence[int],
+        way: int | None = None,
+        *,
+        mode: Mode = "transductive",
+        moments: Sequence[Sequence[Moments]] = (),
+    ) -> Tensor:
         """As ``evaluate``, ``[B, len(steps)]``; recorded too, but never compiled, since it runs a few times only.
 
-        ``way`` is the number of classes of these tasks, where it is not that of training.
+        ``way`` is the number of classes of these tasks, where it is not that of training. Modes other than
+        ``transductive`` run operation by operation on the plain network, whose layers ask for the statistics.
+
+        Raises:
+            MamlBenchError: a layer of the network does not know the statistics that ``mode`` needs.
         """
+        if mode != "transductive":
+            refuse_unknowing(self._plain.model, mode)
+            plain, how = self._plain.facing(way or self._plain.way), self._mapping
+            return evaluate(self._setup, plain, meta, episodes, steps, schedule_name=how, mode=mode, moments=moments)
         learner = self._learner.facing(way or self._learner.way)
         wanted = (learner.way, tuple(steps))
 
-        def run(meta: Params, episodes: Episode) -> Tensor:
-            return evaluate(self._setup, learner, meta, episodes, wanted[1], schedule_name=self._mapping)
+        def run(models: tuple[Params, ...], episodes: Episode) -> Tensor:
+            return evaluate(self._setup, learner, models, episodes, wanted[1], schedule_name=self._mapping)
 
+        models = (meta,) if isinstance(meta, dict) else tuple(meta)
         if self._recorded is None:
-            return run(meta, episodes)
-        return self._scores.setdefault(wanted, Recorded(run))(self._laid_out(meta), episodes)  # type: ignore[no-any-return]
+            return run(models, episodes)
+        laid_out = tuple(self._laid_out(model) for model in models)
+        return self._scores.setdefault(wanted, Recorded(run))(laid_out, episodes)  # type: ignore[no-any-return]
+
+    def population(
+        self, meta: Params, supports: Any, steps: Sequence[int], way: int | None = None, *, chunk: int | None = None
+    ) -> list[Moments]:
+        """As ``evaluate.population``, for the mode ``running`` of ``scores``."""
+        plain, how = self._plain.facing(way or self._plain.way), self._mapping
+        return population(self._setup, plain, meta, supports, steps, schedule_name=how, chunk=chunk)
 
     def gradient(self, meta: Params, episodes: Episode, number: int = 0) -> tuple[Params, Tensor]:
         """The meta-gradient of meta-step ``number`` alone, before clipping, and the outer losses ``[B]``."""

@@ -1,5 +1,7 @@
 """The start of a run: build what the recipe names, rehearse it, choose the threads."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.utils import _pytree as pytree
 
@@ -9,9 +11,9 @@ from maml_bench.core.native.build import compiler
 from maml_bench.core.step import MetaStep
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
-from maml_bench.harness.recipe import Recipe
+from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.seeding import generator
-from maml_bench.harness.train import WARM_UP_STEPS, Training
+from maml_bench.harness.train import WARM_UP_STEPS, Training, score_test
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
@@ -63,19 +65,24 @@ def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
     return "traced" if steps >= 10 * TRACED_FROM_STEPS else "vmap"
 
 
-def rehearse(training: Training) -> None:
-    """Draw one episode of every shape that the recipe names: what cannot work fails now, not after hours."""
+def rehearse(training: Training, tests: Sequence[Test] | None = None) -> None:
+    """Draw one episode of every shape of the recipe and of ``tests`` (default: the recipe's), and score one task of
+    every test that needs other statistics than the query's: what cannot work fails now, not after hours."""
     recipe = training.recipe
+    tests = recipe.test if tests is None else tests
     shapes = {("train", recipe.train.shape)}
     if recipe.validation.episodes:
         shapes.add(("validation", recipe.validation.shape))
-    shapes |= {(test.split, test.shape) for test in recipe.test}
+    shapes |= {(test.split, test.shape) for test in tests}
     for split, shape in sorted(shapes):
         training.tasks.sample(split, 0, 1, key=0, shape=shape, device=training.device)
         if shape.way > recipe.train.way:
             raise MamlBenchError(
                 f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
             )
+    for test in tests:
+        if test.normalisation != "transductive":
+            score_test(training, test, [training.meta], tasks=1)
 
 
 def threads_for(training: Training) -> int:

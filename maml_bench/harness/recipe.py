@@ -17,13 +17,14 @@ from importlib import resources
 from typing import Any, Literal
 
 from maml_bench import registry
-from maml_bench.checked import construct, plain
+from maml_bench.checked import construct, later, plain
 from maml_bench.core.learner import Inner
+from maml_bench.core.statistics import Mode
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.types import Shape
 
 PRESETS = ("smoke", "quick", "paper")
-_LAYERS = ("extends", "presets", "setups", "setups_published", "default_setups")
+_LAYERS = ("extends", "presets", "setups", "setups_published", "default_setups", "fills")
 _LABELS = ("id", "title", "variant", "preset", "ranked", "published", "changed")
 
 
@@ -31,16 +32,18 @@ _LABELS = ("id", "title", "variant", "preset", "ranked", "published", "changed")
 class Outer:
     """The outer loop: ``steps`` meta-steps of ``meta_batch`` tasks each; ``clip`` bounds gradient entries, 0 is off.
 
-    The meta-gradient is that of the mean query loss over tasks. ``decay`` leads the rate from ``rate`` to 0 over the
-    steps (linear, cosine) or keeps it.
+    The meta-gradient is that of the mean query loss over tasks. ``decay`` leads the rate from ``rate`` to ``floor``
+    over the steps (linear, cosine), halves it every ``halve_every`` steps (halve) or keeps it.
     """
 
     steps: int
     meta_batch: int
     optimiser: Literal["adam", "sgd"] = "adam"
     rate: float = 1e-3
-    decay: Literal["constant", "linear", "cosine"] = "constant"
+    decay: Literal["constant", "linear", "cosine", "halve"] = "constant"
     clip: float = 0.0
+    halve_every: int = later(0)
+    floor: float = later(0.0)
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,19 @@ class Validation(EpisodeShape):
 
 @dataclass(frozen=True)
 class Test(EpisodeShape):
-    """One test protocol: ``episodes`` tasks of ``split``, scored after each number of ``inner_steps``."""
+    """One test: ``episodes`` tasks of ``split``, scored after each number of ``inner_steps``.
+
+    ``normalisation`` says whose statistics batch-norm uses for the query (see core.statistics.Mode), ``checkpoint``
+    which meta-parameters are tested: the ``last``, those ``selected`` as best by validation, or the ``ensemble`` of the
+    best five. What makes no difference, as without batch-norm or without training, is ignored.
+    """
 
     protocol: str
     split: Literal["train", "validation", "test"]
     episodes: int
     inner_steps: tuple[int, ...]
+    normalisation: Mode = later("transductive")
+    checkpoint: Literal["last", "selected", "ensemble"] = later("last")
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,8 @@ class Published:
     """A published number for one setup and test point, as a metric value (accuracy is a fraction), with its source.
 
     ``query`` is named where the number was measured with another query count than the recipe's test: it then stands
-    beside tests of that count only.
+    beside tests of that count only. So it is with ``normalisation``, which is else transductive, and with ``ensemble``,
+    a number of several checkpoints together.
     """
 
     setup: str
@@ -92,6 +103,8 @@ class Published:
     ci95: float | None = None
     query: int | None = None
     protocol: str = "paper"
+    normalisation: Mode | None = later(None)
+    ensemble: bool = later(False)
 
 
 @dataclass(frozen=True)
@@ -219,14 +232,28 @@ def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Seq
     method = registry.build_setup(built.setup, where)
     if method.needs_query and not built.train.query:
         raise MamlBenchError(f"{where}: train: query is 0, but {built.setup['name']} learns from the query")
-    tasks = registry.build_tasks(built.tasks, where, reveal=method.reveals, joint=method.joint)
+    tasks = registry.build_tasks(
+        built.tasks, where, reveal=method.reveals, joint=method.joint, classes=method.classifies, pool=method.pool
+    )
+    if method.pool not in (0, built.outer.meta_batch):
+        raise MamlBenchError(
+            f"{where}: outer: meta_batch is {built.outer.meta_batch}, but {built.setup['name']} needs all its tasks in "
+            f"one, {method.pool}"
+        )
     return construct(
         Recipe,
         content
         | {"tasks": {"name": built.tasks["name"], **plain(tasks)}, "setup": {**built.setup, **plain(method)}}
-        | ({} if method.trains else {"outer": content["outer"] | {"steps": 0}}),
+        | ({} if method.trains else {"outer": content["outer"] | {"steps": 0}})
+        | ({} if tasks.normalisation == "transductive" else {"inner": _without_batch_norm(content["inner"])}),
         where,
     )
+
+
+def _without_batch_norm(inner: Mapping[str, Any]) -> dict[str, Any]:
+    """The inner loop of a recipe whose network has no batch-norm, so none of its scales and offsets to leave alone."""
+    outside = [pattern for pattern in inner.get("outside", ()) if pattern not in ("*.beta", "*.gamma")]
+    return {**inner, **({"outside": outside} if "outside" in inner else {})}
 
 
 _LEAST = {"way": 1, "shot": 1, "query": 0, "steps": 0, "meta_batch": 1, "episodes": 0, "inner_steps": 0, "every": 1}
@@ -241,16 +268,21 @@ def _check(built: Recipe, where: str) -> None:
             value = getattr(values, key, least)
             if value == () or (min(value) if isinstance(value, tuple) else value) < least:
                 raise MamlBenchError(f"{where}: {part}: {key} is {value}, but must be at least {least}")
+    if built.outer.decay == "halve" and built.outer.halve_every < 1:
+        raise MamlBenchError(f"{where}: outer: halve_every is {built.outer.halve_every}, but must be at least 1")
     for part, rate in (("inner", built.inner.rate), ("outer", built.outer.rate)):
         if rate < 0:
             raise MamlBenchError(f"{where}: {part}: rate is {rate}, but must not be negative")
 
 
 def _raw(recipe: str) -> dict[str, Any]:
+    """The tables of a recipe and all that it extends. What ``id:filling`` says after the colon fills the key that the
+    recipe names in ``fills``; the id is then ``id-filling``."""
     tables = load_files()
-    if recipe not in tables:
+    name, colon, filling = recipe.partition(":")
+    if name not in tables or (colon and not (filling and "fills" in tables[name])):
         raise MamlBenchError(f"no recipe {recipe!r}{nearest(recipe, tables)}")
-    chain = [recipe]
+    chain = [name]
     while "extends" in tables[chain[-1]]:
         parent = tables[chain[-1]]["extends"]
         if parent not in tables or parent in chain:
@@ -259,6 +291,8 @@ def _raw(recipe: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name in reversed(chain):
         content = _merge(content, tables[name])
+    if filling:
+        content = _merge(content, {"id": recipe.replace(":", "-"), **_setting(f"{content['fills']}={filling}")})
     return content
 
 

@@ -2,29 +2,25 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench import registry
-from maml_bench.core.evaluate import answer
-from maml_bench.core.outer import take
 from maml_bench.core.step import refuse_unknown
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness import checkpoint, guard, machine, memory
+from maml_bench.harness import checkpoint, guard, machine, scoring, weights
 from maml_bench.harness.begin import begin, rehearse, threads_for
-from maml_bench.harness.clock import monotonic_s, now_utc
-from maml_bench.harness.recipe import Recipe
-from maml_bench.harness.train import Observer, Silent, Training, score, train
-from maml_bench.record import Curve, Evaluation, Point, Record, Status, load, relative_path
-from maml_bench.types import Batch, Shape
+from maml_bench.harness.clock import monotonic_s
+from maml_bench.harness.protocols import asked_tests
+from maml_bench.harness.recipe import Recipe, Test
+from maml_bench.harness.sitting import Sitting, conditions_of, record_of, resume, state_of
+from maml_bench.harness.train import Observer, Silent, Training, train
+from maml_bench.record import Evaluation, Record, Status, load, relative_path
 
 CHECKPOINT_EVERY_S = 30.0
-EXHIBIT_STEPS = (0, 1, 10)
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,8 @@ class Options:
     ``budget_s`` bounds the training clock of this sitting, ``budget_steps`` the outer steps in all; either ends the run
     early at a checkpoint from which the next call goes on. ``force`` starts over and replaces what is there.
     ``threads`` None means all cores, or one for tasks as small as sinusoids. ``schedule`` is auto or one of
-    core.step.SCHEDULES, ``chunk`` the number of tasks differentiated at once.
+    core.step.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to take, of
+    harness.protocols.PROTOCOLS; none for the recipe's default, of which a share of the budget gets ``paper`` alone.
     """
 
     results: Path = Path("runs")
@@ -45,25 +42,17 @@ class Options:
     budget_s: float | None = None
     budget_steps: int | None = None
     force: bool = False
+    protocols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a call of ``run`` came to; ``record`` is None where it was interrupted before the end."""
 
-    how: Literal["done", "already there", "interrupted"]
+    how: Literal["done", "tests added", "already there", "interrupted"]
     step: int
     record: Record | None = None
     path: Path | None = None
-
-
-@dataclass
-class _Sitting:
-    """What one call adds to a run that may have begun in an earlier one."""
-
-    started_at: str = field(default_factory=now_utc)
-    number: int = 1
-    peak_memory_bytes: int = 0
 
 
 def run(
@@ -77,18 +66,20 @@ def run(
     """Train and evaluate ``recipe`` with ``seed``, and leave a Record below ``options.results``.
 
     A divergence or a failure inside the run is a Record too. ``interrupted`` is asked after every step; once true, a
-    checkpoint is written and the call returns.
+    checkpoint is written and the call returns. A whole record that lacks tests gets them from its saved weights.
 
     Raises:
         MamlBenchError: the input is at fault, or another process is at work on the same record.
     """
     options = options or Options()
     observer = observer or Silent()
+    tests = asked_tests(recipe, options.protocols)
     device = guard.usable_device(options.device)
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()  # as it is when the run starts; kept for the record
-    path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
+    relative = relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
+    path = options.results / relative
     guard.refuse_unwritable(path)
     with guard.alone(path):
         place = path.with_suffix(".ckpt")
@@ -99,33 +90,24 @@ def run(
                 options.budget_steps is not None and found.status == "ok" and found.outer_steps >= options.budget_steps
             )
             if (found.whole and not place.exists()) or share:
-                return Outcome("already there", found.outer_steps, found, path)
+                due = tests if found.whole else _of_a_share(recipe, options)
+                return _completed(found, path, recipe, due, options, observer, interrupted)
         if options.force:
             place.unlink(missing_ok=True)
         machine.reset_peak_memory(device)
         training = begin(recipe, seed, device, options.schedule, options.chunk)
-        rehearse(training)
+        rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
-        conditions = {
-            "recipe_id": recipe.recipe_id,
-            "seed": seed,
-            "schedule": training.body.schedule,
-            "threads": threads,
-            "device": device,
-            "machine": machine.identity(device),
-            "torch": str(torch.__version__),
-            "task_version": training.tasks.version,
-            "data": training.tasks.fingerprint(),
-        }
-        sitting = _Sitting()
+        conditions = conditions_of(training, threads)
+        sitting = Sitting()
         state = checkpoint.load(place, conditions)
         if state is not None:
-            sitting = _resume(training, state)
+            sitting = resume(training, state)
             observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")
 
         def keep() -> None:
-            checkpoint.save(place, _state(training, conditions, sitting, device))
+            checkpoint.save(place, state_of(training, conditions, sitting))
 
         gflops = machine.convolution_gflops(device)
         observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
@@ -137,20 +119,71 @@ def run(
         evaluations: list[Evaluation] = []
         exhibit = None
         if status == "ok":
+            due = tests if training.step >= recipe.outer.steps else _of_a_share(recipe, options)
             try:
-                evaluations, exhibit = _evaluate(training, observer), _exhibit(training)
+                evaluations = scoring.evaluations(training, due, observer, _from_now(interrupted))
+                exhibit = scoring.exhibit(training)
+            except scoring.Stopped:
+                return Outcome("interrupted", training.step)
             except MamlBenchError:
                 raise
             except Exception as error:
-                status, reason = "failed", _sentence(error)
-        record = _record(training, conditions, sitting, status, reason, evaluations, exhibit, gflops)
+                status, reason = "failed", sentence(error)
+        record = record_of(training, conditions, sitting, gflops, status, reason, evaluations, exhibit=exhibit)
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
+        if status == "ok":
+            weights.keep(training, options.results, relative)
         record.save(options.results)
         if record.whole:
             place.unlink(missing_ok=True)
         return Outcome("done", training.step, record, path)
+
+
+def _completed(
+    found: Record,
+    path: Path,
+    recipe: Recipe,
+    tests: tuple[Test, ...],
+    options: Options,
+    observer: Observer,
+    interrupted: Callable[[], bool],
+) -> Outcome:
+    """A record that nothing is left to train for, with the tests that it lacks taken from its weights."""
+    missing = [test for test in tests if not scoring.has(found.evaluations, test)]
+    there = Outcome("already there", found.outer_steps, found, path)
+    if not missing or found.status != "ok":
+        return there
+    training = begin(recipe, found.seed, found.device, found.schedule)
+    rehearse(training, missing)
+    if not weights.restore(training, options.results, found):
+        names = ", ".join(dict.fromkeys(test.protocol for test in missing))
+        lacking = (
+            f"{path} lacks tests ({names}), and its weights are not there to take them with: use --force to run again"
+        )
+        if options.protocols:
+            raise MamlBenchError(lacking)
+        observer.said(lacking)
+        return there
+    torch.set_num_threads(found.threads)
+    try:
+        new = scoring.evaluations(training, missing, observer, _from_now(interrupted))
+    except scoring.Stopped:
+        return Outcome("interrupted", found.outer_steps)
+    record = replace(found, evaluations=scoring.joined(found.evaluations, new))
+    record.save(options.results)
+    return Outcome("tests added", found.outer_steps, record, path)
+
+
+def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:
+    """The tests of a run that is not whole yet: long ones wait for its end, unless they are asked for."""
+    return asked_tests(recipe, options.protocols or ("paper",))
+
+
+def _from_now(interrupted: Callable[[], bool]) -> Callable[[], bool]:
+    """What was asked for before the tests began does not end them: they belong to what is done."""
+    return (lambda: False) if interrupted() else interrupted
 
 
 def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
@@ -198,82 +231,10 @@ def _train(
     except MamlBenchError:
         raise
     except Exception as error:
-        return "failed", _sentence(error)
+        return "failed", sentence(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}"
     return "ok", None
-
-
-def _evaluate(training: Training, observer: Observer) -> list[Evaluation]:
-    evaluations = []
-    for test in training.recipe.test:
-        observer.said(f"testing on {test.episodes:,} tasks, {test.way}-way {test.shot}-shot, {test.query} query")
-        with training.clock.measure("evaluate"):
-            columns = score(training, test.split, test.shape, test.episodes, test.inner_steps)
-        points = [
-            Point.of(k, column, training.tasks.metric) for k, column in zip(test.inner_steps, columns, strict=True)
-        ]
-        evaluations.append(Evaluation(test.protocol, test.split, *test.shape, test.episodes, points))
-    return evaluations
-
-
-def _exhibit(training: Training) -> dict[str, Any] | None:
-    show = getattr(training.tasks, "exhibit", None)
-    if show is None:
-        return None
-
-    def answers(x: Tensor, support: Batch, shape: Shape) -> dict[int, Tensor]:
-        inputs, *one = (take(tensor, 0).to(training.device) for tensor in (x, *support))
-        return answer(training.setup, training.learner, training.meta, Batch(*one), inputs, EXHIBIT_STEPS)
-
-    return show(answers)  # type: ignore[no-any-return]
-
-
-def _record(
-    training: Training,
-    conditions: dict[str, Any],
-    sitting: _Sitting,
-    status: Status,
-    reason: str | None,
-    evaluations: list[Evaluation],
-    exhibit: dict[str, Any] | None,
-    gflops: float,
-) -> Record:
-    recipe, device = training.recipe, training.device
-    commit, dirty = machine.commit()
-    validation = recipe.validation
-    return Record(
-        recipe=recipe.plain(),
-        recipe_id=recipe.recipe_id,
-        seed=training.seed,
-        status=status,
-        reason=reason,
-        task_version=training.tasks.version,
-        metric=training.tasks.metric,
-        data=training.tasks.fingerprint(),
-        outer_steps=training.step,
-        budget_steps=recipe.outer.steps,
-        env_steps=None,
-        evaluations=evaluations,
-        curve=Curve(**training.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
-        exhibit=exhibit,
-        timing_s=training.clock.summary_s(),
-        train_s=training.train_s,
-        peak_memory_bytes=max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device)),
-        memory=memory.mode(),
-        device=device,
-        threads=conditions["threads"],
-        schedule=training.body.schedule,
-        network=training.body.words,
-        machine=machine.describe(device),
-        machine_id=conditions["machine"],
-        machine_gflops=gflops,
-        software=machine.software(),
-        commit=commit,
-        dirty=dirty,
-        started_at=sitting.started_at,
-        sittings=sitting.number,
-    )
 
 
 def _replaces(new: Record, old: Record) -> bool:
@@ -283,26 +244,7 @@ def _replaces(new: Record, old: Record) -> bool:
     return new.outer_steps > old.outer_steps or (new.status == "ok" and new.whole)
 
 
-def _state(training: Training, conditions: dict[str, Any], sitting: _Sitting, device: str) -> checkpoint.State:
-    peak = max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device))
-    return checkpoint.State(
-        conditions, training.step, training.meta, training.optimiser, training.clock.state(),
-        training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
-        training.kept,
-    )  # fmt: skip
-
-
-def _resume(training: Training, state: checkpoint.State) -> _Sitting:
-    device = training.device
-    training.meta = {name: state.meta[name].to(device) for name in training.meta}
-    training.optimiser = pytree.tree_map(lambda tensor: tensor.to(device), state.optimiser)
-    training.clock.restore(state.clock)
-    training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
-    training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
-    return _Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
-
-
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """Type and first line of an error, without the folders of file names: records hold no paths."""
     words = re.sub(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)+[/\\]", "", (str(error).splitlines() or [""])[0])
     return f"{type(error).__name__}: {words}"[:300]

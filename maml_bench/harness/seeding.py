@@ -1,7 +1,8 @@
 """Randomness by name: every stream is a hash of its name and the seed. Nobody sets a global seed.
 
-The streams are init, train, validation and test. No name contains the setup, so all setups of one seed start from the
-same network where they share it and meet the same episodes; test leaves out the seed too.
+The streams are init, train, validate, test, and statistics (the tasks that batch-norm's running statistics are taken
+from). No name contains the setup, so all setups of one seed start from the same network where they share it and meet
+the same episodes; test leaves out the seed too.
 """
 
 import torch
@@ -10,7 +11,7 @@ from maml_bench.data.draws import key_of
 
 
 def stream_key(stream: str, seed: int) -> int:
-    """The 64-bit key of ``stream`` (init, train, validation, test) for ``seed``."""
+    """The 64-bit key of ``stream`` (init, train, validate, test, statistics) for ``seed``."""
     return key_of("maml-bench", stream) if stream == "test" else key_of("maml-bench", stream, seed)
 
 

@@ -1,18 +1,20 @@
 """The training loop: sample, meta-gradient, outer optimiser; validation and checkpoints off the training clock."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch.utils import _pytree as pytree
 
+from maml_bench import registry
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import take
 from maml_bench.core.setup import Setup
+from maml_bench.core.statistics import Mode, Moments
 from maml_bench.core.step import RECORDED, MetaStep
 from maml_bench.harness.clock import Clock
-from maml_bench.harness.recipe import Outer, Recipe
+from maml_bench.harness.recipe import Outer, Recipe, Test
 from maml_bench.harness.seeding import stream_key
 from maml_bench.record import mean_ci95
 from maml_bench.types import Episode, Params, Shape, TaskDistribution
@@ -21,6 +23,8 @@ SAMPLE_BYTES = 2**24
 SAMPLE_STEPS = 64
 CHUNK_ELEMENTS = 2**18
 WARM_UP_STEPS = 5
+STATISTICS_TASKS = 100
+"""Training tasks whose statistics the mode ``running`` averages."""
 
 
 class Observer(Protocol):
@@ -29,6 +33,7 @@ class Observer(Protocol):
     def started(self, title: str, step: int, steps: int) -> None: ...
     def stepped(self, step: int, loss: float) -> None: ...
     def validated(self, step: int, mean: float) -> None: ...
+    def tested(self, tasks: int, of: int) -> None: ...
     def said(self, sentence: str) -> None: ...
 
 
@@ -42,6 +47,9 @@ class Silent:
         """Nothing."""
 
     def validated(self, step: int, mean: float) -> None:
+        """Nothing."""
+
+    def tested(self, tasks: int, of: int) -> None:
         """Nothing."""
 
     def said(self, sentence: str) -> None:
@@ -87,9 +95,11 @@ class Training:
 def rate_at(outer: Outer, step: int) -> float:
     """Outer rate of meta-step ``step``, 0 to ``steps - 1``."""
     if outer.decay == "linear":
-        return outer.rate * (1 - step / outer.steps)
+        return outer.floor + (outer.rate - outer.floor) * (1 - step / outer.steps)
     if outer.decay == "cosine":
-        return outer.rate * (1 + math.cos(math.pi * step / outer.steps)) / 2
+        return outer.floor + (outer.rate - outer.floor) * (1 + math.cos(math.pi * step / outer.steps)) / 2
+    if outer.decay == "halve":
+        return outer.rate * 0.5 ** (step // outer.halve_every)
     return outer.rate
 
 
@@ -151,17 +161,64 @@ def keep(run: Training, mean: float) -> None:
         run.kept = sorted(run.kept, key=lambda kept: (sign * kept[0], kept[1]))[:KEEP]
 
 
-def score(run: Training, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
-    """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps."""
+def score(
+    run: Training,
+    split: str,
+    shape: Shape,
+    episodes: int,
+    steps: tuple[int, ...],
+    *,
+    models: Sequence[Params] = (),
+    mode: Mode = "transductive",
+    moments: Sequence[Sequence[Moments]] = (),
+    after_tasks: Callable[[int], None] = lambda done: None,
+) -> list[list[float]]:
+    """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps.
+
+    Of the present meta-parameters, or of ``models`` together; ``mode`` and ``moments`` as in core.evaluate.
+    ``after_tasks`` is told now and then how many tasks are done.
+    """
+    models = models or (run.meta,)
     key = stream_key("test" if split == "test" else "validate", run.seed)
     values: list[list[float]] = [[] for _ in steps]
-    at_once = _chunk(run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device), episodes)
+    one = run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device)
+    at_once = _chunk(len(models) * _shown(one, mode), episodes)
     for first in range(0, episodes, at_once):
         batch = run.tasks.sample(split, first, min(at_once, episodes - first), key=key, shape=shape, device=run.device)
-        scores = run.body.scores(run.meta, batch, steps, shape.way)
+        scores = run.body.scores(models, batch, steps, shape.way, mode=mode, moments=moments)
         for column, found in zip(values, scores.T.tolist(), strict=True):
             column.extend(found)
+        after_tasks(len(values[0]))
     return values
+
+
+def score_test(
+    run: Training,
+    test: Test,
+    models: Sequence[Params],
+    tasks: int | None = None,
+    after_tasks: Callable[[int], None] = lambda done: None,
+) -> list[list[float]]:
+    """As `score`, of ``models`` on ``test`` as it asks to be normalised; ``tasks`` for fewer than it has."""
+    moments = []
+    if test.normalisation == "running":
+        count = min(STATISTICS_TASKS, tasks or STATISTICS_TASKS)
+        moments = [population(run, meta, test.shape, count, test.inner_steps) for meta in models]
+    return score(
+        run, test.split, test.shape, tasks or test.episodes, test.inner_steps,
+        models=models, mode=test.normalisation, moments=moments, after_tasks=after_tasks,
+    )  # fmt: skip
+
+
+def population(run: Training, model: Params, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[Moments]:
+    """What core.evaluate.population finds for ``model`` on the supports of so many training tasks."""
+    tasks, key = run.tasks, stream_key("statistics", run.seed)
+    if run.setup.joint:  # classes of the tasks' own, as at test
+        tasks = registry.build_tasks(run.recipe.tasks | {"joint": False}, f"recipe {run.recipe.id!r}")
+    shape = shape._replace(query=0)
+    supports = tasks.sample("train", 0, episodes, key=key, shape=shape, device=run.device).support
+    at_once = _chunk(_elements(supports) // episodes, episodes)
+    return run.body.population(model, supports, steps, shape.way, chunk=at_once)
 
 
 def _training_episodes(run: Training) -> Iterator[Episode]:
@@ -181,11 +238,21 @@ def _training_episodes(run: Training) -> Iterator[Episode]:
         steps_at_once = max(1, min(SAMPLE_STEPS, SAMPLE_BYTES // size))
 
 
-def _chunk(one_task: Episode, episodes: int) -> int:
+def _chunk(elements: int, episodes: int) -> int:
     """Tasks to evaluate at once: as many as fill a cache-sized chunk of inputs, all chunks alike if that can be."""
-    most = max(1, CHUNK_ELEMENTS // sum(int(t.numel()) for t in pytree.tree_leaves(one_task)))
+    most = max(1, CHUNK_ELEMENTS // elements)
     whole = next(size for size in range(min(most, episodes), 0, -1) if episodes % size == 0)
     return whole if 2 * whole >= most else most
+
+
+def _shown(one_task: Episode, mode: Mode) -> int:
+    """Elements of what the network is shown at test of a task."""
+    support, query = _elements(one_task.support), _elements(one_task.query)
+    return query + support * (one_task.query.x.shape[1] if mode == "one by one" else 1)
+
+
+def _elements(tree: Any) -> int:
+    return sum(int(t.numel()) for t in pytree.tree_leaves(tree))
 
 
 def _or_none(value: float) -> float | None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
 from maml_bench.record import load_all
-from maml_bench.report.figures import write_figures, write_speed_figures
+from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.speed.rows import load as load_speed
 from maml_bench.report.speed.writing import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
+from maml_bench.report.suites.writing import write_suite_tables
 from maml_bench.report.writing import MARK as TABLE_MARK
 from maml_bench.report.writing import write_tables
 
@@ -46,9 +47,12 @@ def _build(results: Path, tell: Callable[[str], None]) -> Report:
     if not records and not speed:
         raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
     tell(f"writing tables from {len(records)} records")
-    tables = write_tables(records, results / "tables") + write_speed_tables(speed, results / "tables")
+    folder = results / "tables"
+    tables = write_tables(records, folder) + write_suite_tables(records, folder) + write_speed_tables(speed, folder)
     tell("drawing figures")
-    figures = write_figures(records, results / "figures") + write_speed_figures(speed, results / "figures")
+    folder = results / "figures"
+    figures = write_figures(records, folder) + write_suite_figures(records, folder)
+    figures += write_speed_figures(speed, folder)
     removed = [path for path in _generated(results) if path not in {*tables, *figures}]
     for path in removed:
         path.unlink(missing_ok=True)

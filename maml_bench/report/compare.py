@@ -15,7 +15,7 @@ import numpy as np
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.record import Metric, Record, load, load_all
-from maml_bench.report.groups import Group, Score, in_words, published_steps, shape_of
+from maml_bench.report.groups import Group, Score, published_steps, shape_in_words, shape_of
 from maml_bench.report.stats import Array, Interval, Timing, over_tasks, paired_bootstrap, ratio_of_medians
 
 Verdict = Literal["same", "better", "worse", "incomparable"]
@@ -113,7 +113,7 @@ def compare(
 def _load(path: Path) -> list[Record]:
     if not path.exists():
         raise MamlBenchError(f"there is no results folder or record at {path}")
-    records = [record for _, record in load_all(path)] if path.is_dir() else [load(path)]
+    records = [record for _, record in load_all(path) if record.kind == "run"] if path.is_dir() else [load(path)]
     if not records:
         raise MamlBenchError(f"there are no records below {path}")
     return records
@@ -179,7 +179,7 @@ def _same_episodes(old: Record, new: Record) -> bool:
 
 
 def _score(name: Name, metric: Metric, old: Score | None, new: Score, seeds: tuple[int, ...], rules: _Rules) -> Finding:
-    shape = in_words(new.evaluation.way, new.evaluation.shot)
+    shape = shape_in_words(new.evaluation)
     finding = partial(Finding, *name, metric.name, shape=shape, inner_steps=new.inner_steps, seeds=seeds)
     if old is None:
         return finding("incomparable", "base lacks this test")

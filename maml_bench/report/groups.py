@@ -16,17 +16,23 @@ from maml_bench.report.stats import Array, over_tasks, spread
 
 PRESETS = ("paper", "quick", "smoke")
 """Presets by how much they can tell; any other stands behind them."""
+Key = tuple[str, str, int, int, int, int, str, str]
+"""What makes two evaluations the same test, see `shape_of`."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A group's score on one evaluation after ``inner_steps``; ``values [seeds, episodes]``, nan where not finite."""
+    """A group's score on one evaluation after ``inner_steps``; ``values [seeds, episodes]``, nan where not finite.
+
+    ``made_at`` are the outer steps behind what each seed tested: one number, more of an ensemble, none if not known.
+    """
 
     evaluation: Evaluation
     inner_steps: int
     values: Array
     diverged_episodes: int
     published: dict[str, Any] | None
+    made_at: tuple[tuple[int, ...], ...] = ()
 
     @property
     def mean(self) -> float:
@@ -39,6 +45,17 @@ class Score:
     @property
     def spread(self) -> float | None:
         return spread(self.values)
+
+    @property
+    def checkpoint(self) -> str:
+        """What was tested: ``last``, ``selected at 4,500`` (over seeds: ``at 4,000 to 6,000``), ``ensemble of 5``, or
+        ``given at 4,500`` in a file."""
+        kind = self.evaluation.checkpoint
+        if kind == "ensemble":
+            counts = sorted({len(steps) for steps in self.made_at if steps})
+            return f"ensemble of {_range(counts)}" if counts else kind
+        steps = sorted({step for steps in self.made_at for step in steps})
+        return f"{kind} at {_range(steps)}" if steps and kind != "last" else kind
 
 
 @dataclass(frozen=True)
@@ -88,7 +105,9 @@ class Group:
 
     @property
     def budget(self) -> str:
-        """The outer steps done, and of how many where that is not all."""
+        """The outer steps done, and of how many where that is not all; of weights from files, what tells them apart."""
+        if self.first.kind == "evaluation":
+            return f"weights {self.first.weights_id}"
         done, whole = self.first.outer_steps, self.first.budget_steps
         if not whole:
             return "no training"
@@ -98,7 +117,7 @@ class Group:
         """Every evaluation point that all of the group's records have, in the first record's order."""
         measured = [
             {
-                (shape_of(evaluation), point.inner_steps): point
+                (shape_of(evaluation), point.inner_steps): (point, tuple(evaluation.checkpoint_steps))
                 for evaluation in record.evaluations
                 for point in evaluation.points
             }
@@ -109,9 +128,10 @@ class Group:
                 key = (shape_of(evaluation), steps)
                 if not all(key in points for points in measured):
                     continue
-                values = np.array([points[key].values for points in measured], dtype=np.float64)
-                diverged = sum(points[key].diverged_episodes for points in measured)
-                yield Score(evaluation, steps, values, diverged, published(self.first, evaluation, steps))
+                points, made_at = zip(*(points[key] for points in measured), strict=True)
+                values = np.array([point.values for point in points], dtype=np.float64)
+                diverged = sum(point.diverged_episodes for point in points)
+                yield Score(evaluation, steps, values, diverged, published(self.first, evaluation, steps), made_at)
 
     def shown(self, wanted: dict[tuple[str, str], set[int]]) -> list[Score]:
         """The scores worth a row: after the ``wanted`` inner steps of this recipe and protocol, else after the last."""
@@ -132,6 +152,7 @@ def pool(records: Iterable[Record]) -> list[Group]:
         preset = PRESETS.index(r["preset"]) if r["preset"] in PRESETS else len(PRESETS)
         key = (
             *(r["tasks"]["name"], r["id"], preset, r["preset"], r["setup"]["name"], record.recipe_id),
+            *(record.kind != "run", record.weights_id),
             *(-record.budget_share, record.outer_steps, record.machine_id, record.device, record.threads),
             *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
         )
@@ -139,10 +160,11 @@ def pool(records: Iterable[Record]) -> list[Group]:
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]
 
 
-def shape_of(evaluation: Evaluation) -> tuple[str, str, int, int, int, int]:
-    """What makes two evaluations the same test: protocol, split, way, shot, query and the count of episodes."""
+def shape_of(evaluation: Evaluation) -> Key:
+    """What makes two evaluations the same test: protocol, split, way, shot, query, the count of episodes, whose
+    statistics normalised the query, and which checkpoint was tested."""
     e = evaluation
-    return e.protocol, e.split, e.way, e.shot, e.query, e.episodes
+    return e.protocol, e.split, e.way, e.shot, e.query, e.episodes, e.normalisation, e.checkpoint
 
 
 def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]]:
@@ -152,6 +174,23 @@ def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]
         for reference in record.recipe.get("published", []):
             wanted.setdefault((record.recipe["id"], reference["protocol"]), set()).add(reference["inner_steps"])
     return wanted
+
+
+def shape_in_words(evaluation: Evaluation) -> str:
+    """Way and shot of a test, and what is unusual about it: ``5-way 1-shot, modern, support``."""
+    return ", ".join([in_words(evaluation.way, evaluation.shot), *unusual(**vars(evaluation))])
+
+
+def unusual(protocol: str, split: str, normalisation: str, checkpoint: str, **_: Any) -> list[str]:
+    """What sets a test apart from the common one: the paper's on the test split, transductive, of one checkpoint."""
+    words = [word for word, common in ((protocol, "paper"), (split, "test")) if word != common]
+    words += [normalisation] if normalisation != "transductive" else []
+    return words + (["ensemble"] if checkpoint == "ensemble" else [])
+
+
+def _range(numbers: list[int]) -> str:
+    ends = (numbers[0], numbers[-1]) if numbers[0] != numbers[-1] else numbers[:1]
+    return " to ".join(f"{number:,}" for number in ends)
 
 
 def in_words(way: int, shot: int) -> str:

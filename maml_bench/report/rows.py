@@ -23,14 +23,26 @@ def rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> li
 
 
 def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[str, Any] | None:
-    """The published number for this test: same protocol, way, shot, inner steps and, where it names one, query."""
+    """The published number for this test: same protocol, way, shot, inner steps and, where it names one, query.
+
+    A number that names no normalisation is transductive (it stands beside a network without batch-norm too), one that
+    does not say so is no ensemble's.
+    """
     wanted = (evaluation.protocol, evaluation.way, evaluation.shot, inner_steps)
     for reference in record.recipe.get("published", []):
-        asked = reference.get("query")
         same = tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted
-        if same and asked in (None, evaluation.query):
+        same &= reference.get("query") in (None, evaluation.query)
+        same &= (reference.get("normalisation") or "transductive") == evaluation.normalisation
+        same &= bool(reference.get("ensemble")) == (evaluation.checkpoint == "ensemble")
+        if same:
             return dict(reference)
     return None
+
+
+def normalisation(record: Record, evaluation: Evaluation | None) -> str | None:
+    """How the query was normalised: the network's way, or where that is by batch statistics, by whose."""
+    network: str | None = record.recipe["tasks"].get("normalisation")
+    return evaluation.normalisation if evaluation and network == "transductive" else network
 
 
 def _points(record: Record) -> list[tuple[Evaluation | None, Point | None]]:
@@ -56,6 +68,9 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "setup": recipe["setup"]["name"],
         "preset": recipe["preset"],
         "protocol": evaluation and evaluation.protocol,
+        "checkpoint": evaluation and evaluation.checkpoint,
+        "checkpoint_steps": evaluation and evaluation.checkpoint_steps,
+        "weights": record.weights_id or None,
         "split": evaluation and evaluation.split,
         "seed": record.seed,
         "status": record.status,
@@ -76,7 +91,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "train_s": record.train_s,
         "steps_per_s": record.steps_per_s,
         "peak_memory_bytes": record.peak_memory_bytes,
-        "normalisation": recipe["tasks"].get("normalisation"),
+        "normalisation": normalisation(record, evaluation),
         "schedule": record.schedule,
         "device": record.device,
         "threads": record.threads,

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from maml_bench.record import Record
-from maml_bench.report.groups import Group, Score, in_words, pool, published_steps
+from maml_bench.report.groups import Group, Score, in_words, pool, published_steps, unusual
+from maml_bench.report.rows import normalisation
 from maml_bench.report.stats import meets
 
 NONE = "-"
 SCORE_COLUMNS = (
     *("recipe", "setup", "variant", "preset", "budget", "seeds", "split", "way/shot/query", "inner steps", "protocol"),
-    *("normalisation", "score", "spread", "diverged", "published", "meets", "machine", "status"),
+    *("checkpoint", "normalisation", "score", "spread", "diverged", "published", "meets", "machine", "status"),
 )
 COST_COLUMNS = (
     *("recipe", "setup", "preset", "budget", "seeds", "train s", "steps/s", "peak MiB", "machine", "GFLOP/s"),
@@ -26,7 +27,7 @@ COST_COLUMNS = (
 )
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 _APART = ("recipe_id", "preset", "status", "task_version", "device", "threads", "schedule", "memory")
-_SHAPE = ("way", "shot", "query", "protocol", "split")
+_SHAPE = ("way", "shot", "query", "protocol", "split", "statistics", "checkpoint")
 
 
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
@@ -34,6 +35,8 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
 
     ``mean`` and ``ci95`` are over tasks (`stats.over_tasks`), ``spread`` is the standard deviation of the seeds' means,
     costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
+    ``normalisation`` is what the table shows (`rows.normalisation`), ``statistics`` what the test asked for; ``tested``
+    is ``checkpoint`` with the step that it was made at.
     """
     records = list(records)
     wanted = published_steps(records)
@@ -62,8 +65,8 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
 
     A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Of
     each recipe and setup only the largest budget stands here, after the inner steps that have a published value for
-    this setup, else those that the recipe validates with. The machine is named only where there are several.
-    ``records`` are of one task family, and at least one.
+    this setup, else those that the recipe validates with. Weights from files stand for themselves. The machine is named
+    only where there are several. ``records`` are of one task family, and at least one.
     """
     frame = _headlines(numbers(records))
     rows: dict[tuple[Any, ...], dict[Any, str]] = {}
@@ -79,10 +82,16 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
         reference = "" if cell["published"] == NONE else f" ({cell['published'].split(' [')[0]})"
         lost = f", {raw['diverged_episodes']} diverged" if raw["diverged_episodes"] else ""
         row[tuple(raw[name] for name in _SHAPE)] = cell["score"] + lost + failure + reference
-    shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)})
+    shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)}, key=_usual_first)
     table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
     table.columns = pd.Index([*head, *_headings(shapes)])
     return table if table["machine"].nunique() > 1 else table.drop(columns="machine")
+
+
+def _usual_first(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """By way, shot and query; of those the paper's protocol first, and the query's own statistics."""
+    *sizes, protocol, split, statistics, checkpoint = shape
+    return (*sizes, protocol != "paper", protocol, split, statistics != "transductive", statistics, checkpoint)
 
 
 def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +99,7 @@ def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
     content = ["preset", "recipe_id", "outer_steps"]
     kept = []
     plain = frame[~frame["changed"]]
-    for _, runs in (plain if len(plain) else frame).groupby(["recipe", "setup"], sort=False):
+    for _, runs in (plain if len(plain) else frame).groupby(["recipe", "setup", "weights"], sort=False):
         top = runs.iloc[int(runs["outer_steps"].to_numpy().argmax())]
         best = runs[(runs[content] == top[content]).all(axis=1)]
         steps = set(best.loc[best["published"].notna(), "inner_steps"]) or {top["own_steps"]}
@@ -125,16 +134,20 @@ def three_digits(size: float) -> str:
 
 
 def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:
-    """A column heading per test shape; protocol, split and query are told only where they are not the usual ones."""
+    """A column heading per test shape, with what is unusual about it; query and checkpoint only where they differ."""
+    tests = [dict(zip(_SHAPE, shape, strict=True)) for shape in shapes]
     short = [
-        in_words(int(way), int(shot))
-        + "".join(f", {word}" for word in (protocol, split) if word not in ("paper", "test"))
-        for way, shot, _, protocol, split in shapes
+        ", ".join([in_words(int(t["way"]), int(t["shot"])), *unusual(normalisation=t["statistics"], **t)])
+        for t in tests
     ]
-    return [
-        f"{name}, {shape[2]:.0f} query" if short.count(name) > 1 else name
-        for name, shape in zip(short, shapes, strict=True)
-    ]
+    by_query = _told_apart(short, [f"{t['query']:.0f} query" for t in tests])
+    return _told_apart(by_query, [str(t["checkpoint"]) for t in tests])
+
+
+def _told_apart(names: list[str], words: list[str]) -> list[str]:
+    """The names, where several are alike with the words in which these differ."""
+    alike = {name: {word for n, word in zip(names, words, strict=True) if n == name} for name in names}
+    return [f"{name}, {word}" if len(alike[name]) > 1 else name for name, word in zip(names, words, strict=True)]
 
 
 def _identity(group: Group) -> dict[str, Any]:
@@ -152,7 +165,7 @@ def _identity(group: Group) -> dict[str, Any]:
         "budget_steps": record.budget_steps,
         "task_version": record.task_version,
         "seeds": " ".join(map(str, group.seeds)),
-        "normalisation": record.recipe["tasks"].get("normalisation"),
+        "weights": record.weights_id,
         "metric": record.metric.name,
         "own_steps": group.own_steps,
         "changed": group.changed,
@@ -161,14 +174,17 @@ def _identity(group: Group) -> dict[str, Any]:
 
 def _score(group: Group, score: Score | None) -> dict[str, Any]:
     if score is None:
-        keys = ("protocol", "split", "way", "shot", "query", "inner_steps", "mean", "ci95", "spread", "episodes")
-        return dict.fromkeys((*keys, "diverged_episodes", "published", "published_ci95", "source", "meets"))
+        keys = (*_SHAPE, "inner_steps", "mean", "ci95", "spread", "episodes", "tested", "diverged_episodes")
+        missing = dict.fromkeys((*keys, "published", "published_ci95", "source", "meets"))
+        return {**missing, "normalisation": normalisation(group.first, None)}
     e, reference = score.evaluation, score.published or {}
     value, ci95 = reference.get("value"), reference.get("ci95")
     better = group.first.metric.higher_is_better
     lost = not np.isfinite(score.values).all()  # a mean without its worst tasks meets nothing
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
+        **{"normalisation": normalisation(group.first, e), "statistics": e.normalisation},
+        **{"checkpoint": e.checkpoint, "tested": score.checkpoint},
         **{"inner_steps": score.inner_steps, "mean": score.mean, "ci95": score.ci95, "spread": score.spread},
         **{"episodes": score.values.size, "diverged_episodes": score.diverged_episodes},
         **{"published": value, "published_ci95": ci95, "source": reference.get("source")},
@@ -206,6 +222,7 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "seeds": row["seeds"].replace(" ", ", "),
         "way/shot/query": f"{row['way']:.0f}/{row['shot']:.0f}/{row['query']:.0f}" if evaluated else NONE,
         "inner steps": shown("inner_steps", ".0f"),
+        "checkpoint": shown("tested"),
         "normalisation": shown("normalisation"),
         "score": plus_minus(row["mean"], row["ci95"], metric) if known("mean") else NONE,
         "spread": plus_minus(row["spread"], None, metric) if known("spread") else NONE,

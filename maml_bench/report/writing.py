@@ -29,7 +29,7 @@ def write_tables(records: Iterable[Record], folder: Path) -> list[Path]:
     for tasks, family in sorted(families.items()):
         frame = numbers(family)
         files = {
-            f"{tasks}.md": f"<!-- {MARK} -->\n{_markdown(tasks, frame)}",
+            f"{tasks}.md": f"<!-- {MARK} -->\n{_markdown(tasks, family, frame)}",
             f"{tasks}.csv": f"# {MARK}\n" + frame.to_csv(index=False, lineterminator="\n"),
             f"{tasks}.tex": f"% {MARK}\n{_latex(tasks, frame)}",
             f"{tasks}-summary.md": f"<!-- {MARK} -->\n{_short(family, frame)}",
@@ -78,24 +78,45 @@ def _blocks(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return words[list(SCORE_COLUMNS)].rename(columns={"score": unit(frame["metric"].iloc[0])}), costs
 
 
-def _markdown(tasks: str, frame: pd.DataFrame) -> str:
+def _markdown(tasks: str, family: list[Record], frame: pd.DataFrame) -> str:
     scores, costs = _blocks(frame)
     reasons = [
         f"- {row.recipe}, {row.setup}, {row.preset}, seeds {row.seeds}: {row.status}: {row.reason}"
         for row in frame.dropna(subset="reason").drop_duplicates(subset=["recipe_id", "setup", "seeds"]).itertuples()
     ]
+    given = dict.fromkeys(
+        f"- weights {record.weights_id}: {file['file']}, SHA-256 {file['sha256']}"
+        for record in family
+        for file in record.weights
+    )
     parts = [
         f"# {tasks}",
         "Scores are the mean ± 95 % interval over test tasks, each task averaged over the seeds first; spread is the "
         "standard deviation of the seeds' means. `meets`: the published interval overlaps ours, a value published "
         "without interval lies within ours, or else the side on which we are. Shot and query count examples per class.",
+        _notes(frame),
         pipes(scores),
         "What it cost: medians over the seeds. Seconds are training only; GFLOP/s is the machine's measured "
         "convolution rate, without which seconds of different machines cannot be compared.",
         pipes(costs),
         "\n".join(["Runs that did not end well:", "", *reasons]) if reasons else "",
+        "\n".join(["Weights that were given:", "", *given]) if given else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _notes(frame: pd.DataFrame) -> str:
+    """What the words of the columns mean, as far as they stand there."""
+    notes = {
+        "support": "Normalisation `support`: the query by the statistics of the support; `transductive`: by its own.",
+        "one by one": "Normalisation `one by one`: each query by the statistics of the support and itself together.",
+        "running": "Normalisation `running`: everything at test by fixed statistics, means over training tasks.",
+        "selected": "Checkpoint `selected`: the best by validation, made at the outer step that is named.",
+        "ensemble": "Checkpoint `ensemble`: the outputs of the best by validation, averaged.",
+        "given": "Checkpoint `given`: weights from a file, named below; nothing was trained for this row.",
+    }
+    words = {*frame["statistics"].dropna(), *frame["checkpoint"].dropna()}
+    return " ".join(note for word, note in notes.items() if word in words)
 
 
 def _short(records: list[Record], frame: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from maml_bench.cli import running
+from maml_bench.cli import progress
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -134,13 +134,13 @@ def test_a_budget_ends_early_and_the_same_command_goes_on(command):
     ],
 )  # fmt: skip
 def test_budgets(text, found):
-    assert running._budget(text) == found
+    assert progress.budget_of(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5 minutes", "-5m", "1.5steps", "1.2.3s", "steps", "1e3s", "5M"])
 def test_bad_budgets(text):
     with pytest.raises(MamlBenchError, match="must be a time such as 90s, 25m or 2h, or steps such as 10000steps"):
-        running._budget(text)
+        progress.budget_of(text)
 
 
 @pytest.mark.parametrize(
@@ -273,16 +273,16 @@ def test_a_terminal_sees_a_bar(command, monkeypatch):
     def console(*, stderr):
         return Console(stderr=stderr, force_terminal=True, width=160, highlight=False)
 
-    monkeypatch.setattr(running, "console", console)
+    monkeypatch.setattr(progress, "console", console)
     moments = iter(range(100_000))
-    monkeypatch.setattr(running._Bars, "_now", lambda self: next(moments))
-    real = running._Bars.stepped
+    monkeypatch.setattr(progress.Bars, "_now", lambda self: next(moments))
+    real = progress.Bars.stepped
 
     def stepped(self, step, loss):
         real(self, step, loss)
         shown.append(dict(self._progress.tasks[0].fields, completed=self._progress.tasks[0].completed))
 
-    monkeypatch.setattr(running._Bars, "stepped", stepped)
+    monkeypatch.setattr(progress.Bars, "stepped", stepped)
     said = command("run", "sinusoid-k10", *RUN)
     assert said.code == 0
     assert [task["completed"] for task in shown] == list(range(1, 13))
@@ -295,9 +295,9 @@ def test_a_terminal_sees_a_bar(command, monkeypatch):
 
 def test_without_a_terminal_one_line_a_tenth(monkeypatch):
     lines = []
-    monkeypatch.setattr(running, "say", lines.append)
-    monkeypatch.setattr(running, "console", lambda *, stderr=False: Console(file=io.StringIO()))
-    with running._Bars() as bars:
+    monkeypatch.setattr(progress, "say", lines.append)
+    monkeypatch.setattr(progress, "console", lambda *, stderr=False: Console(file=io.StringIO()))
+    with progress.Bars() as bars:
         monkeypatch.setattr(bars, "_now", iter(range(1000)).__next__)
         bars.started("waves", 0, 100)
         for step in range(0, 101, 5):
@@ -309,4 +309,4 @@ def test_without_a_terminal_one_line_a_tenth(monkeypatch):
 
 
 def test_the_observer_is_a_harness_observer():
-    assert {name for name in vars(harness.Observer) if not name.startswith("_")} <= set(dir(running._Bars))
+    assert {name for name in vars(harness.Observer) if not name.startswith("_")} <= set(dir(progress.Bars))

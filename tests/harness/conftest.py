@@ -53,6 +53,7 @@ class Listener:
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.losses: list[float] = []
+        self.tasks: list[tuple[int, int]] = []
 
     def started(self, title: str, step: int, steps: int) -> None:
         self.sentences.append(f"{title}: {step} of {steps}")
@@ -62,6 +63,9 @@ class Listener:
 
     def validated(self, step: int, mean: float) -> None:
         self.sentences.append(f"validated at {step}")
+
+    def tested(self, tasks: int, of: int) -> None:
+        self.tasks.append((tasks, of))
 
     def said(self, sentence: str) -> None:
         self.sentences.append(sentence)

@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 
+import psutil
 import pytest
 
 from maml_bench.harness import memory
@@ -56,3 +57,16 @@ def test_without_glibc_nothing_happens(started, monkeypatch):
     for name, value in memory.SETTINGS.items():
         monkeypatch.setenv(name, value)
     assert memory.mode() == "default"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc")
+def test_what_is_free_goes_back_when_asked():
+    """Blocks that glibc keeps, since the last of them is still in use."""
+    process = psutil.Process()
+    blocks = [bytes(100_000) for _ in range(1000)]
+    last = blocks.pop()
+    full = process.memory_info().rss
+    del blocks
+    memory.release()
+    assert full - process.memory_info().rss > 50_000_000
+    assert len(last) == 100_000

@@ -11,7 +11,6 @@ from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import recipe as recipes
 from maml_bench.harness.recipe import PRESETS, default_setups, load_files, presets_of, resolve
-from tests.test_contracts import offers
 
 RECIPES = [(name, preset) for name in load_files() for preset in presets_of(name)]
 
@@ -55,14 +54,14 @@ def test_every_recipe_resolves_with_every_setup_that_its_tasks_allow(name, prese
     identities = set()
     tasks = resolve(name, preset=preset).tasks["name"]
     for setup in registry.setup_names():
-        if not offers(tasks, setup):
+        if not registry.offers(tasks, setup):
             continue
         found = resolve(name, preset=preset, setup=setup)
         assert (found.id, found.preset, found.setup["name"]) == (name, preset, setup)
         assert all(test.way <= found.train.way for test in found.test)
         assert all(row.value < 1 for row in found.published) or tasks == "sinusoid"
         identities.add(found.recipe_id)
-    assert len(identities) == sum(offers(tasks, setup) for setup in registry.setup_names())
+    assert len(identities) == sum(registry.offers(tasks, setup) for setup in registry.setup_names())
 
 
 def test_every_recipe_has_all_presets_and_setups_that_exist():

@@ -53,7 +53,7 @@ def test_a_run_leaves_one_record_where_its_name_says(tiny, options, listener):
     assert (outcome.how, outcome.step) == ("done", 12)
     assert outcome.path == options.results / record.relative_path
     assert load(outcome.path) == record
-    assert [p for p in options.results.rglob("*") if p.is_file()] == [outcome.path]
+    assert [p for p in (options.results / "records").rglob("*") if p.is_file()] == [outcome.path]
     assert (record.status, record.whole, record.budget_share, record.sittings) == ("ok", True, 1.0, 1)
     assert (record.recipe_id, record.seed, record.threads, record.device) == (recipe.recipe_id, 0, 1, "cpu")
     assert (record.schedule, record.memory, record.machine_gflops) == ("vmap", "default", 100.0)
@@ -153,8 +153,8 @@ def test_failure_in_the_test_is_a_record(tiny, options, monkeypatch):
 
 
 def test_an_error_without_words_still_has_a_name():
-    assert module._sentence(RuntimeError()) == "RuntimeError: "
-    assert len(module._sentence(RuntimeError("x" * 1000))) == 300
+    assert module.sentence(RuntimeError()) == "RuntimeError: "
+    assert len(module.sentence(RuntimeError("x" * 1000))) == 300
 
 
 def test_a_good_share_outlives_a_failure_which_is_told(tiny, options, listener, monkeypatch):
@@ -176,7 +176,7 @@ def test_a_shorter_share_does_not_replace_a_longer_one(tiny, options, listener):
 
 def test_a_finished_share_is_not_tested_again(tiny, options, monkeypatch):
     first = run(tiny(), 0, replace(options, budget_steps=7))
-    monkeypatch.setattr(module, "_evaluate", failing)
+    monkeypatch.setattr(module.scoring, "evaluations", failing)
     again = run(tiny(), 0, replace(options, budget_steps=7))
     assert (again.how, again.record) == ("already there", first.record)
 

@@ -2,15 +2,31 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from record_factory import PAPER, record
+import pytest
+from record_factory import ACCURACY, PAPER, evaluation, record
 
 from maml_bench.report.rows import rows
 
 KEYS = [
-    *("kind", "recipe", "tasks", "variant", "task_version", "setup", "preset", "protocol", "split", "seed"),
-    *("status", "metric", "inner_steps", "way", "shot", "query", "mean", "ci95", "episodes"),
+    *("kind", "recipe", "tasks", "variant", "task_version", "setup", "preset", "protocol", "checkpoint"),
+    *(
+        "checkpoint_steps",
+        "weights",
+        "split",
+        "seed",
+        "status",
+        "metric",
+        "inner_steps",
+        "way",
+        "shot",
+        "query",
+        "mean",
+        "ci95",
+        "episodes",
+    ),
     *("diverged_episodes", "published", "published_ci95", "outer_steps", "env_steps", "budget_share"),
     *("train_s", "steps_per_s", "peak_memory_bytes", "normalisation", "schedule", "device", "threads", "torch"),
     *("machine", "machine_gflops", "commit", "path"),
@@ -52,3 +68,44 @@ def test_a_failed_record_has_one_row_without_scores():
     assert {row[key] for key in ("protocol", "inner_steps", "way", "mean", "ci95", "episodes", "published")} == {None}
     assert row["status"] == "failed"
     json.dumps(row, allow_nan=False)
+
+
+def published_beside(named, **test):
+    (row,) = rows([(Path("a.json"), record(evaluations=[like(**test)], published=[{**PAPER, **named}]))])
+    return row["published"] is not None
+
+
+def like(normalisation="transductive", checkpoint="last", steps=()):
+    return replace(
+        evaluation({3: [0.9, 1.0]}, ACCURACY),
+        normalisation=normalisation,
+        checkpoint=checkpoint,
+        checkpoint_steps=list(steps),
+    )
+
+
+@pytest.mark.parametrize("mode", ["transductive", "support", "one by one", "running"])
+def test_a_published_number_stands_beside_its_own_normalisation(mode):
+    others = {"transductive", "support", "one by one", "running"} - {mode}
+    assert published_beside({"normalisation": mode}, normalisation=mode)
+    assert not any(published_beside({"normalisation": mode}, normalisation=other) for other in others)
+    assert published_beside({}, normalisation=mode) is (mode == "transductive")
+
+
+def test_an_ensembles_number_stands_beside_an_ensemble_only():
+    for checkpoint in ("last", "selected", "given", "ensemble"):
+        assert published_beside({"ensemble": True}, checkpoint=checkpoint) is (checkpoint == "ensemble")
+        assert published_beside({}, checkpoint=checkpoint) is (checkpoint != "ensemble")
+
+
+@pytest.mark.parametrize(("network", "shown"), [("transductive", "support"), ("group", "group"), ("none", "none")])
+def test_a_row_shows_the_networks_normalisation_where_it_is_not_by_batches(network, shown):
+    one = record(evaluations=[like("support", "selected", [500])])
+    one.recipe["tasks"]["normalisation"] = network
+    (row,) = rows([(Path("a.json"), one)])
+    assert (row["normalisation"], row["checkpoint"], row["checkpoint_steps"]) == (shown, "selected", [500])
+
+
+def test_given_weights_are_named():
+    (row,) = rows([(Path("a.json"), record(kind="evaluation", weights=[{"file": "w", "sha256": "0123456789"}]))])
+    assert (row["kind"], row["weights"]) == ("evaluation", "01234567")

@@ -1,6 +1,7 @@
 """Tables: what is pooled, what is shown, and that every format survives odd text."""
 
 import math
+from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
@@ -178,3 +179,93 @@ def test_lost_episodes_are_told_and_meet_nothing():
     frame = [record(evaluations=[test], published=[PAPER])]
     assert numbers(frame)["meets"].isna().all()
     assert "1 diverged" in summary(frame).iloc[0, -1]
+
+
+def taken(values=(0.9, 1.0), **fields):
+    """A test of 15 queries under protocol and options."""
+    return replace(evaluation({3: values}, ACCURACY), query=15, **fields)
+
+
+MODERN = {"protocol": "modern", "checkpoint": "selected"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"protocol": "modern"}, {"normalisation": "support"}, {"checkpoint": "ensemble"}, {"split": "validation"}]
+)
+def test_scores_of_other_tests_are_not_pooled(other):
+    (group,) = pool([record(seed=0, evaluations=[taken()]), record(seed=1, evaluations=[taken(**other)])])
+    assert list(group.scores()) == []
+    both = [record(seed=seed, evaluations=[taken(), taken([0.2, 0.4], **other)]) for seed in (0, 1)]
+    (group,) = pool(both)
+    assert [round(score.mean, 3) for score in group.scores()] == [0.95, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "steps", "words"),
+    [
+        ("last", [[1500], [1500]], "last"),
+        ("last", [[], []], "last"),
+        ("selected", [[4500], [4500]], "selected at 4,500"),
+        ("selected", [[4500], [500]], "selected at 500 to 4,500"),
+        ("ensemble", [[5, 4, 3, 2, 1], [1, 2, 3, 4, 5]], "ensemble of 5"),
+        ("given", [[], []], "given"),
+        ("given", [[60_000], [60_000]], "given at 60,000"),
+    ],
+)
+def test_a_checkpoint_in_words(checkpoint, steps, words):
+    records = [
+        record(seed=seed, evaluations=[taken(checkpoint=checkpoint, checkpoint_steps=mine)])
+        for seed, mine in enumerate(steps)
+    ]
+    assert list(text(numbers(records))["checkpoint"]) == [words]
+
+
+def test_every_test_has_its_row_with_protocol_checkpoint_and_normalisation():
+    tests = [taken(), taken(**MODERN), taken(normalisation="support", **MODERN)]
+    frame = text(numbers([record(evaluations=tests)]))
+    shown = list(frame[["protocol", "checkpoint", "normalisation"]].itertuples(index=False, name=None))
+    assert shown == [("paper", "last", "transductive"), ("modern", "selected", "transductive"),
+                     ("modern", "selected", "support")]  # fmt: skip
+
+
+def test_summary_headings_tell_what_is_unusual_and_meet_over_setups():
+    """Group normalisation has no rows of its own kind: it stands in the column of the common test."""
+    tests = [taken(**MODERN), taken(normalisation="support", **MODERN), taken(checkpoint="ensemble")]
+    grouped = record(setup="anil", evaluations=[taken(**MODERN)])
+    grouped.recipe["tasks"]["normalisation"] = "group"
+    frame = summary([record(evaluations=tests), grouped])
+    assert list(frame.columns)[-3:] == [
+        "5-way 1-shot, ensemble", "5-way 1-shot, modern", "5-way 1-shot, modern, support",
+    ]  # fmt: skip
+    assert frame["5-way 1-shot, modern"].ne("").all()
+    twice = summary([record(evaluations=[taken(), taken(checkpoint="selected")])])
+    assert list(twice.columns)[-2:] == ["5-way 1-shot, last", "5-way 1-shot, selected"]
+
+
+def given(sha256="a" * 64, **fields):
+    """Weights from a file, tested."""
+    file = {"file": "mine.safetensors", "sha256": sha256, "header": {}}
+    none = {"outer_steps": 0, "budget_steps": 0, "train_s": 0.0, "timing_s": {}}
+    tests = [taken(checkpoint="given", **fields)]
+    return record(kind="evaluation", weights=[file], evaluations=tests, **none)
+
+
+def test_given_weights_stand_for_themselves(tmp_path):
+    records = [record(evaluations=[taken()]), given(), given("b" * 64)]
+    assert len(pool(records)) == 3
+    frame = text(numbers(records))
+    assert list(frame["budget"]) == ["1,500 steps", "weights aaaaaaaa", "weights bbbbbbbb"]
+    assert list(frame["checkpoint"]) == ["last", "given", "given"]
+    assert list(frame["train s"]) == ["150.0", "0.0", "0.0"]
+    assert list(summary(records)["budget"]) == ["1,500 steps", "weights aaaaaaaa", "weights bbbbbbbb"]
+    page = write_tables(records, tmp_path)[0].read_text()
+    assert f"- weights aaaaaaaa: mine.safetensors, SHA-256 {'a' * 64}" in page
+    assert "Checkpoint `given`: weights from a file" in page
+
+
+def test_the_words_of_the_columns_are_explained_where_they_stand(tmp_path):
+    plain = write_tables([record()], tmp_path)[0].read_text()
+    more = write_tables([record(evaluations=[taken(normalisation="support", **MODERN)])], tmp_path)[0].read_text()
+    assert "Normalisation `support`" not in plain
+    assert "Normalisation `support`: the query by the statistics of the support" in more
+    assert "Checkpoint `selected`: the best by validation" in more

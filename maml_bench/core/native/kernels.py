@@ -142,8 +142,10 @@ def gather_rows(rows: Tensor, place: Tensor, white: int) -> Tensor:
     Raises:
         IndexError: a place is out of range.
     """
-    if len(place) and (int(place.min()) < 0 or int(place.max()) >= len(rows)):
-        raise IndexError(f"places must be 0 to {len(rows) - 1}")
+    if len(place):
+        least, most = place.aminmax()
+        if int(least) < 0 or int(most) >= len(rows):
+            raise IndexError(f"places must be 0 to {len(rows) - 1}")
     found = torch.empty(len(place), *rows.shape[1:], dtype=torch.float32)
     _call("gather_rows", (len(place), rows[0].numel(), white), rows, place.contiguous(), found)
     return found

@@ -1,0 +1,141 @@
+"""Trained weights as safetensors files: what a run leaves beside its record, and what ``evaluate`` reads.
+
+A file holds the meta-parameters of one setup by their names, see docs/weights.md. Below a results folder they lie at
+``weights/<tasks>/<setup>/<name of the record>.safetensors``, the last ones, and ``...-best1`` to ``-best5`` for those
+that validated best.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import atomic_write
+from maml_bench.harness.train import KEEP, Training
+from maml_bench.record import Record
+from maml_bench.types import Params
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One file: its path, the SHA-256 of its bytes, its header and its tensors."""
+
+    path: Path
+    sha256: str
+    header: dict[str, str]
+    tensors: Params
+
+    def fit(self, expected: Params, what: str) -> Params:
+        """The tensors in the order, precision and place of ``expected``; ``what`` it is that expects them.
+
+        Raises:
+            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers, or is not
+                expected.
+        """
+        found = {}
+        for name, p in expected.items():
+            if name not in self.tensors:
+                others = self.tensors.keys() - expected.keys()
+                raise MamlBenchError(f"weights {self.path} lack the tensor {name!r} of {what}{nearest(name, others)}")
+            tensor = self.tensors[name]
+            if tensor.shape != p.shape:
+                shapes = f"{list(tensor.shape)}, but {what} needs {list(p.shape)}"
+                raise MamlBenchError(f"weights {self.path}: the tensor {name!r} has the shape {shapes}")
+            if not tensor.is_floating_point():
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise MamlBenchError(f"weights {self.path}: the tensor {name!r} holds {kind}, not real numbers")
+            found[name] = tensor.to(p)
+        for name in self.tensors:
+            if name not in expected:
+                raise MamlBenchError(
+                    f"weights {self.path} have a tensor {name!r} that {what} does not have{nearest(name, expected)}"
+                )
+        return found
+
+
+def place(results: Path, record: Path, rank: int = 0) -> Path:
+    """Where the weights of the record at ``record`` (below ``results``) belong: the last, or those ``rank`` best."""
+    best = f"-best{rank}" if rank else ""
+    return results / Path("weights", *record.parts[1:-1], f"{record.stem}{best}.safetensors")
+
+
+def save(path: Path, params: Params, header: Mapping[str, Any]) -> None:
+    """Write ``params``, whole or not at all, with ``header`` as text."""
+    tensors = {name: p.detach().cpu().contiguous().clone() for name, p in params.items()}
+    words = {key: str(value) for key, value in header.items()}
+    atomic_write(path, safetensors.torch.save(tensors, {"format_version": str(FORMAT_VERSION), **words}))
+
+
+def load(path: Path) -> Weights:
+    """Read one file.
+
+    Raises:
+        MamlBenchError: it is missing, no safetensors file, or of a newer format.
+    """
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+    except OSError as error:
+        raise MamlBenchError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise MamlBenchError(f"weights {path} are not a whole safetensors file: {error}") from error
+    version = header.get("format_version", "1")
+    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+        raise MamlBenchError(f"weights {path} have format version {version}, newer than {FORMAT_VERSION}")
+    return Weights(path, sha256, header, tensors)
+
+
+def keep(training: Training, results: Path, record: Path) -> None:
+    """Write the last meta-parameters of a run and those that validated best, beside its record at ``record``."""
+    recipe, curve = training.recipe, training.curve
+    about = {
+        "recipe": recipe.id,
+        "recipe_id": recipe.recipe_id,
+        "preset": recipe.preset,
+        "setup": recipe.setup["name"],
+        "seed": training.seed,
+    }
+    validated = curve["validation"][-1] if curve["step"] and curve["step"][-1] == training.step else None
+    header = about | {"step": training.step, "validation": "" if validated is None else validated}
+    save(place(results, record), training.meta, header)
+    for rank in range(1, KEEP + 1):
+        path = place(results, record, rank)
+        if rank > len(training.kept):
+            path.unlink(missing_ok=True)
+            continue
+        mean, step, meta = training.kept[rank - 1]
+        save(path, meta, about | {"step": step, "validation": mean})
+
+
+def restore(training: Training, results: Path, record: Record) -> bool:
+    """Put the weights that ``record`` left into a run that has just begun; False where they are not all there."""
+    validated = sum(
+        1 for step, mean in zip(record.curve.step, record.curve.validation, strict=True) if step and mean is not None
+    )
+    what = f"{record.recipe['setup']['name']} on {record.recipe['id']}"
+    kept = []
+    for rank in range(min(validated, KEEP) + 1):
+        path = place(results, record.relative_path, rank)
+        if not path.exists():
+            return False
+        found = load(path)
+        mine = (found.header.get("recipe_id"), found.header.get("seed")) == (record.recipe_id, str(record.seed))
+        if not mine or (not rank and found.header.get("step") != str(record.outer_steps)):
+            return False
+        params = found.fit(training.meta, what)
+        if rank:
+            kept.append((float(found.header.get("validation", math.nan)), int(found.header["step"]), params))
+        else:
+            training.meta = params
+    training.kept, training.step = kept, record.outer_steps
+    return True
