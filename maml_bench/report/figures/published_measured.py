@@ -43,8 +43,9 @@ def draw_suite(view: View) -> dict[str, Figure]:
     legend(figure, *panels[: len(cells)])
     shown = [place.group for mine in cells.values() for place, _ in mine]
     rank = "" if all(group.ranked for group in shown) else " (unranked)"
-    note = "; open: before the end of the budget" if any(group.first.budget_share < 1 for group in shown) else ""
-    figure.suptitle(f"published and measured\n{view.preset} preset{rank}; bars: 95 % intervals over test tasks{note}")
+    lines = [f"published and measured, {view.preset} preset{rank}", "bars: 95 % intervals over test tasks"]
+    lines += ["open: before the end of the budget"] if any(group.first.budget_share < 1 for group in shown) else []
+    figure.suptitle("\n".join(lines))  # lines that fit above a single panel
     return {"": figure}
 
 
