@@ -99,7 +99,25 @@ def _sum(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
 
 
 def _terms(node: Any) -> list[_Term] | None:
-    """The terms whose sum a node is, or None where one of them is neither shared by all tasks nor of low rank."""
+    """The terms whose sum a node is, or None where one of them is neither shared by all tasks nor of low rank.
+
+    They are found once for each node, and equal ones are one: a rule that uses the weights twice in a step would else
+    double them with each.
+    """
+    if not isinstance(node, fx.Node):
+        return None
+    if "terms" not in node.meta:
+        found = _search(node)
+        scales: dict[_Term, float] = {}
+        for term in found or ():
+            bare = replace(term, scale=1.0)
+            scales[bare] = scales.get(bare, 0.0) + term.scale
+        node.meta["terms"] = None if found is None else [replace(term, scale=scale) for term, scale in scales.items()]
+    return node.meta["terms"]  # type: ignore[no-any-return]
+
+
+def _search(node: Any) -> list[_Term] | None:
+    """``_terms`` before equal ones are taken together."""
     shape = _shape(node)
     if shape is None:
         return None

@@ -12,7 +12,9 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
@@ -175,12 +177,15 @@ def load_files() -> dict[str, dict[str, Any]]:
     return found
 
 
+_parsed = cache(tomllib.loads)  # the files are read for every recipe that is resolved
+
+
 def _contents(folder: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, content) of the TOML files in a folder of the package, by name."""
     for file in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):
             try:
-                yield file.name, tomllib.loads(file.read_text(encoding="utf-8"))
+                yield file.name, deepcopy(_parsed(file.read_text(encoding="utf-8")))
             except tomllib.TOMLDecodeError as error:
                 raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error
 

@@ -1,7 +1,7 @@
 """The plan of a suite: which runs it has, how far each is on this machine, and how long what is left will take."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import checkpoint, guard, machine, memory, paces
 from maml_bench.harness.begin import begin, threads_for
 from maml_bench.harness.paces import Pace
-from maml_bench.harness.recipe import Recipe, resolve
+from maml_bench.harness.recipe import EpisodeShape, Recipe, resolve
 from maml_bench.harness.run import Options
 from maml_bench.record import Record, load_all, relative_path
 from maml_bench.suites import EVERY, Part, Suite
@@ -168,21 +168,8 @@ def plan(work: Sequence[Entry], options: Options) -> Plan:
     for path, record in load_all(options.results):
         known += [pace] if (pace := paces.of_record(record)) else []
         records |= {path: record} if path in wanted else {}
-    ways: dict[str, tuple[int, str] | MamlBenchError] = {}
-
-    def way(recipe: Recipe) -> tuple[int, str]:
-        """Threads and schedule of a run, built once per recipe."""
-        if recipe.recipe_id not in ways:
-            try:
-                ways[recipe.recipe_id] = _way(recipe, device, options)
-            except MamlBenchError as error:
-                ways[recipe.recipe_id] = error
-        found = ways[recipe.recipe_id]
-        if isinstance(found, MamlBenchError):
-            raise found
-        return found
-
-    lines = [_line(entry, records, known, here, device, options, way) for entry in work]
+    ways = _Ways(device, options)
+    lines = [_line(entry, records, known, here, device, options, ways) for entry in work]
     order = {id(line): i for i, line in enumerate(lines)}
     lines.sort(key=lambda line: (*_turn(line), order[id(line)]))
     left = [line.entry.recipe for line in lines if line.state != "done"]
@@ -217,7 +204,7 @@ def _line(
     here: str,
     device: str,
     options: Options,
-    way: Callable[[Recipe], tuple[int, str]],
+    ways: "_Ways",
 ) -> Line:
     recipe = entry.recipe
     path = _path(entry, options, here)
@@ -235,17 +222,42 @@ def _line(
         )
         return Line(entry, "begun", state.step, path, paces.train_s(state), pace)
     try:
-        pace = known_pace(*way(recipe))
+        pace = known_pace(*ways.of(recipe))
     except MamlBenchError as error:
         return Line(entry, "not possible", 0, path, problem=str(error))
     return Line(entry, "failed" if record and record.status == "failed" else "to do", 0, path, 0.0, pace)
 
 
-def _way(recipe: Recipe, device: str, options: Options) -> tuple[int, str]:
-    memory.release()
-    training = begin(recipe, 0, device, options.schedule, options.chunk)
-    fewest = threads_for(training)
-    return options.threads or fewest, training.body.schedule
+class _Ways:
+    """Threads and schedule of runs, as they would be here; each recipe is built once.
+
+    Threads are counted once for all that have the same tasks, shape and meta-batch: it takes an episode, and images.
+    """
+
+    def __init__(self, device: str, options: Options) -> None:
+        self._device, self._options = device, options
+        self._known: dict[str, tuple[int, str] | MamlBenchError] = {}
+        self._threads: dict[tuple[str, EpisodeShape, int], int] = {}
+
+    def of(self, recipe: Recipe) -> tuple[int, str]:
+        """Raises MamlBenchError where the recipe cannot be run here."""
+        if recipe.recipe_id not in self._known:
+            try:
+                self._known[recipe.recipe_id] = self._build(recipe)
+            except MamlBenchError as error:
+                self._known[recipe.recipe_id] = error
+        found = self._known[recipe.recipe_id]
+        if isinstance(found, MamlBenchError):
+            raise found
+        return found
+
+    def _build(self, recipe: Recipe) -> tuple[int, str]:
+        training = begin(recipe, 0, self._device, self._options.schedule, self._options.chunk)
+        size = recipe.tasks["name"], recipe.train, recipe.outer.meta_batch
+        if size not in self._threads:
+            self._threads[size] = self._options.threads or threads_for(training)
+            memory.release()
+        return self._threads[size], training.body.schedule
 
 
 def _turn(line: Line) -> tuple[int, int, float]:

@@ -108,6 +108,22 @@ def test_what_is_no_low_rank_step_stays(function: Any) -> None:
     torch.testing.assert_close(module(x, w, p, q), function(x, w, p, q), rtol=1e-12, atol=1e-12)
 
 
+def test_weights_used_twice_in_a_step_do_not_double_the_products() -> None:
+    """As in momentum or a proximal term: twelve such steps would else make 4,096 products of two."""
+
+    def function(x: Tensor, w: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        adapted = w - p @ q
+        for _ in range(12):
+            adapted = adapted * 0.5 + adapted * 0.25
+        return x @ adapted
+
+    x, w, p, q = made(4, 3, 70), made(70, 80), made(4, 70, 2), made(4, 2, 80)
+    module = recorded(function, x, w, p, q)
+    products = (torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default)
+    assert sum(node.target in products for node in module.graph.nodes) == 2
+    torch.testing.assert_close(module(x, w, p, q), function(x, w, p, q), rtol=1e-12, atol=1e-12)
+
+
 def test_a_rank_that_saves_nothing_stays() -> None:
     x, w, p, q = made(4, 3, 70), made(70, 80), made(4, 70, 30), made(4, 30, 80)
     assert (4, 70, 80) in shapes(recorded(lambda x, w, p, q: x @ (w - p @ q), x, w, p, q))
