@@ -23,7 +23,8 @@ class RelationNet(Setup):
 
     A class is the sum of its support maps. The relation module has two blocks of 3x3 convolution, batch-norm, ReLU and
     2x2 max-pooling and two linear layers (figures 2 and 3); scores are regressed on one-hot labels by their mean
-    squared error. The network's last map must have ``filters`` channels and be flattened.
+    squared error. The network's last map must have ``filters`` channels and be flattened. Batch-norm inside the module
+    takes the statistics of all pairs at hand, whatever a test says of the network's.
     """
 
     filters: int = 64

@@ -17,7 +17,7 @@ from maml_bench.setups.imaml import IMAML
 from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import Make, built
 from tests.core.test_gradients import relative_error
-from tests.core.test_step import gradients_agree
+from tests.core.test_step import gradients_agree, problem
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,12 @@ def test_few_steps_inside_are_not_the_gradient_through_them(regression: Make) ->
 def test_schedules_agree(schedule: str, classification: Make) -> None:
     learner, _, episodes = classification(tasks=2, steps=1, outside=("*.beta",), reduction="per shot")
     gradients_agree(IMAML(cg_steps=2), learner, episodes, schedule, 1e-10)
+
+
+def test_many_steps_on_a_wide_layer_are_recorded() -> None:
+    """Each step uses the weights twice: were that to double what the recording knows of them, 24 would never end."""
+    learner, episodes = problem("wide", steps=24, tasks=2, dtype=torch.float64)
+    gradients_agree(IMAML(cg_steps=1), learner, episodes, "traced", 1e-10)
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])
