@@ -74,11 +74,13 @@ def conv(x: Tensor, w: Tensor, stride: int) -> Tensor:
 
 @_operator("conv_input(Tensor g, Tensor w, int stride, int high, int wide) -> Tensor")
 def conv_input(g: Tensor, w: Tensor, stride: int, high: int, wide: int) -> Tensor:
+    channels = w.shape[3]
+    w = torch.nn.functional.pad(w, (0, 0, 0, -channels % LANES))  # the kernel writes whole vectors of channels
     g, w = g.contiguous(), w.contiguous()
     t, n = g.shape[:2]
     d = g.new_empty(t, n, high, wide, w.shape[3])
     _call("conv_input", (t, n, high, wide, w.shape[3], w.shape[4], stride), g, w, d)
-    return d
+    return d if w.shape[3] == channels else d[..., :channels].contiguous()
 
 
 @_operator("conv_filter(Tensor x, Tensor g, int stride) -> Tensor")
