@@ -1,5 +1,6 @@
-"""What N-way K-shot classification of stored images has in common: episodes, loss, score, networks, fingerprint."""
+"""What N-way K-shot classification has in common, wherever its examples come from; and what stored images share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -20,25 +21,42 @@ Normalisation = Literal["transductive", "group", "none"]
 
 
 class Classification:
-    """Base of the image task distributions, which are frozen dataclasses with these fields.
+    """Base of the task distributions with classes, which are frozen dataclasses with these fields.
 
-    ``split`` names the class split, ``normalisation`` how the network normalises (``transductive``: by the statistics
-    of the batch at hand), ``conv`` which four-block network it is, ``joint`` labels training examples by their class
-    among all training classes instead of by their place in the task (for setups that train one classifier).
+    ``normalisation`` is how the network normalises (``transductive``: by the statistics of the batch at hand), ``conv``
+    which four-block network it is, ``joint`` labels training examples by their class among all training classes
+    instead of by their place in the task (for setups that train one classifier).
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("accuracy")
-    rotations: Rotations = "none"
-    split: str
     normalisation: Normalisation
     conv: Conv
     joint: bool
 
+    def normalise(self) -> Normalise:
+        """The layers that ``normalisation`` means."""
+        return "batch" if self.normalisation == "transductive" else self.normalisation
+
+    def loss(self, predict: Predict, batch: Batch) -> Tensor:
+        """Mean cross-entropy."""
+        return F.cross_entropy(predict(batch.x), batch.y)
+
+    def score(self, predict: Predict, batch: Batch) -> Tensor:
+        """Share of examples classified right."""
+        return (predict(batch.x).argmax(-1) == batch.y).float().mean()
+
+
+class StoredImages(Classification, ABC):
+    """Classification of images in the store (data.store), by the class split that ``split`` names."""
+
+    rotations: Rotations = "none"
+    split: str
+
+    @abstractmethod
     def array(self, split: str) -> str:
         """Name of the stored array that holds the images of a part of the split."""
-        raise NotImplementedError
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
         """Four convolution blocks for images of this data set and ``outputs(shape)`` classes."""
@@ -50,10 +68,6 @@ class Classification:
         if not self.joint:
             return shape.way
         return len(self._classes["train"]) * (4 if self.rotations == "extra classes" else 1)
-
-    def normalise(self) -> Normalise:
-        """The layers that ``normalisation`` means."""
-        return "batch" if self.normalisation == "transductive" else self.normalisation
 
     def sample(
         self,
@@ -83,14 +97,6 @@ class Classification:
     def scaled(self, x: Tensor) -> Tensor:
         """Pixels ``[B, examples, C, H, W]`` in [0, 1] as the network sees them."""
         return x
-
-    def loss(self, predict: Predict, batch: Batch) -> Tensor:
-        """Mean cross-entropy."""
-        return F.cross_entropy(predict(batch.x), batch.y)
-
-    def score(self, predict: Predict, batch: Batch) -> Tensor:
-        """Share of examples classified right."""
-        return (predict(batch.x).argmax(-1) == batch.y).float().mean()
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version and content hash of the stored images and of the class split."""

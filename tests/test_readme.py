@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maml_bench.cli import app
-from maml_bench.harness.recipe import load_files
+from maml_bench.harness.recipe_files import load_files
 from maml_bench.registry import setup_names
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,8 @@ from maml_bench.cli.terminal import AsJson, print_json, print_table
 def list_(as_json: AsJson = False) -> None:
     """List the task distributions, setups, recipes and suites."""
     from maml_bench import registry, suites
-    from maml_bench.harness.recipe import default_setups, load_files, presets_of, resolve
+    from maml_bench.harness.recipe import default_setups, presets_of, resolve
+    from maml_bench.harness.recipe_files import load_files
 
     tasks = {name: registry.task_class(name) for name in registry.task_names()}
     setups = {name: registry.setup_class(name) for name in registry.setup_names()}

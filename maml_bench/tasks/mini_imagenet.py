@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from maml_bench.classification import Classification, Normalisation
+from maml_bench.classification import Normalisation, StoredImages
 from maml_bench.models import Conv
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -20,7 +20,7 @@ CONV = Conv(32, downsample="pool", average=False)
 
 
 @dataclass(frozen=True)
-class MiniImagenet(Classification):
+class MiniImagenet(StoredImages):
     """p(T) over N classes of one part of the split.
 
     ``pixels``: ``unit`` divides by 255 (the MAML paper); ``bytes`` leaves 0 to 255 (learn2learn's default);

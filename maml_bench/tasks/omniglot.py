@@ -10,13 +10,13 @@ from typing import ClassVar, Literal
 from torch import Generator, nn
 
 from maml_bench.checked import later
-from maml_bench.classification import Classification, Normalisation
+from maml_bench.classification import Normalisation, StoredImages
 from maml_bench.models import MLP, Conv
 from maml_bench.types import Shape
 
 
 @dataclass(frozen=True)
-class Omniglot(Classification):
+class Omniglot(StoredImages):
     """p(T) over N characters of one part of a class split.
 
     ``images``: binary28 (nearest neighbour, as the MAML code in effect reads them) or grey28 (torchmeta's, bilinear).

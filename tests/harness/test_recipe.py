@@ -10,7 +10,9 @@ import pytest
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import recipe as recipes
-from maml_bench.harness.recipe import PRESETS, default_setups, load_files, presets_of, resolve
+from maml_bench.harness import recipe_files
+from maml_bench.harness.recipe import PRESETS, default_setups, presets_of, resolve
+from maml_bench.harness.recipe_files import load_files
 
 RECIPES = [(name, preset) for name in load_files() for preset in presets_of(name)]
 
@@ -45,7 +47,7 @@ def shelf(monkeypatch) -> dict[str, dict[str, Any]]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder of recipe files, replaced by an empty one."""
-    monkeypatch.setattr(recipes.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(recipe_files.resources, "files", lambda package: tmp_path)
     return tmp_path
 
 

@@ -12,7 +12,8 @@ from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.step import MetaStep
-from maml_bench.harness.recipe import load_files, resolve
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.seeding import generator
 from maml_bench.registry import build_tasks, setup_class, setup_names
 from maml_bench.types import Batch, Episode, Params

@@ -2,7 +2,8 @@
 
 import pytest
 
-from maml_bench.harness.recipe import load_files, resolve
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.recipe_files import load_files
 
 PUBLISHED = [
     ("mini-imagenet-5w1s", "fomaml", 0.4807, 0.0175),
