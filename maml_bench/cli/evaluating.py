@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, conclude, interruptible
-from maml_bench.cli.terminal import RUNS, AsJson, Results, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -48,19 +48,12 @@ def evaluate(
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Tasks to test on. Default: the protocol's.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the recipe, such as inner.rate=0.05; repeat for several."
-        ),
-    ] = None,
+    settings: Settings = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the record, and of draws off the test split. Default: the weights'.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")
-    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
     schedule: Annotated[
         str, typer.Option(help="How tasks are taken: loop, vmap, traced, or auto (by network and budget).")
     ] = "auto",

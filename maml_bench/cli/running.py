@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Results, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -26,12 +26,7 @@ def run(
         typer.Option(help="Setup by name, or a file such as ./mine.py; repeat for several. Default: the recipe's own."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the recipe, such as inner.rate=0.05; repeat for several."
-        ),
-    ] = None,
+    settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,10 +36,8 @@ def run(
             "its weights."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")
-    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
     schedule: Annotated[
         str,
         typer.Option(help="How a meta-step runs: loop, vmap, traced, compiled, or auto (by network and budget)."),

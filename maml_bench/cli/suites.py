@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Results, duration, print_json, print_table, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Threads, duration, print_json, print_table, say
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def suite(
         str | None,
         typer.Option(help="End early: training time of this call, such as 9m or 2h. The same command goes on."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")
-    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; default: the suite's.")] = None,
     results: Results = RUNS,
     as_json: AsJson = False,

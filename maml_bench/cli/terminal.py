@@ -23,6 +23,12 @@ Results = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of a table.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as inner.rate=0.05; repeat for several."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")]
 RUNS = Path("runs")
 
 
