@@ -120,6 +120,10 @@ def _notes(frame: pd.DataFrame) -> str:
 
 
 def _short(records: list[Record], frame: pd.DataFrame) -> str:
+    """The summary and its sources: of budgets that rank setups, where there are such."""
+    ranked = frame[frame["ranked"]]
+    if len(ranked):
+        records, frame = [r for r in records if r.recipe["ranked"]], ranked
     sources = "; ".join(sorted(frame["source"].dropna().unique()))
     note = f"{unit(frame['metric'].iloc[0])}: mean ± 95 % interval over test tasks"
     note += f"; in brackets the published value ({sources})." if sources else "."

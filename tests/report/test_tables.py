@@ -120,6 +120,13 @@ def test_summary_tells_tests_of_one_shape_apart():
     ]
 
 
+def test_the_short_table_leaves_budgets_out_that_rank_nothing_unless_there_are_no_others(tmp_path):
+    low, full = record(setup="anil", ranked=False), record(setup="reptile")
+    for records, shown in [([low, full], {"reptile"}), ([low], {"anil"})]:
+        short = write_tables(records, tmp_path)[-1].read_text()
+        assert {setup for setup in ("anil", "reptile") if setup in short} == shown
+
+
 def test_every_file_says_where_it_comes_from_and_survives_odd_text(tmp_path):
     odd = record(status="failed", reason="a|b & 50 % of it_all", evaluations=[], setup="my_setup")
     paths = write_tables([odd, record(published=[{**PAPER, "source": "Finn & others | 2017_a"}])], tmp_path)
