@@ -54,7 +54,7 @@ class Film(nn.Module):
     def __init__(self, size: int, channels: int, generator: Generator) -> None:
         super().__init__()
         self.context = nn.Parameter(torch.zeros(size))
-        self.linear = _empty(nn.Linear, size, 2 * channels)
+        self.linear = empty(nn.Linear, size, 2 * channels)
         bound = 1 / math.sqrt(size)  # torch's own initialisation of a linear layer, which the CAVIA code keeps
         for p in self.linear.parameters():
             nn.init.uniform_(p, -bound, bound, generator=generator)
@@ -88,9 +88,9 @@ class MLP(nn.Module):
         hidden: list[nn.Module] = [ContextInput(context)] if context else []
         sizes = (sizes[0] + context, *sizes[1:])
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [_empty(nn.Linear, fan_in, width), *_normalisation(normalise, width), nn.ReLU()]
+            hidden += [empty(nn.Linear, fan_in, width), *_normalisation(normalise, width), nn.ReLU()]
         self.body = nn.Sequential(nn.Flatten(), *hidden)
-        self.head = _empty(nn.Linear, sizes[-2], sizes[-1])
+        self.head = empty(nn.Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02, generator=generator)
@@ -151,7 +151,7 @@ class Conv4(nn.Module):
         for number, (fan_in, width) in enumerate(pairwise((channels, *conv.channels()))):
             halve = number < conv.halvings
             stride = 2 if halve and conv.downsample == "stride" else 1
-            convolution = _empty(nn.Conv2d, fan_in, width, 3, stride=stride, padding=1)
+            convolution = empty(nn.Conv2d, fan_in, width, 3, stride=stride, padding=1)
             nn.init.xavier_uniform_(convolution.weight, generator=generator)
             nn.init.zeros_(convolution.bias)
             blocks += [convolution, *_normalisation(normalise, width, conv.eps, conv.affine)]
@@ -164,7 +164,7 @@ class Conv4(nn.Module):
                 size = math.ceil(size / 2) if conv.downsample == "stride" else size // 2
         self.body = nn.Sequential(*blocks)
         self.average = conv.average
-        self.head = _empty(nn.Linear, width if self.average else width * size * size, way)
+        self.head = empty(nn.Linear, width if self.average else width * size * size, way)
         if self.average:
             nn.init.normal_(self.head.weight, generator=generator)
         else:
@@ -182,6 +182,6 @@ def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bo
     return [nn.GroupNorm(GROUPS, channels)] if kind == "group" else []
 
 
-def _empty(layer: Any, *sizes: int, **options: int) -> Any:
+def empty(layer: Any, *sizes: int, **options: int) -> Any:
     """A layer of torch's whose parameters hold nothing yet, so that it draws nothing from the global generator."""
     return skip_init(layer, *sizes, **options)  # type: ignore[no-untyped-call]

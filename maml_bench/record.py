@@ -85,13 +85,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve: one entry per validation; ``seconds`` are training clock, ``validation`` a mean score."""
+    """The learning curve: one entry per validation; ``seconds`` are training clock, ``validation`` a mean score,
+    ``env_steps`` steps in the world so far (empty where nobody acts)."""
 
     step: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     train_loss: list[float | None] = field(default_factory=list)
     validation: list[float | None] = field(default_factory=list)
     validation_ci95: list[float | None] = field(default_factory=list)
+    env_steps: list[int] = field(default_factory=list)
     inner_steps: int = 0
     episodes: int = 0
 

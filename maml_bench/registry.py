@@ -57,13 +57,14 @@ def build_tasks(
     joint: bool = False,
     classes: bool = False,
     pool: int = 0,
+    acts: bool = True,
 ) -> TaskDistribution:
     """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
 
     Raises:
         MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, ``joint`` or
-            ``classes`` of tasks without classes (those whose examples cannot be labelled jointly), or a ``pool`` of
-            tasks that do not come back.
+            ``classes`` of tasks without classes (those whose examples cannot be labelled jointly), a ``pool`` of
+            tasks that do not come back, or tasks in which somebody must act for a setup that does not (``acts``).
     """
     rest = dict(options)
     name = rest.pop("name", None)
@@ -82,6 +83,8 @@ def build_tasks(
         rest["joint"] = True
     if classes and "joint" not in inspect.signature(cls).parameters:
         raise MamlBenchError(f"{where}: the setup tells classes apart, and {name} has no classes")
+    if getattr(cls, "acts", False) and not acts:
+        raise MamlBenchError(f"{where}: {name} is for setups that can act, which only take gradient steps on a support")
     if pool:
         if "pool" not in inspect.signature(cls).parameters:
             raise MamlBenchError(f"{where}: the setup needs the same tasks again at every step, which {name} lacks")
@@ -97,6 +100,8 @@ def offers(tasks: str, setup: str) -> bool:
     """
     known, cls = inspect.signature(task_class(tasks)).parameters, setup_class(setup)
     asked = {"reveal": cls.reveals, "joint": cls.joint or cls.classifies, "pool": cls().pool}
+    if getattr(task_class(tasks), "acts", False) and not cls.acts:
+        return False
     return all(option in known for option, wanted in asked.items() if wanted)
 
 

@@ -53,8 +53,9 @@ class Episode(NamedTuple):
 class TaskDistribution(Protocol):
     """p(T) of Finn et al. (2017): where tasks come from, which network meets them, and what counts as good.
 
-    ``adapt`` in ``sample`` is for tasks whose query depends on the adapted policy (reinforcement learning); supervised
-    distributions ignore it. Episode k of a split is a pure function of (key, split, shape, k).
+    ``adapt`` in ``sample`` is for tasks whose episodes depend on who acts in them (reinforcement learning), a
+    core.acting.Actor; supervised distributions ignore it. Episode k of a split is a pure function of (key, split,
+    shape, k), and of the actor.
     """
 
     name: str
@@ -74,7 +75,7 @@ class TaskDistribution(Protocol):
         *,
         key: int,
         shape: Shape,
-        adapt: Callable[[Any], Any] | None = None,
+        adapt: Any = None,
         device: str = "cpu",
     ) -> Episode:
         """Episodes ``first`` to ``first + count - 1`` of ``split``."""

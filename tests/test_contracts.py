@@ -1,9 +1,11 @@
 """Every task distribution with every setup keeps the same promises; both are found by file name."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 
 from maml_bench import registry
 from maml_bench.core.evaluate import evaluate
@@ -11,15 +13,24 @@ from maml_bench.core.learner import Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
 from maml_bench.data import sources
+from maml_bench.harness.begin import begin
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.seeding import generator, stream_key
+from maml_bench.harness.train import acting
 from maml_bench.record import Metric
 from maml_bench.types import Episode, Params, TaskDistribution
 from tests.tasks.torchmeta_data import real, write_omniglot
 
+
+def marks(tasks: str, setup: str) -> list[pytest.MarkDecorator]:
+    """Real data where there are; tasks that differ in their physics alone meet every setup in the slow tests only."""
+    alike = acting(registry.task_class(tasks)) and tasks not in ("navigation", "bandit") and setup != "maml"
+    return [pytest.mark.real_data] * (tasks in sources.names()) + [pytest.mark.slow] * bool(alike)
+
+
 PAIRS = [
-    pytest.param(tasks, setup, id=f"{tasks}-{setup}", marks=[pytest.mark.real_data] if tasks in sources.names() else [])
+    pytest.param(tasks, setup, id=f"{tasks}-{setup}", marks=marks(tasks, setup))
     for tasks in registry.task_names()
     for setup in registry.setup_names()
     if registry.offers(tasks, setup)
@@ -49,22 +60,29 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     recipe = recipe_for(tasks_name, setup_name)
     setup = registry.build_setup(recipe.setup, "test")
     tasks = registry.build_tasks(recipe.tasks, "test")
-    start = generator("init", 0)
-    learner = Learner(
-        tasks.model(recipe.train.shape, start).double(), tasks.loss, tasks.score, recipe.inner, recipe.train.way
-    )
-    meta = {name: p.double() for name, p in setup.init(learner, start).items()}
-    episodes = double(tasks.sample("train", 0, 3, key=stream_key("train", 0), shape=recipe.train.shape))
-    return recipe, tasks, setup, learner, meta, episodes
+    run = begin(recipe, 0, "cpu", "vmap")
+    run.learner.model.double()
+    meta = {name: p.double() for name, p in run.meta.items()}
+    single = {name: p.float() for name, p in meta.items()}
+    acts = acting(tasks)
+    actor = begin(recipe, 0, "cpu", "vmap").body.actor(single, lambda name: nullcontext()) if acts else None
+    key = stream_key("train", 0)
+    episodes = double(tasks.sample("train", 0, 3, key=key, shape=recipe.train.shape, adapt=actor))
+    return recipe, tasks, setup, run.learner, meta, episodes
 
 
 def double(tree: Episode) -> Episode:
     return torch.utils._pytree.tree_map(lambda t: t.double() if t.is_floating_point() else t, tree)
 
 
-over_pairs = pytest.mark.parametrize(
-    "problem", [pytest.param(p.values, id=p.id, marks=p.marks) for p in PAIRS], indirect=True
-)
+def over(pairs: list[ParameterSet]) -> pytest.MarkDecorator:
+    problems = [pytest.param(p.values, id=p.id, marks=p.marks) for p in pairs]
+    return pytest.mark.parametrize("problem", problems, indirect=True)
+
+
+over_pairs = over(PAIRS)
+over_pairs_without_actors = over([p for p in PAIRS if not acting(registry.task_class(str(p.values[0])))])
+"""Where somebody acts, scores are of rollouts: tests/rl/test_control.py."""
 
 
 @over_pairs
@@ -98,7 +116,7 @@ def test_a_small_step_against_the_gradient_lowers_the_loss_it_belongs_to(problem
     assert float(losses.mean() - after.mean()) == pytest.approx(STEP * norm**0.5, rel=1e-2)
 
 
-@over_pairs
+@over_pairs_without_actors
 def test_evaluation_gives_one_score_per_task_and_number_of_steps(problem: Problem) -> None:
     recipe, tasks, setup, learner, meta, _ = problem
     test = recipe.test[0]

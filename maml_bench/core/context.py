@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
@@ -35,4 +34,4 @@ class ContextOnly(Setup):
         return learner.initial()
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps, only=is_context)
+        return learner.adapt(meta, support, learner.inner.rule(), steps, only=is_context)

@@ -32,9 +32,11 @@ class Update(Protocol):
 @dataclass(frozen=True)
 class SGD:
     """theta - rate * gradient. ``rate`` is one number (a tensor where it varies from step to step of a recorded
-    program), or named tensors that broadcast to the parameters (Meta-SGD)."""
+    program), or named tensors that broadcast to the parameters (Meta-SGD). A number may give way to ``later`` after the
+    first step."""
 
     rate: float | Tensor | Params
+    later: float | None = None
 
     def init(self, params: Params) -> None:
         return None
@@ -45,8 +47,9 @@ class SGD:
             return {name: p - rates[name] * grads[name] for name, p in params.items()}, None
         if isinstance(self.rate, Tensor):
             return {name: p - self.rate * grads[name] for name, p in params.items()}, None
+        rate = self.later if step and self.later is not None else self.rate
         # One operation where two would each go through the adapted weights of every task.
-        return {name: torch.sub(p, grads[name], alpha=self.rate) for name, p in params.items()}, None
+        return {name: torch.sub(p, grads[name], alpha=rate) for name, p in params.items()}, None
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,17 @@ def adapt(
     state = update.init(moving)
     path = [params]
     for step in range(steps):
-        batch = support[step % len(support)] if isinstance(support, list) else support
+        batch = batch_at(support, step)
         at, around = (_detached(moving), _detached(fixed)) if first_order else (moving, fixed)
         grads = torch.func.grad(_at(loss, around, batch))(at)
         moving, state = update(step, moving, grads, state)
         path.append({**fixed, **moving})
     return path if trajectory else path[-1]
+
+
+def batch_at(support: Any | list[Any], step: int) -> Any:
+    """The batch that inner step ``step`` is taken on."""
+    return support[step % len(support)] if isinstance(support, list) else support
 
 
 def _at(loss: Loss, fixed: Params, batch: Any) -> Callable[[Params], Tensor]:

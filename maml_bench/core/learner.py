@@ -9,8 +9,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from maml_bench.checked import later
 from maml_bench.core.exact import ExactNormalisation
-from maml_bench.core.inner import Update, adapt
+from maml_bench.core.inner import SGD, Update, adapt
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params, Predict
 
@@ -25,16 +26,24 @@ class Inner:
     ``per shot``, their sum divided by the shots alone, which is ``way`` times the mean. The released MAML code does the
     latter (utils.py 56-58 of cbfinn/maml), so the paper's rates mean that; see Learner. ``outside`` names (as glob
     patterns) parameters that are meta-learned but never move in the inner loop, such as the batch-norm offsets there.
+    ``later_rate`` is that of all steps but the first, where it is another one. ``estimator`` names the loss where tasks
+    have several (rl.losses).
     """
 
     rate: float
     steps: int
     reduction: Reduction = "mean"
     outside: tuple[str, ...] = ()
+    later_rate: float | None = later(None)
+    estimator: str = later("likelihood")
+
+    def rule(self) -> SGD:
+        """The steps that these rates mean."""
+        return SGD(self.rate, self.later_rate)
 
 
 class Learner:
-    """Binds a module to a task distribution's loss and score; stores no parameters, those are always passed in.
+    """Binds a module to a task distribution's losses and score; stores no parameters, those are always passed in.
 
     Any ``nn.Module`` will do, unchanged, if its forward takes the inputs alone.
 
@@ -50,6 +59,9 @@ class Learner:
         score: Callable[[Predict, Any], Tensor],
         inner: Inner,
         way: int = 1,
+        *,
+        outer_loss: Callable[[Predict, Any], Tensor] | None = None,
+        geometry: Any = None,
     ) -> None:
         for name, _ in model.named_buffers():
             if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
@@ -65,6 +77,8 @@ class Learner:
         self.network = model
         self.names = frozenset(name for name, _ in model.named_parameters())
         self.loss = loss
+        self.outer_loss = outer_loss or loss
+        self.geometry = geometry
         self.score = score
         self.inner = inner
         self.way = way

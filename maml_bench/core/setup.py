@@ -26,8 +26,8 @@ class Setup(ABC):
     ``trains`` is False for a setup without meta-training, ``needs_query`` for one whose training uses no query set.
     ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle), ``joint`` to
     label training examples by their class among all training classes (one classifier for all). ``classifies`` marks a
-    setup that compares classes, so that it needs tasks with labels 0 to way - 1. ``citation`` stands in ``maml-bench
-    list``.
+    setup that compares classes, so that it needs tasks with labels 0 to way - 1, ``acts`` one that can act: it does no
+    more with a support than take gradient steps on it. ``citation`` stands in ``maml-bench list``.
     """
 
     citation: ClassVar[str] = ""
@@ -35,12 +35,17 @@ class Setup(ABC):
     reveals: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
+    acts: ClassVar[bool] = False
     needs_query: ClassVar[bool] = True
 
     @property
     def pool(self) -> int:
         """Size of the fixed pool of training tasks that the setup needs, all of them in each meta-batch; 0 for none."""
         return 0
+
+    def asks_query(self) -> bool:
+        """Whether training with these options uses the query set."""
+        return self.needs_query
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """Meta-parameters before training; default: the network's own initialisation."""
@@ -54,10 +59,15 @@ class Setup(ABC):
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
 
+    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+        """What the outer loss of one task is about: the state that answers, by default as adapted with the recipe's
+        number of inner steps, and the batch that asks, by default the query."""
+        return self.adapt(learner, meta, episode.support, learner.inner.steps)[-1], episode.query
+
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
-        """Outer loss of one task: the mean query loss after the recipe's number of inner steps."""
-        state = self.adapt(learner, meta, episode.support, learner.inner.steps)[-1]
-        return learner.loss(lambda x: self.predict(learner, meta, state, x), episode.query)
+        """Outer loss of one task, the mean over its examples."""
+        state, batch = self.judged(learner, meta, episode)
+        return learner.outer_loss(lambda x: self.predict(learner, meta, state, x), batch)
 
     def gradient(
         self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks

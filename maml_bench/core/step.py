@@ -6,12 +6,14 @@ on a GPU it is asked to become a CUDA graph (not yet run on one).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from maml_bench.core import outer
+from maml_bench.core.acting import Actor
 from maml_bench.core.evaluate import evaluate, population
 from maml_bench.core.inner import SGD, Adam, Update
 from maml_bench.core.learner import Learner
@@ -20,11 +22,13 @@ from maml_bench.core.native.ops import innermost
 from maml_bench.core.setup import Setup
 from maml_bench.core.statistics import Mode, Moments, refuse_unknowing
 from maml_bench.core.trace import Recorded
+from maml_bench.core.trust_region import Trust, TrustRegion
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.types import Episode, Params
 
 RECORDED = ("traced", "compiled")
 SCHEDULES = (*outer.SCHEDULES, *RECORDED)
+TRUST_REGION = "trpo"
 RULES: dict[str, Callable[[Any], Update]] = {"adam": Adam, "sgd": SGD}
 
 
@@ -40,7 +44,8 @@ class MetaStep:
     Args:
         setup: the method.
         learner: network and loss.
-        optimiser: a key of RULES, the outer optimiser.
+        repeats: steps of the outer optimiser on the same episodes.
+        optimiser: a key of RULES, the outer optimiser, or ``trpo`` with the settings ``trust``.
         clip: bound of each entry of the meta-gradient, 0 for none.
         schedule: one of SCHEDULES.
         chunk: tasks differentiated at once, for less memory; None for all.
@@ -64,15 +69,21 @@ class MetaStep:
         schedule: str = "vmap",
         chunk: int | None = None,
         device: str = "cpu",
+        trust: Trust | None = None,
+        repeats: int = 1,
     ) -> None:
         refuse_unknown(schedule)
-        self._setup, self._rule, self._clip = setup, RULES[optimiser], clip
-        self._chunk, self.schedule = chunk, schedule
+        self._setup, self._rule, self._clip = setup, RULES.get(optimiser, SGD), clip
+        self._chunk, self.schedule, self._repeats = chunk, schedule, repeats
         self._mapping = "vmap" if schedule in RECORDED else schedule
         self._plain = learner
         self._learner, self.words = _for(learner, schedule, device)
         self._recorded = Recorded(self._step, compile=schedule == "compiled") if schedule in RECORDED else None
         self._gradient: Recorded | None = None
+        self._trust: TrustRegion | None = None
+        if optimiser == TRUST_REGION:
+            self._trust = self._trust_region(trust or Trust())
+        self._acting: dict[str, Callable[..., Any]] = {}
         self._scores: dict[tuple[int, tuple[int, ...]], Recorded] = {}
 
     def init(self, meta: Params) -> Any:
@@ -83,6 +94,9 @@ class MetaStep:
         self, meta: Params, state: Any, episodes: Episode, number: int, rate: float
     ) -> tuple[Params, Any, Tensor]:
         """Meta-parameters and state after meta-step ``number`` (from 0) at ``rate``, and the outer losses ``[B]``."""
+        if self._trust is not None:
+            meta, losses = self._trust(meta, episodes)
+            return meta, state, losses
         if self._recorded is None:
             with torch.no_grad():
                 return self._step(meta, state, episodes, number, rate)
@@ -139,6 +153,30 @@ class MetaStep:
         at = torch.tensor(number, dtype=torch.float64, device=next(iter(meta.values())).device)
         return self._gradient(self._laid_out(meta), episodes, at)  # type: ignore[no-any-return]
 
+    def actor(self, meta: Params, measure: Callable[[str], AbstractContextManager[None]]) -> Actor:
+        """Who acts with ``meta`` while episodes are drawn whose data depend on it."""
+        setup, learner, over_tasks = self._setup, self._learner, outer.schedule(self._mapping)
+
+        def adapt(meta: Params, path: list[Any]) -> Params:
+            return over_tasks(lambda path: setup.adapt(learner, meta, path, len(path))[-1], path)  # type: ignore[no-any-return]
+
+        def answer(meta: Params, states: Params, x: Tensor) -> Tensor:
+            return over_tasks(lambda task: setup.predict(learner, meta, *task), (states, x))  # type: ignore[no-any-return]
+
+        def shared(meta: Params, x: Tensor) -> Tensor:
+            return setup.predict(learner, meta, setup.adapt(learner, meta, [], 0)[0], x)
+
+        if not self._acting:
+            kept = Recorded if self.schedule in RECORDED else torch.no_grad()
+            self._acting = {"adapt": kept(adapt), "answer": kept(answer), "shared": kept(shared)}
+        return Actor(meta, **self._acting, steps=learner.inner.steps, measure=measure)
+
+    def _trust_region(self, trust: Trust) -> TrustRegion:
+        if self._learner.geometry is None:
+            raise MamlBenchError("the outer optimiser 'trpo' needs tasks in which somebody acts; take 'adam' or 'sgd'")
+        over_tasks, plain = outer.schedule(self._mapping), self.schedule == "loop"
+        return TrustRegion(self._setup, self._learner, self._learner.geometry, trust, over_tasks, plain=plain)
+
     def _meta_gradient(self, meta: Params, episodes: Episode, number: Any) -> tuple[Params, Tensor]:
         learner = self._learner.at(number)
         return outer.meta_gradient(self._setup, learner, meta, episodes, schedule_name=self._mapping, chunk=self._chunk)
@@ -147,11 +185,14 @@ class MetaStep:
         return innermost(meta) if self._learner.network is not self._learner.model else meta
 
     def _step(self, meta: Params, state: Any, episodes: Episode, number: Any, rate: Any) -> tuple[Params, Any, Tensor]:
-        grads, losses = self._meta_gradient(meta, episodes, number)
-        if self._clip:
-            grads = {name: g.clamp(-self._clip, self._clip) for name, g in grads.items()}
-        meta, state = self._rule(rate)(number, meta, grads, state)
-        return meta, state, losses
+        before: list[Tensor] = []
+        for turn in range(self._repeats):
+            grads, losses = self._meta_gradient(meta, episodes, number)
+            before.append(losses)
+            if self._clip:
+                grads = {name: g.clamp(-self._clip, self._clip) for name, g in grads.items()}
+            meta, state = self._rule(rate)(number * self._repeats + turn, meta, grads, state)
+        return meta, state, before[0]
 
 
 def _for(learner: Learner, schedule: str, device: str) -> tuple[Learner, str]:

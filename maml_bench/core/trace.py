@@ -20,9 +20,9 @@ from maml_bench.core.simplify import has_kernels, simplify, spread_thin_products
 class Recorded:
     """``function`` of trees of tensors, recorded at the first call with each new set of shapes.
 
-    Trees are dicts, tuples and named tuples; whatever is no tensor is a constant. The function must be pure, and take
-    the same path for all values. With ``compile`` the recording goes through torch.compile, which fuses what it can and
-    takes 10 s to 100 s the first time; torch keeps the result on disk.
+    Trees are dicts, lists, tuples and named tuples; whatever is no tensor is a constant. The function must be pure, and
+    take the same path for all values. With ``compile`` the recording goes through torch.compile, which fuses what it
+    can and takes 10 s to 100 s the first time; torch keeps the result on disk.
     """
 
     def __init__(self, function: Callable[..., Any], *, compile: bool = False) -> None:
@@ -103,7 +103,7 @@ def _flatten(tree: Any, tensors: list[Tensor]) -> Any:
         return Tensor
     if isinstance(tree, dict):
         return dict, tuple(tree), tuple([_flatten(value, tensors) for value in tree.values()])
-    if isinstance(tree, tuple):
+    if isinstance(tree, tuple | list):
         return type(tree), None, tuple([_flatten(value, tensors) for value in tree])
     return None, None, tree
 
@@ -118,4 +118,4 @@ def _unflatten(structure: Any, tensors: Any) -> Any:
     values = [_unflatten(part, tensors) for part in parts]
     if kind is dict:
         return dict(zip(names, values, strict=True))
-    return tuple(values) if kind is tuple else kind(*values)
+    return kind(values) if kind in (tuple, list) else kind(*values)

@@ -13,10 +13,11 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.seeding import generator
-from maml_bench.harness.train import WARM_UP_STEPS, Training, score_test
+from maml_bench.harness.train import WARM_UP_STEPS, Training, acting, draw, score_test
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
+ACTING_FROM_STEPS = 10
 COMPILED_FROM_STEPS = 20_000
 CORES = torch.get_num_threads()
 
@@ -35,14 +36,24 @@ def begin(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     start = generator("init", seed)
     with torch.random.fork_rng(devices=[]):
         model = tasks.model(recipe.train.shape, start)
-    learner = Learner(model.to(device), tasks.loss, tasks.score, recipe.inner, recipe.train.way)
+    acts = acting(tasks)
+    learner = Learner(
+        model.to(device),
+        acts.estimate(recipe.inner.estimator) if acts else tasks.loss,
+        tasks.score,
+        recipe.inner,
+        recipe.train.way,
+        outer_loss=acts.estimate(recipe.outer.estimator) if acts else None,
+        geometry=acts,
+    )
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     if schedule == "auto":
         schedule = schedule_for(recipe, learner, device)
     outer = recipe.outer
     body = MetaStep(
-        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device
-    )
+        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device,
+        trust=outer.trust, repeats=outer.repeats,
+    )  # fmt: skip
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
     return Training(recipe, tasks, setup, learner, seed, device, clock, body, meta, body.init(meta))
 
@@ -55,6 +66,8 @@ def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
     A CPU without a C++ compiler cannot compile.
     """
     steps = recipe.outer.steps
+    if learner.geometry:  # what is recorded are the policies, asked at every step of every rollout
+        return "traced" if steps >= ACTING_FROM_STEPS else "vmap"
     if device != "cpu":
         return "compiled" if steps >= COMPILED_FROM_STEPS else "vmap"
     convolutions = any(isinstance(layer, torch.nn.Conv2d) for layer in learner.model.modules())
@@ -75,7 +88,7 @@ def rehearse(training: Training, tests: Sequence[Test] | None = None) -> None:
         shapes.add(("validation", recipe.validation.shape))
     shapes |= {(test.split, test.shape) for test in tests}
     for split, shape in sorted(shapes):
-        training.tasks.sample(split, 0, 1, key=0, shape=shape, device=training.device)
+        draw(training, split, 0, 1, key=0, shape=shape)
         if shape.way > recipe.train.way:
             raise MamlBenchError(
                 f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
@@ -88,6 +101,6 @@ def rehearse(training: Training, tests: Sequence[Test] | None = None) -> None:
 def threads_for(training: Training) -> int:
     """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
     shape, count = training.recipe.train.shape, training.recipe.outer.meta_batch
-    one = training.tasks.sample("train", 0, 1, key=0, shape=shape)
+    one = draw(training, "train", 0, 1, key=0, shape=shape)
     elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
     return 1 if elements < SMALL_ELEMENTS else CORES

@@ -26,6 +26,7 @@ class State:
     sittings: int
     peak_memory_bytes: int
     kept: list[tuple[float, int, dict[str, torch.Tensor]]] = field(default_factory=list)
+    env_steps: int = 0
 
 
 def save(path: Path, state: State) -> None:

@@ -1,8 +1,8 @@
 """The one clock: named buckets of seconds, the device synchronised at both ends. Nothing else reads time."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,21 @@ class Clock:
         yield
         self._synchronise()
         self._add(bucket, time.perf_counter() - start)
+
+    @contextmanager
+    def parts(self) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+        """What measures parts of a larger block that come again and again in it: one sample for each, their sum."""
+        sums: dict[str, float] = {}
+
+        @contextmanager
+        def measure(bucket: str) -> Iterator[None]:
+            start = time.perf_counter()
+            yield
+            sums[bucket] = sums.get(bucket, 0.0) + time.perf_counter() - start
+
+        yield measure
+        for bucket, seconds in sums.items():
+            self._add(bucket, seconds)
 
     def total_s(self, *buckets: str) -> float:
         """Seconds in the buckets and in their warm-ups together."""

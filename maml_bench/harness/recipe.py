@@ -16,6 +16,7 @@ from maml_bench import registry
 from maml_bench.checked import construct, later, plain
 from maml_bench.core.learner import Inner
 from maml_bench.core.statistics import Mode
+from maml_bench.core.trust_region import Trust
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.types import Shape
@@ -30,17 +31,22 @@ class Outer:
     """The outer loop: ``steps`` meta-steps of ``meta_batch`` tasks each; ``clip`` bounds gradient entries, 0 is off.
 
     The meta-gradient is that of the mean query loss over tasks. ``decay`` leads the rate from ``rate`` to ``floor``
-    over the steps (linear, cosine), halves it every ``halve_every`` steps (halve) or keeps it.
+    over the steps (linear, cosine), halves it every ``halve_every`` steps (halve) or keeps it. The optimiser ``trpo``
+    takes steps of its own size, by ``trust``. ``estimator`` names the outer loss where somebody acts (rl.losses);
+    ``repeats`` steps are taken on the same tasks before new ones are drawn.
     """
 
     steps: int
     meta_batch: int
-    optimiser: Literal["adam", "sgd"] = "adam"
+    optimiser: Literal["adam", "sgd", "trpo"] = "adam"
     rate: float = 1e-3
     decay: Literal["constant", "linear", "cosine", "halve"] = "constant"
     clip: float = 0.0
     halve_every: int = later(0)
     floor: float = later(0.0)
+    trust: Trust = later(Trust())
+    estimator: str = later("ratio")
+    repeats: int = later(1)
 
 
 @dataclass(frozen=True)
@@ -187,10 +193,16 @@ def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Seq
     built = construct(Recipe, content, where)
     _check(built, where)
     method = registry.build_setup(built.setup, where)
-    if method.needs_query and not built.train.query:
+    if method.asks_query() and not built.train.query:
         raise MamlBenchError(f"{where}: train: query is 0, but {built.setup['name']} learns from the query")
     tasks = registry.build_tasks(
-        built.tasks, where, reveal=method.reveals, joint=method.joint, classes=method.classifies, pool=method.pool
+        built.tasks,
+        where,
+        reveal=method.reveals,
+        joint=method.joint,
+        classes=method.classifies,
+        pool=method.pool,
+        acts=method.acts,
     )
     if method.pool not in (0, built.outer.meta_batch):
         raise MamlBenchError(
@@ -213,7 +225,17 @@ def _without_batch_norm(inner: Mapping[str, Any]) -> dict[str, Any]:
     return {**inner, **({"outside": outside} if "outside" in inner else {})}
 
 
-_LEAST = {"way": 1, "shot": 1, "query": 0, "steps": 0, "meta_batch": 1, "episodes": 0, "inner_steps": 0, "every": 1}
+_LEAST = {
+    "way": 1,
+    "shot": 1,
+    "query": 0,
+    "steps": 0,
+    "meta_batch": 1,
+    "episodes": 0,
+    "inner_steps": 0,
+    "every": 1,
+    "repeats": 1,
+}
 
 
 def _check(built: Recipe, where: str) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from maml_bench import registry
+from maml_bench.core.acting import Unstable
 from maml_bench.core.step import refuse_unknown
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, guard, machine, scoring, weights
@@ -228,6 +229,8 @@ def _train(
 
     try:
         train(training, observer, stop, after_step)
+    except Unstable as error:
+        return "diverged", str(error)
     except MamlBenchError:
         raise
     except Exception as error:

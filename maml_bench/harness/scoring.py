@@ -1,6 +1,7 @@
 """The tests of a run: which meta-parameters, normalised by what, scored on which tasks; Evaluations for the record."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -8,11 +9,13 @@ from torch import Tensor
 from maml_bench.core.evaluate import answer
 from maml_bench.core.outer import take
 from maml_bench.harness.recipe import Test
-from maml_bench.harness.train import Observer, Training, score_test
+from maml_bench.harness.seeding import stream_key
+from maml_bench.harness.train import Observer, Training, acting, score_test
 from maml_bench.record import Evaluation, Point
 from maml_bench.types import Batch, Params, Shape
 
 EXHIBIT_STEPS = (0, 1, 10)
+EXHIBIT_TASKS = 4
 
 Model = tuple[int | None, Params]
 """The outer steps behind meta-parameters, where they are known, and the meta-parameters."""
@@ -69,6 +72,8 @@ def joined(old: Iterable[Evaluation], new: Sequence[Evaluation]) -> list[Evaluat
 
 def exhibit(training: Training) -> dict[str, Any] | None:
     """What the task family shows in a figure of its own, with the last meta-parameters."""
+    if acts := acting(training.tasks):
+        return _walked(training, acts)
     show = getattr(training.tasks, "exhibit", None)
     if show is None:
         return None
@@ -78,6 +83,19 @@ def exhibit(training: Training) -> dict[str, Any] | None:
         return answer(training.setup, training.learner, training.meta, Batch(*one), inputs, EXHIBIT_STEPS)
 
     return show(answers)  # type: ignore[no-any-return]
+
+
+def _walked(training: Training, tasks: Any) -> dict[str, Any] | None:
+    """What a task family shows of its first test tasks, where somebody acts."""
+    show = getattr(tasks, "exhibit_path", None)
+    if show is None or not training.recipe.test:
+        return None
+    test = training.recipe.test[0]
+    actor = training.body.actor(training.meta, lambda name: nullcontext())
+    rollouts = [test.shot] * max(test.inner_steps) + [test.query]
+    key = stream_key("test", training.seed)
+    path = tasks.path(test.split, 0, EXHIBIT_TASKS, key=key, rollouts=rollouts, actor=actor, device=training.device)
+    return show(path)  # type: ignore[no-any-return]
 
 
 def _models(training: Training, checkpoint: str) -> list[Model]:

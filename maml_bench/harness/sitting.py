@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
-from maml_bench.harness.train import Training
+from maml_bench.harness.train import Training, acting
 from maml_bench.record import Curve, Evaluation, Record, Status
 
 
@@ -42,7 +42,7 @@ def state_of(training: Training, conditions: dict[str, Any], sitting: Sitting) -
     return checkpoint.State(
         conditions, training.step, training.meta, training.optimiser, training.clock.state(),
         training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
-        training.kept,
+        training.kept, training.env_steps,
     )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def resume(training: Training, state: checkpoint.State) -> Sitting:
     training.clock.restore(state.clock)
     training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
+    training.env_steps = state.env_steps
     return Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
 
 
@@ -82,7 +83,7 @@ def record_of(
         "data": training.tasks.fingerprint(),
         "outer_steps": training.step,
         "budget_steps": recipe.outer.steps,
-        "env_steps": None,
+        "env_steps": training.env_steps if acting(training.tasks) else None,
         "evaluations": evaluations,
         "curve": Curve(**training.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
         "exhibit": None,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -81,6 +82,7 @@ class Training:
         default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
     )
     recent_losses: list[float] = field(default_factory=list)
+    env_steps: int = 0
 
     @property
     def train_s(self) -> float:
@@ -90,6 +92,26 @@ class Training:
     def diverged(self) -> bool:
         """Whether the last outer loss was not a number."""
         return bool(self.recent_losses) and not math.isfinite(self.recent_losses[-1])
+
+
+def acting(tasks: TaskDistribution) -> Any:
+    """The task distribution where somebody must act to learn of its tasks, else None."""
+    return tasks if getattr(tasks, "acts", False) else None
+
+
+def draw(
+    run: Training,
+    split: str,
+    first: int,
+    count: int,
+    *,
+    key: int,
+    shape: Shape,
+    measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+) -> Episode:
+    """Episodes ``first`` to ``first + count - 1``; who acts in them is the setup at its present meta-parameters."""
+    actor = run.body.actor(run.meta, measure) if acting(run.tasks) else None
+    return run.tasks.sample(split, first, count, key=key, shape=shape, adapt=actor, device=run.device)
 
 
 def rate_at(outer: Outer, step: int) -> float:
@@ -148,6 +170,8 @@ def validate(run: Training, observer: Observer) -> None:
         keep(run, mean)
     curve["step"].append(run.step)
     curve["seconds"].append(round(run.train_s, 4))
+    if acting(run.tasks):
+        curve.setdefault("env_steps", []).append(run.env_steps)
     curve["train_loss"].append(_or_none(sum(losses) / len(losses)) if losses else None)
     curve["validation"].append(_or_none(mean))
     curve["validation_ci95"].append(_or_none(ci95))
@@ -180,6 +204,8 @@ def score(
     """
     models = models or (run.meta,)
     key = stream_key("test" if split == "test" else "validate", run.seed)
+    if acts := acting(run.tasks):
+        return played(run, acts, split, shape, episodes, steps, key, models[0], after_tasks)
     values: list[list[float]] = [[] for _ in steps]
     one = run.tasks.sample(split, 0, 1, key=key, shape=shape, device=run.device)
     at_once = _chunk(len(models) * _shown(one, mode), episodes)
@@ -190,6 +216,25 @@ def score(
             column.extend(found)
         after_tasks(len(values[0]))
     return values
+
+
+def played(
+    run: Training,
+    tasks: Any,
+    split: str,
+    shape: Shape,
+    episodes: int,
+    steps: tuple[int, ...],
+    key: int,
+    meta: Params,
+    after_tasks: Callable[[int], None],
+) -> list[list[float]]:
+    """Scores where somebody acts: of the rollouts after each number of inner steps, each step on those before it."""
+    actor = run.body.actor(meta, lambda name: nullcontext())
+    rollouts = [shape.shot] * max(steps) + [shape.query]
+    path = tasks.path(split, 0, episodes, key=key, rollouts=rollouts, actor=actor, device=run.device)
+    after_tasks(episodes)
+    return [tasks.score(None, path[count]).tolist() for count in steps]
 
 
 def score_test(
@@ -225,17 +270,20 @@ def _training_episodes(run: Training) -> Iterator[Episode]:
     """Meta-batches from the present step on, drawn many steps at once where they are small."""
     shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
     key = stream_key("train", run.seed)
+    acts = acting(run.tasks)
     steps_at_once = 1
     step = run.step
     while True:
-        with run.clock.measure("sample"):
+        with run.clock.measure("sample"), run.clock.parts() as measure:
             first, drawn = step * count, steps_at_once * count
-            block = run.tasks.sample("train", first, drawn, key=key, shape=shape, device=run.device)
+            block = draw(run, "train", first, drawn, key=key, shape=shape, measure=measure)
+        if acts:
+            run.env_steps += acts.steps_in(block)
         for i in range(steps_at_once):
             yield take(block, slice(i * count, (i + 1) * count))
         step += steps_at_once
         size = sum(t.numel() * t.element_size() for t in pytree.tree_leaves(block)) // steps_at_once
-        steps_at_once = max(1, min(SAMPLE_STEPS, SAMPLE_BYTES // size))
+        steps_at_once = 1 if acts else max(1, min(SAMPLE_STEPS, SAMPLE_BYTES // size))
 
 
 def _chunk(elements: int, episodes: int) -> int:

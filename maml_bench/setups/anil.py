@@ -4,7 +4,6 @@ the Effectiveness of MAML", ICLR, arXiv:1909.09157, section 4."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Params
@@ -15,6 +14,7 @@ class ANIL(Setup):
     """MAML whose inner loop moves the last layer only, in training and at test."""
 
     citation: ClassVar[str] = "Raghu et al. 2020, arXiv:1909.09157"
+    acts: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps, only=learner.is_head)
+        return learner.adapt(meta, support, learner.inner.rule(), steps, only=learner.is_head)

@@ -12,3 +12,4 @@ class Context(ContextOnly):
     """As MAML, with the inner loop on the network's ``context`` alone; where it starts is meta-learned too."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, appendix C"
+    acts: ClassVar[bool] = True

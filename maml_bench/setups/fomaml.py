@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Params
@@ -14,6 +13,7 @@ class FOMAML(Setup):
     """As MAML, with each inner gradient a constant: the meta-gradient is the query gradient at the adapted weights."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.2"
+    acts: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps, first_order=True)
+        return learner.adapt(meta, support, learner.inner.rule(), steps, first_order=True)

@@ -4,7 +4,6 @@ Networks", ICML, arXiv:1703.03400, Algorithms 1 and 2."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Params
@@ -15,6 +14,7 @@ class MAML(Setup):
     """theta_i = theta - alpha * grad L_support(theta), k times; the meta-gradient goes through all steps."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400"
+    acts: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)
+        return learner.adapt(meta, support, learner.inner.rule(), steps)

@@ -22,6 +22,7 @@ class MetaSGD(Setup):
     spread: float = 0.0
 
     citation: ClassVar[str] = "Li et al. 2017, arXiv:1707.09835"
+    acts: ClassVar[bool] = True
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         theta = learner.initial()

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
-
+from maml_bench.core.inner import batch_at
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Episode, Params
@@ -15,11 +14,12 @@ class Oracle(Setup):
     """The input carries the task's identity, so nothing is adapted: the score is the same at any number of steps."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
+    acts: ClassVar[bool] = True
     needs_query: ClassVar[bool] = False
     reveals: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return [meta]
 
-    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
-        return learner.batch_loss(meta, episode.support)
+    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+        return meta, batch_at(episode.support, 0)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from maml_bench.core.inner import SGD
+from maml_bench.core.inner import batch_at
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Episode, Params
@@ -23,10 +23,17 @@ class Pretrained(Setup):
     both_halves: bool = False
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
+    acts: ClassVar[bool] = True
+
+    def asks_query(self) -> bool:
+        return self.both_halves
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)
+        return learner.adapt(meta, support, learner.inner.rule(), steps)
+
+    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+        return meta, batch_at(episode.support, 0)
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
-        support = learner.batch_loss(meta, episode.support)
+        support = super().loss(learner, meta, episode)
         return (support + learner.batch_loss(meta, episode.query)) / 2 if self.both_halves else support

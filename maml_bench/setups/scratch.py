@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.types import Params
@@ -14,8 +13,9 @@ class Scratch(Setup):
     """Gradient steps on the support from an untrained network."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5"
+    acts: ClassVar[bool] = True
     needs_query: ClassVar[bool] = False
     trains: ClassVar[bool] = False
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta, support, SGD(learner.inner.rate), steps)
+        return learner.adapt(meta, support, learner.inner.rule(), steps)

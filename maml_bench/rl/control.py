@@ -1,0 +1,229 @@
+"""What task distributions of reinforcement learning have in common: rollouts of a policy in a batch of worlds, and the
+losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt.py and maml_npo.py of cbfinn/maml_rl)."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from maml_bench.core.acting import Actor, Unstable
+from maml_bench.data.draws import key_of, words
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.record import Metric
+from maml_bench.rl import losses
+from maml_bench.rl.actions import Actions
+from maml_bench.rl.policy import Policy
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline
+from maml_bench.types import Episode, Predict, Shape
+
+Noise = Callable[[str, int], Tensor]
+"""Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Random words for tasks ``first`` to ``first + count - 1``, a stream for every purpose."""
+
+    key: tuple[object, ...]
+    first: int
+    count: int
+    device: str
+
+    def words(self, purpose: str, draws: int) -> Tensor:
+        return words(key_of(*self.key, purpose), self.first, self.count, draws, self.device)
+
+
+class World(Protocol):
+    """B tasks with R copies each, all at the same step of time."""
+
+    def observe(self) -> Tensor:
+        """What the agents see: ``[B, R, D]``."""
+        ...
+
+    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on: rewards ``[B, R]`` of it, and whether the episode ended with it, ``[B, R]`` bool."""
+        ...
+
+
+class Control(ABC):
+    """Base of those task distributions, which are frozen dataclasses with these fields.
+
+    ``horizon`` is the number of steps of a rollout, ``discount`` and ``trace`` (lambda) are those of the advantages,
+    ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
+    the agent sees. A task has one fixed number of rollouts; where episodes can end early, the released code collects
+    until there are enough steps.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    metric: ClassVar[Metric] = Metric("return")
+    acts: ClassVar[bool] = True
+    actions: ClassVar[Actions]
+    horizon: int
+    discount: float
+    trace: float
+    hidden: tuple[int, ...]
+    context: int
+    reveal: bool
+    normalisation: Literal["none"]
+
+    @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Numbers that are observed, and dimensions of actions (or actions to choose from)."""
+
+    @abstractmethod
+    def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
+        """What tells tasks ``first`` to ``first + count - 1`` of ``split`` apart, ``[B, P]``."""
+
+    @abstractmethod
+    def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
+        """The tasks' worlds at the start of so many rollouts each."""
+
+    def model(self, shape: Shape, generator: Generator) -> Policy:
+        """The policy for these observations and actions."""
+        seen, actions = self.sizes()
+        seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
+        log_std = 0.0 if self.actions.size(1) == 2 else None
+        return Policy((seen, *self.hidden, actions), log_std=log_std, context=self.context, generator=generator)
+
+    def sample(
+        self,
+        split: str,
+        first: int,
+        count: int,
+        *,
+        key: int,
+        shape: Shape,
+        adapt: Actor | None = None,
+        device: str = "cpu",
+    ) -> Episode:
+        """Support: a list of ``shape.shot`` rollouts before each of the actor's inner steps; query: ``shape.query``
+        rollouts after the last, or an empty list if that is 0.
+
+        Raises:
+            MamlBenchError: there is no actor, or what it does is not finite.
+        """
+        if adapt is None:
+            raise MamlBenchError(f"{self.name} needs somebody who acts: pass an Actor as `adapt`")
+        counts = [shape.shot] * max(1, adapt.steps) + [shape.query]
+        path = self.path(split, first, count, key=key, rollouts=counts, actor=adapt, device=device)
+        return Episode(path[: len(counts) - 1], path[-1] if shape.query else [])
+
+    def path(
+        self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
+    ) -> list[Trajectories]:
+        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; of a last 0 there are none."""
+        tasks = self.draw(split, first, count, key).to(device)
+        found: list[Trajectories] = []
+        for step, number in enumerate(rollouts):
+            if number:
+                with actor.measure("adapt"):
+                    policies = actor.policies(found)
+
+                streams = _Streams((key, self.name, split, step), first, count, device)
+                found.append(self._roll(tasks, number, partial(actor.outputs, policies), streams.words, actor.measure))
+        return found
+
+    def _roll(
+        self, tasks: Tensor, rollouts: int, outputs: Callable[[Tensor], Tensor], noise: Noise, measure: Any
+    ) -> Trajectories:
+        with measure("simulate"):
+            world = self.start(tasks, rollouts, noise)
+        shape = (len(tasks), rollouts)
+        chance = noise("actions", rollouts * self.horizon * self._draws())
+        chance = self.actions.from_words(chance).reshape(*shape, self.horizon, -1)
+        on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
+        seen, done, said, earned, mask = [], [], [], [], []
+        for t in range(self.horizon):
+            with measure("policy"):
+                x = self._seen(world, tasks)
+                said.append(outputs(x))
+                done.append(self.actions.draw(said[-1], self._shaped(chance[:, :, t])))
+            with measure("simulate"):
+                reward, ended = world.act(done[-1])
+            seen.append(x)
+            earned.append(reward * on)
+            mask.append(on.to(reward.dtype))
+            on = on & ~ended
+        with measure("baseline"):
+            observations, rewards, still = (torch.stack(all_steps, 2) for all_steps in (seen, earned, mask))
+            if not (observations.isfinite().all() and rewards.isfinite().all()):
+                raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")
+            values = linear_baseline(observations, discounted(rewards, self.discount), still) * still
+            gains = advantages(rewards, values, still, self.discount, self.trace)
+        return Trajectories(observations, torch.stack(done, 2), torch.stack(said, 2), rewards, values, gains, still)
+
+    def _seen(self, world: World, tasks: Tensor) -> Tensor:
+        x = world.observe()
+        return torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1) if self.reveal else x
+
+    def _draws(self) -> int:
+        return self.actions.noise * (1 if self.actions.size(1) == 1 else self.sizes()[1])
+
+    def _shaped(self, chance: Tensor) -> Tensor:
+        return chance.squeeze(-1).unsqueeze(-1) if self.actions.size(1) == 1 else chance
+
+    def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
+        """The loss of that name in `losses.ESTIMATORS`, of one task's rollouts.
+
+        Raises:
+            MamlBenchError: there is none.
+        """
+        if estimator not in losses.ESTIMATORS:
+            raise MamlBenchError(f"no policy loss {estimator!r}{nearest(estimator, losses.ESTIMATORS)}")
+        loss = losses.ESTIMATORS[estimator]
+        more = {"discount": self.discount} if loss is losses.dice else {}
+        return lambda predict, batch: loss(self.actions, predict(batch.observations), batch, **more)
+
+    def loss(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """The paper's inner loss: minus the mean of log-probability times advantage."""
+        return self.estimate("likelihood")(predict, batch)
+
+    def outer_loss(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """The paper's outer loss: minus the mean of the advantages, weighted by how likely actions have become."""
+        return self.estimate("ratio")(predict, batch)
+
+    def credit(self, predict: Predict, support: Trajectories, query: Trajectories) -> Tensor:
+        """`losses.credit` of one task: what E-MAML's outer loss has less than MAML's."""
+        return losses.credit(self.actions, predict(support.observations), support, query, self.discount)
+
+    def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """Outputs for all that was seen."""
+        return predict(batch.observations)
+
+    def part(self, batch: Trajectories, share: float) -> Trajectories:
+        """The first rollouts of every task."""
+        rollouts = math.ceil(share * batch.mask.shape[1])
+        return Trajectories(*(field[:, :rollouts] for field in batch))
+
+    def divergence(self, outputs: Tensor, batch: Trajectories) -> Tensor:
+        """Mean KL(who acted || who would act with ``outputs``) of one task."""
+        return losses.mean(self.actions.divergence(batch.behaviour, outputs), batch.mask)
+
+    def curvature(self, tangent: Tensor, batch: Trajectories) -> Tensor:
+        """The second derivative of ``divergence`` at the outputs of who acted, times ``tangent``."""
+        weight = batch.mask / batch.mask.sum((-2, -1), keepdim=True)
+        return self.actions.metric(batch.behaviour, tangent) * weight.unsqueeze(-1)
+
+    def score(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """Mean undiscounted return of the rollouts; who acted is in the past, so ``predict`` is not asked."""
+        return returns(batch)
+
+    def steps_in(self, episode: Episode) -> int:
+        """Steps in the world that the episode's rollouts took, until they ended."""
+        rolled = [*episode.support] + ([episode.query] if episode.query else [])
+        return int(sum(batch.mask.sum() for batch in rolled))
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """None: tasks come from a formula."""
+        return None
+
+
+def returns(batch: Trajectories) -> Tensor:
+    """Mean undiscounted return over rollouts, ``[B]`` (a scalar inside one task)."""
+    return (batch.rewards * batch.mask).sum(-1).mean(-1)

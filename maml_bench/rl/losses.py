@@ -1,0 +1,76 @@
+"""Losses whose gradient is a policy gradient. They share the first derivative at the policy that acted, not the second.
+
+All are means over the steps of one task's rollouts: ``outputs [R, T, O]`` of the policy, and what was done.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from maml_bench.rl.actions import Actions
+from maml_bench.rl.trajectories import Trajectories, discounted, spread
+
+PolicyLoss = Callable[..., Tensor]
+"""Of (actions, outputs, rollouts of one task)."""
+CLIP = 0.2
+
+
+def likelihood(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
+    """-E[log pi(a) A] (maml_npo.py 98-102 of cbfinn/maml_rl). Its second derivative leaves out that the policy also
+    decides what is seen, so a meta-gradient through it is biased (Foerster et al. 2018; Rothfuss et al. 2019)."""
+    return -mean(actions.log_prob(outputs, batch.actions) * batch.advantages, batch.mask)
+
+
+def ratio(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
+    """-E[pi(a) / mu(a) A], mu being who acted: the outer loss of the paper. As an inner loss it is the low-variance
+    curvature of ProMP (Rothfuss et al. 2019, section 5), whose second derivative has what single steps contribute."""
+    return -mean(_weight(actions, outputs, batch) * batch.advantages, batch.mask)
+
+
+def clipped(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
+    """As ``ratio``, pessimistic and flat where the ratio has left [0.8, 1.2] (Schulman et al. 2017, equation 7)."""
+    weight = _weight(actions, outputs, batch)
+    least = torch.minimum(weight * batch.advantages, weight.clamp(1 - CLIP, 1 + CLIP) * batch.advantages)
+    return -mean(least, batch.mask)
+
+
+def dice(actions: Actions, outputs: Tensor, batch: Trajectories, discount: float = 1.0) -> Tensor:
+    """-E[sum over t of discount^t (box(actions up to t) r_t + (1 - box(a_t)) b_t)], a box being 1 in value and a sum of
+    log-probabilities in derivative: derivatives of all orders are unbiased (Foerster et al. 2018, with their baseline).
+
+    It is divided by steps and by the spread of the task's advantages, as the others are.
+    """
+    log_prob = actions.log_prob(outputs, batch.actions)
+    summed = log_prob.cumsum(-1)
+    together, alone = torch.exp(summed - summed.detach()), torch.exp(log_prob - log_prob.detach())
+    share = discount ** torch.arange(batch.mask.shape[-1], dtype=log_prob.dtype, device=log_prob.device)
+    scale = spread(discounted(batch.rewards, discount) - batch.values, batch.mask)
+    return -mean(share * (together * batch.rewards + (1 - alone) * batch.values) / scale, batch.mask)
+
+
+def credit(
+    actions: Actions, outputs: Tensor, support: Trajectories, query: Trajectories, discount: float = 1.0
+) -> Tensor:
+    """What E-MAML adds to the expected return (Stadie et al. 2018, equation 4): how likely the whole support has
+    become, as a log-ratio, times what the query earned; in the units of the other losses, divided by steps and
+    spread."""
+    before = actions.log_prob(support.behaviour, support.actions)
+    likelier = ((actions.log_prob(outputs, support.actions) - before) * support.mask).sum()
+    to_come = discounted(query.rewards, discount)
+    begun = query.mask[..., 0]
+    earned, steps = mean(to_come[..., 0], begun), query.mask.sum() / begun.sum()
+    return likelier * earned / (steps * spread(to_come - query.values, query.mask).squeeze())
+
+
+ESTIMATORS: dict[str, PolicyLoss] = {"likelihood": likelihood, "ratio": ratio, "clipped": clipped, "dice": dice}
+
+
+def mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the steps that count."""
+    return (values * mask).sum() / mask.sum()
+
+
+def _weight(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
+    before = actions.log_prob(batch.behaviour, batch.actions)
+    return torch.exp(actions.log_prob(outputs, batch.actions) - before)

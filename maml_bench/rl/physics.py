@@ -1,0 +1,172 @@
+"""Many copies of one MuJoCo model, stepped together on all cores (mujoco.rollout, a step at a time).
+
+Wants the extra ``rl``: mujoco, and gymnasium for its model files.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata, resources, util
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from maml_bench.core.acting import Unstable
+from maml_bench.errors import MamlBenchError
+
+BEGUN_S = 1.0
+"""The time that a copy starts at, so that a start over shows; no force depends on it."""
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """What is read off the copies ``[n, ...]`` where they are now: centre of mass ``[n, 3]`` of the whole body and its
+    velocity, and the clipped contact forces on every body ``[n, 6 * bodies]``, empty if they were not asked for."""
+
+    centre: Numbers
+    velocity: Numbers
+    contacts: Numbers
+
+
+class Physics:
+    """``copies`` of a model file of gymnasium's.
+
+    A step is ``frame_skip`` steps of the model, of ``timestep`` seconds if that is given. With ``contacts`` the forces
+    that MuJoCo calls cfrc_ext are sensed too: of each body in order, torque about the centre of mass and force, zeros
+    for the world.
+
+    Raises:
+        MamlBenchError: the extra is not installed.
+    """
+
+    def __init__(
+        self, file: str, copies: int, *, timestep: float | None = None, frame_skip: int = 1, contacts: bool = False
+    ) -> None:
+        model, self._seeing = _models(file, timestep, contacts)
+        self._mujoco = _mujoco()
+        self.model, self._copies, self._frame_skip, self._contacts = model, copies, frame_skip, contacts
+        threads = torch.get_num_threads()
+        self._pool = _pool(threads)
+        self._data = [self._mujoco.MjData(model) for _ in range(threads)]
+        size = self._mujoco.mj_stateSize(model, self._mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        self._state = np.zeros((copies, size))
+        self._controls = np.zeros((copies, 1, model.nu))
+
+    @property
+    def positions(self) -> Numbers:
+        """``[n, nq]``."""
+        return self._state[:, 1 : 1 + self.model.nq]
+
+    @property
+    def velocities(self) -> Numbers:
+        """``[n, nv]``."""
+        return self._state[:, 1 + self.model.nq : 1 + self.model.nq + self.model.nv]
+
+    def place(self, positions: Numbers, velocities: Numbers) -> None:
+        """Put the copies into a state."""
+        self._state = np.concatenate([np.full((self._copies, 1), BEGUN_S), positions, velocities], 1)
+        self._controls = np.zeros((self._copies, 1, self.model.nu))
+
+    def step(self, controls: Numbers) -> None:
+        """One step under ``controls [n, nu]``, held for all of it.
+
+        Raises:
+            Unstable: a copy left the finite numbers.
+        """
+        self._controls = controls[:, None]
+        held = np.broadcast_to(self._controls, (self._copies, self._frame_skip, controls.shape[1]))
+        states, _ = self._pool.rollout(self.model, self._data, self._state, np.ascontiguousarray(held))
+        after = np.ascontiguousarray(states[:, -1])
+        # MuJoCo puts a copy that left the finite numbers back to time zero, and goes on.
+        if (after[:, 0] <= self._state[:, 0]).any() or not np.isfinite(after).all():
+            raise Unstable("the physics exploded: a body left the finite numbers, the actions are too wild for it")
+        self._state = after
+
+    def sense(self) -> Sensed:
+        """Read off where the copies are, under the controls that they are still given.
+
+        A rollout senses where a step begins, so this is another step, of a model that stands still, whose end is not
+        kept.
+        """
+        _, found = self._pool.rollout(self._seeing, self._data, self._state, self._controls)
+        found = found[:, 0]
+        centre, velocity, contacts = found[:, :3], found[:, 3:6], found[:, 6:].reshape(self._copies, -1, 9)
+        if not self._contacts:
+            return Sensed(centre, velocity, np.empty((self._copies, 0)))
+        # Sensed is what the body does to its surroundings, wanted the opposite, about the centre of mass.
+        force, torque, at = -contacts[..., :3], -contacts[..., 3:6], contacts[..., 6:]
+        wrench = np.concatenate([torque + np.cross(at - centre[:, None], force), force], -1)
+        world = np.zeros((self._copies, 6))
+        return Sensed(centre, velocity, np.concatenate([world, wrench.reshape(self._copies, -1)], 1).clip(-1, 1))
+
+
+def versions() -> dict[str, str]:
+    """What decides how these worlds move, for the record: versions of the simulator and of the model files' home."""
+    _mujoco()
+    return {name: metadata.version(name) for name in ("mujoco", "gymnasium")}
+
+
+def _mujoco() -> Any:
+    for name in ("mujoco", "gymnasium"):
+        if util.find_spec(name) is None:
+            raise MamlBenchError(f"locomotion needs {name}, which is not installed: pip install 'maml-bench[rl]'")
+    import mujoco  # type: ignore[import-untyped, unused-ignore]
+
+    if mujoco.get_mju_user_warning() is None:  # else it writes a file into the working folder
+        mujoco.set_mju_user_warning(lambda message: None)
+    return mujoco
+
+
+@cache
+def _pool(threads: int) -> Any:
+    """Threads that wait for work; they live as long as the process."""
+    from mujoco import rollout
+
+    return rollout.Rollout(nthread=threads)
+
+
+@cache
+def _models(file: str, timestep: float | None, contacts: bool) -> tuple[Any, Any]:
+    """The model that moves, and one to read sensors off: the same at a standstill.
+
+    Without contact forces to sense the second needs no constraints, and only its bodies' places and velocities.
+    """
+    mujoco = _mujoco()
+    spec = mujoco.MjSpec.from_file(str(resources.files("gymnasium") / "envs" / "mujoco" / "assets" / file))
+    if timestep is not None:
+        spec.option.timestep = timestep
+    model = _compiled(spec)
+    kinds, body = mujoco.mjtSensor, mujoco.mjtObj.mjOBJ_BODY
+    root = spec.worldbody.first_body().name
+    spec.add_sensor(name="centre", type=kinds.mjSENS_SUBTREECOM, objtype=body, objname=root)
+    spec.add_sensor(name="velocity", type=kinds.mjSENS_SUBTREELINVEL, objtype=body, objname=root)
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    off = mujoco.mjtDisableBit
+    if contacts:
+        _sense_contacts(mujoco, spec)
+    else:
+        spec.option.disableflags |= off.mjDSBL_CONSTRAINT | off.mjDSBL_ACTUATION | off.mjDSBL_SPRING
+    return model, _compiled(spec)
+
+
+def _compiled(spec: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "compiler attribute", UserWarning
+        )  # gymnasium's files are older than MuJoCo 4
+        return spec.compile()
+
+
+def _sense_contacts(mujoco: Any, spec: Any) -> None:
+    """A sensor for the sum of all contacts of each body: force, torque and where they act."""
+    wanted = sum(1 << int(getattr(mujoco.mjtConDataField, f"mjCONDATA_{n}")) for n in ("FORCE", "TORQUE", "POS"))
+    for number, body in enumerate(spec.bodies[1:]):
+        body.name = body.name or f"body_{number + 1}"
+        sensor = spec.add_sensor(
+            name=f"contacts_{body.name}", type=mujoco.mjtSensor.mjSENS_CONTACT, objtype=mujoco.mjtObj.mjOBJ_BODY,
+            objname=body.name,
+        )  # fmt: skip
+        sensor.intprm[:3] = (wanted, 3, 1)  # which data, reduced to the net force, in one slot

@@ -1,0 +1,85 @@
+"""What an agent saw and did, and what of it a policy gradient needs: returns, a baseline, advantages.
+
+Shapes: B tasks, R rollouts, T steps. Where an episode ends early the mask is zero from then on, and nothing there
+counts.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-5
+
+
+class Trajectories(NamedTuple):
+    """Rollouts of one policy per task; inside one task the leading B is gone.
+
+    ``observations [B, R, T, D]``, ``actions [B, R, T, A]`` (or int64 ``[B, R, T]`` of a choice), ``behaviour
+    [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (what the baseline expected to come)
+    and ``advantages`` (standardised over each task), all ``[B, R, T]``, and ``mask [B, R, T]``, 1 while the episode
+    went on.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    behaviour: Tensor
+    rewards: Tensor
+    values: Tensor
+    advantages: Tensor
+    mask: Tensor
+
+
+def discounted(rewards: Tensor, discount: float) -> Tensor:
+    """What is still to come, ``[..., T]``: sum over later steps k of discount^k times the reward."""
+    found = torch.empty_like(rewards)
+    later = torch.zeros_like(rewards[..., 0])
+    for t in reversed(range(rewards.shape[-1])):
+        later = rewards[..., t] + discount * later
+        found[..., t] = later
+    return found
+
+
+def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """Values ``[B, R, T]``: ``returns`` as a linear function of the observations, fitted to each task's own rollouts.
+
+    Features are the observation cut to [-10, 10], its square, t/100 with its square and cube, and 1; a ridge of 1e-5
+    (Duan et al. 2016, as linear_feature_baseline.py of cbfinn/maml_rl has it). The fit is on the very rollouts that it
+    is then asked about, as in the paper (section 5.3). Fitted in float64.
+    """
+    cut = observations.clamp(-10, 10)
+    t = (torch.arange(observations.shape[-2], dtype=observations.dtype) / 100).to(observations.device)
+    time = torch.stack([t, t**2, t**3, torch.ones_like(t)], -1).expand(*observations.shape[:-1], 4)
+    features = (torch.cat([cut, cut**2, time], -1) * mask.unsqueeze(-1)).flatten(1, 2).double()
+    targets = (returns * mask).flatten(1, 2).unsqueeze(-1).double()
+    square = features.mT @ features
+    square.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
+    weights = torch.linalg.solve(square, features.mT @ targets)
+    fitted: Tensor = features @ weights
+    return fitted.reshape(returns.shape).to(returns)
+
+
+def advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
+    """Generalised advantage estimates (Schulman et al. 2016, equation 16; ``trace`` is lambda), standardised per task.
+
+    With lambda 1 they are the discounted returns less the values. The standard deviation is the population's.
+    """
+    after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
+    goes_on = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1)
+    surprise = (rewards + discount * after * goes_on - values) * mask
+    return standardised(discounted(surprise, discount * trace), mask)
+
+
+def standardised(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 over each task's steps that count, and 0 elsewhere."""
+    return (values - over_steps(values, mask)) / spread(values, mask) * mask
+
+
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation ``[B, 1, 1]`` over each task's steps that count."""
+    return over_steps((values - over_steps(values, mask)) ** 2, mask).sqrt() + 1e-8
+
+
+def over_steps(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over rollouts and steps that count, ``[..., 1, 1]``."""
+    return (values * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)

@@ -1,0 +1,34 @@
+"""E-MAML. Stadie, Yang, Houthooft, Chen, Duan, Wu, Abbeel & Sutskever (2018), "Some Considerations on Learning to
+Explore via Meta-Reinforcement Learning", NeurIPS, arXiv:1803.01118, equation 4: what is earned after adapting is also
+credited to the actions that were adapted on."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from maml_bench.core.learner import Learner
+from maml_bench.core.setup import Setup
+from maml_bench.types import Episode, Params
+
+
+@dataclass(frozen=True)
+class EMAML(Setup):
+    """MAML with the term of the outer loss that says how the support was come by.
+
+    It is the geometry's ``credit``: log-probability of the whole support times the mean return of the query. No
+    baseline is taken off, which would have to be independent of the support.
+    """
+
+    citation: ClassVar[str] = "Stadie et al. 2018, arXiv:1803.01118"
+    acts: ClassVar[bool] = True
+
+    def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        return learner.adapt(meta, support, learner.inner.rule(), steps)
+
+    def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
+        states = self.adapt(learner, meta, episode.support, learner.inner.steps)
+        loss = learner.outer_loss(lambda x: learner.apply(states[-1], x), episode.query)
+        for state, batch in zip(states, episode.support, strict=False):
+            loss = loss - learner.geometry.credit(lambda x, s=state: learner.apply(s, x), batch, episode.query)
+        return loss

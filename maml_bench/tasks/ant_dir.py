@@ -1,0 +1,33 @@
+"""Ant, forward or backward, Finn et al. (2017), section 5.3: walk fast in a direction that it is not told."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from maml_bench.rl.locomotion import ANT, Body, Locomotion
+
+
+@dataclass(frozen=True)
+class AntDirection(Locomotion):
+    """Directions 1 or -1, each as likely: -1 where a uniform number in [0, 3] is below 1.5, as released."""
+
+    variant: Literal["rllab", "gymnasium"] = "rllab"
+    horizon: int = 200
+    discount: float = 0.99
+    trace: float = 1.0
+    hidden: tuple[int, ...] = (100, 100)
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
+    name: ClassVar[str] = "ant_dir"
+    bodies: ClassVar[dict[str, Body]] = ANT
+    drawn: ClassVar[tuple[float, float]] = (0.0, 3.0)
+    test_seed: ClassVar[int] = 2
+
+    def task(self, number: Tensor) -> Tensor:
+        return (number >= 1.5).to(number.dtype) * 2 - 1
+
+    def pay(self, velocity: Tensor, task: Tensor) -> Tensor:
+        return task * velocity

@@ -1,0 +1,33 @@
+"""Ant, goal velocity, Finn et al. (2017), section 5.3: walk at a speed that it is not told."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from maml_bench.rl.locomotion import ANT, Body, Locomotion
+
+
+@dataclass(frozen=True)
+class AntVelocity(Locomotion):
+    """Velocities uniform in [0, 3] m/s; the reward is 1 minus the distance from it (ant_env_rand.py 52-59 of
+    cbfinn/maml_rl)."""
+
+    variant: Literal["rllab", "gymnasium"] = "rllab"
+    horizon: int = 200
+    discount: float = 0.99
+    trace: float = 1.0
+    hidden: tuple[int, ...] = (100, 100)
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
+    name: ClassVar[str] = "ant_vel"
+    bodies: ClassVar[dict[str, Body]] = ANT
+    drawn: ClassVar[tuple[float, float]] = (0.0, 3.0)
+
+    def task(self, number: Tensor) -> Tensor:
+        return number
+
+    def pay(self, velocity: Tensor, task: Tensor) -> Tensor:
+        return 1 - (velocity - task).abs()

@@ -1,0 +1,68 @@
+"""Bernoulli bandits, as in Duan et al. (2016), "RL^2", arXiv:1611.02779, section 3.1, and Wang et al. (2016),
+arXiv:1611.05763: arms that pay 1 with a probability of their own, uniform in [0, 1]."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.record import Metric
+from maml_bench.rl.actions import Actions, Categorical
+from maml_bench.rl.control import Control, Noise, World, returns
+from maml_bench.rl.trajectories import Trajectories
+from maml_bench.types import Predict
+
+
+@dataclass(frozen=True)
+class Bandit(Control):
+    """``arms`` to choose from, ``horizon`` pulls a rollout. The agent sees nothing but a 1; without ``hidden`` layers
+    its parameters are the arms' logits.
+
+    A reward is what an arm pays less what the best arm pays on average, so that a return is minus the regret. Of the
+    gradient nothing depends on that.
+    """
+
+    arms: int = 5
+    horizon: int = 10
+    discount: float = 1.0
+    trace: float = 1.0
+    hidden: tuple[int, ...] = ()
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
+    name: ClassVar[str] = "bandit"
+    metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)
+    actions: ClassVar[Actions] = Categorical()
+
+    def sizes(self) -> tuple[int, int]:
+        return 1, self.arms
+
+    def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
+        """Probabilities ``[B, arms]``."""
+        return uniform(words(key_of(key, self.name, split, "arms"), first, count, self.arms), 0, 1)
+
+    def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
+        luck = uniform(noise("rewards", rollouts * self.horizon), 0, 1).reshape(len(tasks), rollouts, self.horizon)
+        return _Arms(tasks, luck)
+
+    def score(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """Mean regret of the rollouts: what the best arm would have paid more."""
+        return -returns(batch)
+
+
+class _Arms:
+    """Machines with probabilities ``[B, arms]`` and luck ``[B, R, T]``: an arm pays where luck is below it."""
+
+    def __init__(self, chances: Tensor, luck: Tensor) -> None:
+        self._chances, self._luck, self._time = chances, luck, 0
+
+    def observe(self) -> Tensor:
+        return torch.ones(*self._luck.shape[:2], 1)
+
+    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        paid = (self._luck[..., self._time] < self._chances.gather(1, actions)).float()
+        self._time += 1
+        return paid - self._chances.max(1, keepdim=True).values, torch.zeros_like(actions, dtype=torch.bool)

@@ -1,0 +1,96 @@
+"""Random tabular Markov decision processes, as in Duan et al. (2016), "RL^2", arXiv:1611.02779, section 3.2 (after
+Osband et al. 2013): mean rewards N(1, 1), transitions uniform on the simplex, rewards with unit noise, 10 steps from
+state 0."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.record import Metric
+from maml_bench.rl.actions import Actions, Categorical, Gaussian
+from maml_bench.rl.control import Control, Noise, World, returns
+from maml_bench.rl.trajectories import Trajectories
+from maml_bench.types import Predict
+
+
+@dataclass(frozen=True)
+class MDP(Control):
+    """``states`` that are seen one-hot and ``choices`` in each. Without ``hidden`` layers the policy is a table.
+
+    A step's reward has the optimal expected return, divided by the horizon, taken off, so that a return is minus the
+    regret. Of the gradient nothing depends on that.
+    """
+
+    states: int = 10
+    choices: int = 5
+    horizon: int = 10
+    discount: float = 1.0
+    trace: float = 1.0
+    hidden: tuple[int, ...] = ()
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
+    name: ClassVar[str] = "mdp"
+    metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)
+    actions: ClassVar[Actions] = Categorical()
+
+    def sizes(self) -> tuple[int, int]:
+        return self.states, self.choices
+
+    def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
+        """``[B, states * choices * (1 + states)]``: mean rewards, then for each state and choice where it leads."""
+        pairs = self.states * self.choices
+        chance = words(key_of(key, self.name, split, "processes"), first, count, pairs * (1 + self.states))
+        rewards = 1 + Gaussian().from_words(chance[:, :pairs])
+        waits = -uniform(chance[:, pairs:], 1, 2**-25).log().reshape(count, pairs, self.states)
+        return torch.cat([rewards, (waits / waits.sum(-1, keepdim=True)).flatten(1)], 1)
+
+    def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
+        return _Tables(self, tasks, rollouts, noise)
+
+    def tables(self, tasks: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean rewards ``[B, states, choices]`` and transitions ``[B, states, choices, states]``."""
+        shape = (len(tasks), self.states, self.choices)
+        pairs = self.states * self.choices
+        return tasks[:, :pairs].reshape(shape), tasks[:, pairs:].reshape(*shape, self.states)
+
+    def optimum(self, tasks: Tensor) -> Tensor:
+        """The best expected return from state 0 over the horizon ``[B]``, by dynamic programming."""
+        rewards, leads = self.tables(tasks)
+        value = torch.zeros(len(tasks), self.states)
+        for _ in range(self.horizon):
+            value = (rewards + (leads * value[:, None, None]).sum(-1)).max(-1).values
+        return value[:, 0]
+
+    def score(self, predict: Predict, batch: Trajectories) -> Tensor:
+        """Mean regret of the rollouts: what the best policy would have earned more."""
+        return -returns(batch)
+
+
+class _Tables:
+    """States ``[B, R]`` of processes that are given as tables."""
+
+    def __init__(self, rules: MDP, tasks: Tensor, rollouts: int, noise: Noise) -> None:
+        shape = (len(tasks), rollouts, rules.horizon)
+        rewards, leads = rules.tables(tasks)
+        self._rewards, self._leads = rewards.flatten(1), leads.flatten(1, 2).cumsum(-1)
+        self._best = rules.optimum(tasks).unsqueeze(1) / rules.horizon
+        self._noise = Gaussian().from_words(noise("rewards", rollouts * rules.horizon)).reshape(shape)
+        self._luck = uniform(noise("transitions", rollouts * rules.horizon), 0, 1).reshape(shape)
+        self._choices, self._states, self._time = rules.choices, rules.states, 0
+        self._at = torch.zeros(shape[:2], dtype=torch.int64)
+
+    def observe(self) -> Tensor:
+        return torch.nn.functional.one_hot(self._at, self._states).float()
+
+    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        pair = self._at * self._choices + actions
+        reward = self._rewards.gather(1, pair) + self._noise[..., self._time] - self._best
+        leads = self._leads.gather(1, pair.unsqueeze(-1).expand(-1, -1, self._states))
+        self._at = (leads[..., :-1] <= self._luck[..., self._time, None]).sum(-1)
+        self._time += 1
+        return reward, torch.zeros_like(actions, dtype=torch.bool)

@@ -1,0 +1,97 @@
+"""2D navigation, Finn et al. (2017), section 5.3: a point must move from the origin to a goal that it is not told.
+
+As released, the reward is minus the distance (point_env_randgoal.py of cbfinn/maml_rl), in the paper's text minus its
+square. The test split is the released evaluation's: numpy seeded with 1, then 40 goals.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.rl.actions import Actions, Gaussian
+from maml_bench.rl.control import Control, Noise, World
+from maml_bench.rl.published_tasks import published_uniform
+from maml_bench.rl.trajectories import Trajectories
+
+REACH = 0.5
+STRIDE = 0.1
+NEAR = 0.01
+
+
+@dataclass(frozen=True)
+class Navigation(Control):
+    """Goals uniform in [-0.5, 0.5]^2. A policy output of 1 is a step of 0.1 along an axis, which is the most.
+
+    ``reward``: ``distance`` (minus it), ``squared`` (minus its square), or ``sparse`` (1 within ``radius`` of the goal,
+    else 0). ``stop`` ends an episode where both coordinates are within 0.01 of the goal.
+    """
+
+    reward: Literal["distance", "squared", "sparse"] = "distance"
+    stop: bool = True
+    radius: float = 0.1
+    horizon: int = 100
+    discount: float = 0.99
+    trace: float = 1.0
+    hidden: tuple[int, ...] = (100, 100)
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
+    name: ClassVar[str] = "navigation"
+    actions: ClassVar[Actions] = Gaussian()
+
+    def sizes(self) -> tuple[int, int]:
+        return 2, 2
+
+    def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
+        """Goals ``[B, 2]``."""
+        if split == "test":
+            return torch.from_numpy(published_uniform(1, -REACH, REACH, first + count, 2)[first:]).float()
+        return uniform(words(key_of(key, self.name, split, "goals"), first, count, 2), -REACH, REACH)
+
+    def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
+        return _Plane(self, tasks.unsqueeze(1), rollouts)
+
+    def exhibit_path(self, path: list[Trajectories], tasks: int = 4) -> dict[str, Any]:
+        """The paper's figure: where one rollout of the first ``tasks`` goals went after each number of inner steps."""
+        goals = self.draw("test", 0, tasks, 0)
+        walks = []
+        for task in range(tasks):
+            rolled = {str(step): _walk(batch, task) for step, batch in enumerate(path)}
+            walks.append({"goal": _plain(goals[task]), "walks": rolled})
+        return {"kind": "navigation", "tasks": walks}
+
+
+class _Plane:
+    """Positions ``[B, R, 2]``."""
+
+    def __init__(self, rules: Navigation, goals: Tensor, rollouts: int) -> None:
+        self._rules, self._goals = rules, goals
+        self._at = goals.new_zeros(goals.shape[0], rollouts, 2)
+
+    def observe(self) -> Tensor:
+        return self._at
+
+    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        self._at = self._at + STRIDE * actions.clamp(-1, 1)
+        off = self._at - self._goals
+        squared = (off**2).sum(-1)
+        if self._rules.reward == "sparse":
+            reward = (squared <= self._rules.radius**2).float()
+        else:
+            reward = -squared if self._rules.reward == "squared" else -squared.sqrt()
+        ended = (off.abs() < NEAR).all(-1) if self._rules.stop else torch.zeros_like(reward, dtype=torch.bool)
+        return reward, ended
+
+
+def _walk(batch: Trajectories, task: int) -> list[list[float]]:
+    """Positions of one task's first rollout, while it lasted."""
+    steps = int(batch.mask[task, 0].sum())
+    return [_plain(point) for point in batch.observations[task, 0, :steps]]
+
+
+def _plain(values: Tensor) -> list[float]:
+    return [round(float(v), 4) for v in values]

@@ -1,0 +1,104 @@
+"""Rollouts: what is drawn depends on what it should depend on, and is scored by what was earned."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from maml_bench import registry
+from maml_bench.harness.train import acting, score
+from maml_bench.rl.trajectories import Trajectories
+from tests.rl.conftest import drawn, started
+
+ACTING = [name for name in registry.task_names() if acting(registry.task_class(name))]
+RECIPES = {name: name.replace("_", "-") for name in ACTING}
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_trajectories_have_the_shapes_that_they_say(name):
+    run = started(RECIPES[name])
+    shape, horizon = run.recipe.train.shape, run.tasks.horizon
+    episode = drawn(run, count=2)
+    for batch in (*episode.support, episode.query):
+        seen, chosen = run.tasks.sizes()
+        assert batch.observations.shape == (2, shape.shot, horizon, seen)
+        assert batch.behaviour.shape == (2, shape.shot, horizon, run.tasks.actions.size(chosen))
+        for field in (batch.rewards, batch.values, batch.advantages, batch.mask):
+            assert field.shape == (2, shape.shot, horizon)
+            assert field.isfinite().all()
+        assert batch.observations.dtype == batch.rewards.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_an_episode_is_the_same_in_any_batch_and_drawn_again(name):
+    run = started(RECIPES[name])
+    actor = run.body.actor(run.meta, lambda name: nullcontext())
+    shape = run.recipe.train.shape
+
+    def sample(first: int, count: int) -> Trajectories:
+        return run.tasks.sample("train", first, count, key=5, shape=shape, adapt=actor).support[0]
+
+    together, again, alone = sample(0, 3), sample(0, 3), sample(2, 1)
+    for field, same in zip(together, again, strict=True):
+        assert torch.equal(field, same)
+    for name in ("observations", "actions", "rewards"):  # at first: contacts soon make much of the last digit
+        field, other = getattr(together, name)[2:, :, :2], getattr(alone, name)[:, :, :2]
+        torch.testing.assert_close(field, other, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_tasks_differ_between_splits_and_keys(name):
+    tasks = started(RECIPES[name]).tasks
+    draws = [
+        tasks.draw(split, 0, 8, key) for split, key in [("train", 1), ("train", 2), ("validation", 1), ("test", 1)]
+    ]
+    assert all(not torch.equal(one, other) for i, one in enumerate(draws) for other in draws[:i])
+    assert torch.equal(tasks.draw("train", 3, 2, 1), draws[0][3:5])
+    assert torch.equal(tasks.draw("test", 3, 2, 9), draws[3][3:5]) or name in ("bandit", "mdp")
+
+
+def test_who_has_adapted_acts_otherwise_and_the_inner_step_is_on_the_rollouts_before_it():
+    run = started()
+    episode = drawn(run)
+    state = run.setup.adapt(run.learner, run.meta, [type(b)(*(f[1] for f in b)) for b in episode.support], 1)[-1]
+    outputs = run.learner.apply(state, episode.query.observations[1])
+    torch.testing.assert_close(outputs, episode.query.behaviour[1], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(run.learner.apply(run.meta, episode.query.observations[1]), outputs)
+
+
+def test_scores_are_mean_returns_after_each_number_of_steps():
+    run = started()
+    test = run.recipe.test[0]
+    scores = score(run, "test", test.shape, 4, (0, 1, 3))
+    actor = run.body.actor(run.meta, lambda name: nullcontext())
+    from maml_bench.harness.seeding import stream_key
+
+    path = run.tasks.path("test", 0, 4, key=stream_key("test", 0), rollouts=[4, 4, 4, 4], actor=actor)
+    for found, steps in zip(scores, (0, 1, 3), strict=True):
+        batch = path[steps]
+        assert found == pytest.approx((batch.rewards * batch.mask).sum(-1).mean(-1).tolist())
+
+
+def test_the_reveal_adds_the_task_to_what_is_seen():
+    run = started("navigation", "oracle")
+    assert run.learner.model.body[0].in_features == 4
+    batch = drawn(run).support[0]
+    goals = run.tasks.draw("train", 0, 3, 1)
+    torch.testing.assert_close(batch.observations[:, 1, 4, 2:], goals)
+
+
+def test_a_policy_that_explodes_is_told_in_a_sentence():
+    from maml_bench.core.acting import Unstable
+
+    run = started()
+    broken = {name: p * float("nan") for name, p in run.meta.items()}
+    with pytest.raises(Unstable, match="left the finite numbers"):
+        drawn(run, meta=broken)
+
+
+def test_the_later_rate_is_that_of_the_second_step():
+    run = started("navigation", "maml", "vmap", "inner.later_rate=0.0")
+    batch = [type(b)(*(f[0] for f in b)) for b in drawn(run).support]
+    path = run.setup.adapt(run.learner, run.meta, batch, 3)
+    assert not torch.equal(path[0]["head.weight"], path[1]["head.weight"])
+    assert torch.equal(path[1]["head.weight"], path[3]["head.weight"])
