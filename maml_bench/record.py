@@ -93,9 +93,9 @@ class Curve:
     train_loss: list[float | None] = field(default_factory=list)
     validation: list[float | None] = field(default_factory=list)
     validation_ci95: list[float | None] = field(default_factory=list)
-    env_steps: list[int] = field(default_factory=list)
     inner_steps: int = 0
     episodes: int = 0
+    env_steps: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def build_tasks(
     if not isinstance(name, str):
         raise MamlBenchError(f"{where}: tasks lacks the key 'name'")
     cls = task_class(name)
+    if getattr(cls, "acts", False) and not acts:
+        raise MamlBenchError(f"{where}: {name} is for setups that can act, which only take gradient steps on a support")
     if reveal:
         if "reveal" not in inspect.signature(cls).parameters:
             raise MamlBenchError(
@@ -83,8 +85,6 @@ def build_tasks(
         rest["joint"] = True
     if classes and "joint" not in inspect.signature(cls).parameters:
         raise MamlBenchError(f"{where}: the setup tells classes apart, and {name} has no classes")
-    if getattr(cls, "acts", False) and not acts:
-        raise MamlBenchError(f"{where}: {name} is for setups that can act, which only take gradient steps on a support")
     if pool:
         if "pool" not in inspect.signature(cls).parameters:
             raise MamlBenchError(f"{where}: the setup needs the same tasks again at every step, which {name} lacks")

@@ -50,7 +50,7 @@ def resume(training: Training, state: checkpoint.State) -> Sitting:
     """Put a checkpoint into a run that has just begun, and begin another sitting."""
     device = training.device
     training.meta = {name: state.meta[name].to(device) for name in training.meta}
-    training.optimiser = pytree.tree_map(lambda tensor: tensor.to(device), state.optimiser)
+    training.optimiser = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), state.optimiser)
     training.clock.restore(state.clock)
     training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses

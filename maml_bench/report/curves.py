@@ -10,24 +10,27 @@ from maml_bench.report.stats import Array
 
 
 class MeanCurve(NamedTuple):
-    """One entry per validation ``[validations]``: outer steps, seconds of training, score and half-width."""
+    """One entry per validation ``[validations]``: outer steps, seconds of training, score and half-width, and steps in
+    the world, nan where nobody acts."""
 
     steps: Array
     seconds: Array
     mean: Array
     ci95: Array
+    env_steps: Array
 
 
 def mean_curve(group: Group) -> MeanCurve:
     """Means over the seeds at the steps that all had; nan where a seed has no score."""
     shared = sorted(set.intersection(*(set(record.curve.step) for record in group.records)))
     table = np.array([_at(record, shared) for record in group.records], dtype=np.float64)
-    seconds, mean, ci95 = table.mean(axis=0)
-    return MeanCurve(np.array(shared, dtype=np.float64), seconds, mean, ci95)
+    seconds, mean, ci95, env_steps = table.mean(axis=0)
+    return MeanCurve(np.array(shared, dtype=np.float64), seconds, mean, ci95, env_steps)
 
 
 def _at(record: Record, steps: list[int]) -> list[list[float | None]]:
     curve = record.curve
     where = [curve.step.index(step) for step in steps]
-    columns: tuple[list[float | None], ...] = ([*curve.seconds], curve.validation, curve.validation_ci95)
+    acted: list[float | None] = [*curve.env_steps] or [None] * len(curve.step)
+    columns: tuple[list[float | None], ...] = ([*curve.seconds], curve.validation, curve.validation_ci95, acted)
     return [[values[i] for i in where] for values in columns]

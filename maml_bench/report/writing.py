@@ -93,7 +93,8 @@ def _markdown(tasks: str, family: list[Record], frame: pd.DataFrame) -> str:
         f"# {tasks}",
         "Scores are the mean ± 95 % interval over test tasks, each task averaged over the seeds first; spread is the "
         "standard deviation of the seeds' means. `meets`: the published interval overlaps ours, a value published "
-        "without interval lies within ours, or else the side on which we are. Shot and query count examples per class.",
+        "without interval lies within ours, or else the side on which we are. Shot and query count "
+        "examples per class, or rollouts where somebody acts.",
         _notes(frame),
         pipes(scores),
         "What it cost: medians over the seeds. Seconds are training only; GFLOP/s is the machine's measured "

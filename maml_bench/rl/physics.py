@@ -113,7 +113,7 @@ def _mujoco() -> Any:
     for name in ("mujoco", "gymnasium"):
         if util.find_spec(name) is None:
             raise MamlBenchError(f"locomotion needs {name}, which is not installed: pip install 'maml-bench[rl]'")
-    import mujoco  # type: ignore[import-untyped, unused-ignore]
+    import mujoco
 
     if mujoco.get_mju_user_warning() is None:  # else it writes a file into the working folder
         mujoco.set_mju_user_warning(lambda message: None)

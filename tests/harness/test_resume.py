@@ -48,6 +48,15 @@ def same_bits(record, other) -> bool:
     return curves[0] == curves[1] and (record.evaluations, record.exhibit) == (other.evaluations, other.exhibit)
 
 
+def test_plain_gradient_steps_outside_are_resumed_too(tmp_path):
+    """They have no state, and that is kept like any other."""
+    recipe = resolve("sinusoid-k10", preset="smoke", setup="reptile")
+    assert recipe.outer.optimiser == "sgd"
+    whole, parts = (module.Options(tmp_path / name, threads=1) for name in ("whole", "parts"))
+    run(recipe, 0, replace(parts, budget_steps=3))
+    assert same_bits(run(recipe, 0, parts).record, run(recipe, 0, whole).record)
+
+
 def out_of_memory(*arguments):
     raise RuntimeError("out of memory")
 

@@ -25,16 +25,43 @@ def names(paths):
 
 
 def test_every_figure_file_is_found():
-    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "steps"]
+    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "steps", "walks"]
 
 
 def test_all_figures_are_drawn_and_equal_when_drawn_again(tmp_path):
     records = [sinusoid(setup, seed) for setup in SETUPS for seed in (0, 1)]
     first, second = (write_figures(records, tmp_path / folder) for folder in ("a", "b"))
-    stems = [f"sinusoid-k10-{name}-paper" for name in discover()]
+    stems = [f"sinusoid-k10-{name}-paper" for name in discover() if name != "walks"]
     assert names(first) == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
     assert all(path.stat().st_size > 5000 for path in first)
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
+
+
+def walked(setup):
+    """A record of two goals and a walk to each, with a curve that counts steps in the world."""
+    tasks = [{"goal": [0.1, 0.4], "walks": {"0": [[0, 0], [0.1, 0]], "1": [[0, 0], [0.1, 0.4]]}} for _ in range(2)]
+    acted = replace(curve(-80, -10, 5, 100, 2.0), env_steps=[0, 1000, 2000, 3000, 4000])
+    return replace(record(setup=setup, curve=acted), exhibit={"kind": "navigation", "tasks": tasks})
+
+
+def test_walks_are_drawn_a_row_per_setup_and_a_column_per_goal():
+    figure = draw("walks", [walked("maml"), walked("pretrained")])
+    assert [axes.get_title() for axes in figure.axes] == [
+        "maml, goal 1",
+        "maml, goal 2",
+        "pretrained, goal 1",
+        "pretrained, goal 2",
+    ]
+    _, after, goal = figure.axes[0].get_lines()
+    assert after.get_xydata().tolist() == [[0, 0], [0.1, 0.4]]
+    assert goal.get_xydata().tolist() == [[0.1, 0.4]]
+    assert draw("walks", [record()]) is None
+
+
+def test_learning_curves_are_drawn_against_steps_in_the_world_where_somebody_acts():
+    axes = draw("learning-curves", [walked("maml")]).axes
+    assert [panel.get_xlabel() for panel in axes] == ["outer steps", "training time (s)", "steps in the world"]
+    assert list(axes[2].get_lines()[0].get_xdata()) == [0, 1000, 2000, 3000, 4000]
 
 
 def test_classification_is_drawn_in_percent(tmp_path):

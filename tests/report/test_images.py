@@ -117,7 +117,10 @@ def test_seconds_are_medians_and_ways_of_running_are_kept_apart():
 
 
 CURVE = MeanCurve(
-    *(np.array(values) for values in ([0, 1, 2, 3], [0.0, 10.0, 20.0, 30.0], [0.2, 0.5, 0.45, 0.7], [0.1] * 4))
+    *(
+        np.array(values)
+        for values in ([0, 1, 2, 3], [0.0, 10.0, 20.0, 30.0], [0.2, 0.5, 0.45, 0.7], [0.1] * 4, [math.nan] * 4)
+    )
 )
 
 

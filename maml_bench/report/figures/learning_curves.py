@@ -1,4 +1,5 @@
-"""Validation score against outer steps and against seconds of training: how far a setup gets, and how fast."""
+"""Validation score against outer steps and seconds of training, and where somebody acts against steps in the world: how
+far a setup gets, and how fast."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,22 +13,23 @@ def draw(selection: Selection) -> Figure | None:
     """None without a setup that was validated more than once; one validated once is a level line."""
     curves = {setup: mean_curve(group) for setup, group in selection.groups.items()}
     curves = {setup: curve for setup, curve in curves.items() if np.isfinite(curve.mean).any()}
-    if not any(len(steps) > 1 for steps, *_ in curves.values()):
+    if not any(len(curve.steps) > 1 for curve in curves.values()):
         return None
     metric, times = selection.metric, scale(selection.metric.name)
-    figure, panels = canvas(1, 2, 2.5, sharey=True)
+    acted = any(np.isfinite(curve.env_steps).all() for curve in curves.values())
+    figure, panels = canvas(1, 3 if acted else 2, 2.5, sharey=True)
     seen: list[float] = []
-    for setup, (steps, seconds, mean, ci95) in curves.items():
+    for setup, curve in curves.items():
         look, label = selection.looks[setup], selection.label(setup, timed=True)
-        level, half = mean * times, ci95 * times
+        level, half = curve.mean * times, curve.ci95 * times
         seen += level[np.isfinite(level)].tolist()
-        for axes, x in zip(panels, (steps, seconds), strict=True):
-            if len(steps) == 1:
+        for axes, x in zip(panels, (curve.steps, curve.seconds, curve.env_steps), strict=False):
+            if len(x) == 1:
                 axes.axhline(level[0], label=label, **look.level())
                 continue
             axes.plot(x, level, label=label, **look.line(), markevery=max(1, len(x) // 8))
             axes.fill_between(x, level - half, level + half, color=look.color, alpha=0.15, linewidth=0)
-    for axes, name in zip(panels, ("outer steps", "training time (s)"), strict=True):
+    for axes, name in zip(panels, ("outer steps", "training time (s)", "steps in the world"), strict=False):
         amount_axis(axes, name)
     score_axis(panels[0], metric.name, seen)
     panels[0].set_ylabel(f"validation {panels[0].get_ylabel()}")

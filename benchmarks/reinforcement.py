@@ -1,0 +1,205 @@
+"""Steps in the world per second, and seconds of an iteration: maml-bench against gymnasium's vector environments.
+
+  python benchmarks/reinforcement.py                      all benches, some minutes; rows go below ./runs
+  python benchmarks/reinforcement.py --bench iteration-cheetah-dir --rounds 3
+
+All benches that roll out have the same policy (100-100, drawn actions), the same rules and the same number of steps:
+gymnasium's SyncVectorEnv in one process, its AsyncVectorEnv in one per core, and our batch. The iteration is that of a
+recipe, with all its costs, beside the plain reference path of the same core (schedule loop). Rounds are interleaved; a
+ratio above 1 means that maml-bench is faster. The bench ``training-cheetah`` sets a training iteration's steps per
+second, all costs counted, against the vector environments' rollouts alone.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from benchmarks.peers.rows import ratios, save, target
+from maml_bench.harness import machine, memory
+from maml_bench.harness.begin import begin
+from maml_bench.harness.clock import now_utc
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.train import Training, draw
+from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
+
+COPIES = 16
+"""Environments of a vector; with more, gymnasium's are no faster."""
+PEER_STEPS = 1_600
+TASKS, ROLLOUTS = 40, 20
+
+
+class Point(gymnasium.Env):
+    """2D navigation as gymnasium's users would write it (point_env_randgoal.py of cbfinn/maml_rl has these rules)."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.at, self.steps = np.zeros(2, dtype=np.float32), 0
+        self.goal = self.np_random.uniform(-0.5, 0.5, 2)
+        return self.at, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.at, self.steps = (self.at + 0.1 * np.clip(action, -1, 1)).astype(np.float32), self.steps + 1
+        off = self.at - self.goal
+        return self.at, -float(np.sqrt((off**2).sum())), bool((abs(off) < 0.01).all()), self.steps >= 100, {}
+
+
+@dataclass(frozen=True)
+class World:
+    """What both sides roll out: a recipe of ours, and gymnasium's environment of the same rules."""
+
+    recipe: str
+    make: Callable[[], gymnasium.Env]
+    settings: tuple[str, ...] = ()
+
+
+WORLDS = {
+    "rollouts-navigation": World("navigation", Point),
+    "rollouts-cheetah": World("cheetah-dir", partial(gymnasium.make, "HalfCheetah-v5", frame_skip=1)),
+    "rollouts-cheetah-gymnasium": World("cheetah-dir-gymnasium", partial(gymnasium.make, "HalfCheetah-v5")),
+}
+BENCHES = (*WORLDS, "training-cheetah", "iteration-cheetah-dir")
+
+
+@contextmanager
+def stepping(world: World, vector: type) -> Iterator[Callable[[], float]]:
+    """Seconds of ``PEER_STEPS`` steps of a vector of environments, for a step of 800 copies, policy included."""
+    environments = vector([world.make] * COPIES)
+    run = begin(resolve(world.recipe, preset="paper"), 0, "cpu", "vmap")
+    layers = run.learner.model
+    seen, _ = environments.reset(seed=0)
+    inputs = layers.body[0].in_features
+
+    def seconds() -> float:
+        nonlocal seen
+        start = time.perf_counter()
+        for _ in range(PEER_STEPS // COPIES):
+            x = torch.from_numpy(np.asarray(seen, dtype=np.float32))
+            with (
+                torch.no_grad()
+            ):  # the paper's observations have the centre of mass besides: as many inputs, as much work
+                outputs = layers(torch.nn.functional.pad(x, (0, inputs - x.shape[1])))
+            mean, log_std = outputs.chunk(2, -1)
+            seen, *_ = environments.step(torch.normal(mean, log_std.exp()).clamp(-1, 1).numpy())
+        return (time.perf_counter() - start) / PEER_STEPS * TASKS * ROLLOUTS
+
+    try:
+        seconds()
+        yield seconds
+    finally:
+        environments.close()
+
+
+def ours_rolling(world: World) -> Callable[[], float]:
+    """Seconds of one step of 800 copies in our rollouts, policy, baseline and advantages included."""
+    run = begin(resolve(world.recipe, preset="paper"), 0, "cpu", "traced")
+    horizon, actor = run.tasks.horizon, run.body.actor(run.meta, lambda name: nullcontext())
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        run.tasks.path("train", 0, TASKS, key=0, rollouts=[ROLLOUTS], actor=actor)
+        return (time.perf_counter() - start) / horizon
+
+    seconds()
+    return seconds
+
+
+def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Callable[[], float]:
+    """Seconds of a whole iteration: rollouts before and after the inner step, and the outer step."""
+    run: Training = begin(resolve(recipe, preset="paper", settings=settings), 0, "cpu", schedule)
+    shape = run.recipe.train.shape
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        episodes = draw(run, "train", 0, TASKS, key=0, shape=shape)
+        run.body(run.meta, run.optimiser, episodes, 0, 0.0)
+        return time.perf_counter() - start
+
+    if schedule != "loop":
+        seconds()
+    return seconds
+
+
+def entries(bench: str) -> Iterator[tuple[str, str | None, Callable[[], Any]]]:
+    """(library, schedule, context manager of what measures seconds) of a bench; ours first."""
+    if bench == "iteration-cheetah-dir":
+        share = "outer.trust.share=0.2"
+        yield OURS, f"traced, {share}", lambda: nullcontext(iteration("cheetah-dir", "traced", (share,)))
+        yield f"{OURS} whole curvature", "traced", lambda: nullcontext(iteration("cheetah-dir", "traced"))
+        yield LOOP, "loop", lambda: nullcontext(iteration("cheetah-dir", "loop"))
+        return
+    world = WORLDS["rollouts-cheetah" if bench == "training-cheetah" else bench]
+    if bench == "training-cheetah":
+        share, steps = "outer.trust.share=0.2", 2 * 200
+        once = iteration("cheetah-dir", "traced", (share,))
+        yield OURS, f"training, {share}", lambda: nullcontext(lambda: once() / steps)
+    else:
+        yield OURS, "traced", lambda: nullcontext(ours_rolling(world))
+    for name in ("SyncVectorEnv", "AsyncVectorEnv"):
+        yield f"gymnasium {name}", None, partial(stepping, world, getattr(gymnasium.vector, name))
+
+
+def race(bench: str, rounds: int, threads: int) -> list[dict[str, Any]]:
+    """The rows of one bench."""
+    found: dict[str, list[float]] = {}
+    schedules, gflops = {}, []
+    for count in range(rounds):
+        gflops.append(machine.convolution_gflops())
+        for library, schedule, measuring in entries(bench):
+            with measuring() as seconds:
+                found.setdefault(library, []).append(seconds())
+            schedules[library] = schedule
+            print(f"{bench}: round {count + 1}, {library}: {1000 * found[library][-1]:.4g} ms", flush=True)
+    commit, dirty = machine.commit()
+    rows = []
+    for library, medians in found.items():
+        middle, low, high = ratios(medians, found[OURS]) or (None, None, None)
+        peer = library.startswith("gymnasium")
+        row = Race(
+            kind="speed", bench=bench, library=library, schedule=schedules[library], memory=memory.mode(), status="ok",
+            library_version=metadata.version("gymnasium" if peer else "maml-bench"), torch=str(torch.__version__),
+            reason=None, rounds=rounds, round_medians_s=tuple(medians), median_s=statistics.median(medians),
+            ratio_to_ours=middle, ratio_low=low, ratio_high=high, grad_rel_error=None, compile_s=None,
+            peak_memory_bytes=None, threads=threads, machine=machine.identity(), model_gflop=None, machine_share=None,
+            machine_gflops=statistics.median(gflops), python=".".join(map(str, sys.version_info[:3])), commit=commit,
+            dirty=dirty, started_at=now_utc(), more={"env_steps_per_s": TASKS * ROLLOUTS / statistics.median(medians)},
+        )  # fmt: skip
+        rows.append(flat(row))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--bench", action="append", choices=BENCHES, metavar="NAME", help=f"known: {', '.join(BENCHES)}"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--results", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for bench in options.bench or BENCHES:
+        rows = race(bench, options.rounds, options.threads)
+        save(target(options.results, bench, machine.identity()), rows)
+        for row in rows:
+            words = f"{row['library']:>28} {1000 * row['median_s']:9.4g} ms, ratio {row['ratio_to_ours']:.2f}"
+            print(f"{words} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})")
+
+
+if __name__ == "__main__":
+    memory.retain()  # as `maml-bench run` does
+    main()

@@ -1,0 +1,50 @@
+"""Where a point went on its way to a goal, before and after inner steps: a row per setup, a column per test task.
+
+After Finn et al. (2017), figure 4: one rollout of each policy, from the origin.
+"""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from maml_bench.report.figures import Selection
+from maml_bench.report.style import canvas, legend
+
+PAPER_PAIR = ("maml", "pretrained")
+SHOWN = {
+    "0": ("#999999", "before adaptation"),
+    "1": ("#0072B2", "after 1 inner step"),
+    "3": ("#D55E00", "after 3 inner steps"),
+}
+
+
+def draw(selection: Selection) -> Figure | None:
+    """The paper's two setups, or the first two that have an exhibit; the lowest seed."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for setup, group in selection.groups.items():
+        exhibit = group.first.exhibit
+        if exhibit and exhibit.get("kind") == "navigation":
+            shown[setup] = exhibit["tasks"]
+    setups = [setup for setup in PAPER_PAIR if setup in shown] or list(shown)[:2]
+    if not setups:
+        return None
+    tasks = min(len(shown[setup]) for setup in setups)
+    figure, panels = canvas(len(setups), tasks, 1.75, sharex=True, sharey=True)
+    for place, axes in enumerate(panels):
+        setup, task = setups[place // tasks], place % tasks
+        _panel(axes, shown[setup][task])
+        axes.set_title(f"{setup}, goal {task + 1}")
+        axes.set_aspect("equal", "box")
+    legend(figure, panels[0])
+    seed = selection.groups[setups[0]].first.seed
+    figure.suptitle(selection.title("one rollout to each goal", seed=seed))
+    return figure
+
+
+def _panel(axes: Axes, task: dict[str, Any]) -> None:
+    for steps, (colour, name) in SHOWN.items():
+        if steps in task["walks"]:
+            x, y = zip(*task["walks"][steps], strict=True)
+            axes.plot(x, y, color=colour, linewidth=1, label=name)
+    axes.plot(*task["goal"], "*", color="#000000", markersize=9, label="goal", zorder=5)
