@@ -58,21 +58,26 @@ def build_tasks(
     classes: bool = False,
     pool: int = 0,
     acts: bool = True,
+    only_acts: bool = False,
 ) -> TaskDistribution:
     """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
 
     Raises:
         MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, ``joint`` or
             ``classes`` of tasks without classes (those whose examples cannot be labelled jointly), a ``pool`` of
-            tasks that do not come back, or tasks in which somebody must act for a setup that does not (``acts``).
+            tasks that do not come back, tasks in which somebody must act for a setup that does not
+            (``acts``), or others for one that does nothing else (``only_acts``).
     """
     rest = dict(options)
     name = rest.pop("name", None)
     if not isinstance(name, str):
         raise MamlBenchError(f"{where}: tasks lacks the key 'name'")
     cls = task_class(name)
-    if getattr(cls, "acts", False) and not acts:
+    somebody = getattr(cls, "acts", False)
+    if somebody and not acts:
         raise MamlBenchError(f"{where}: {name} is for setups that can act, which only take gradient steps on a support")
+    if only_acts and not somebody:
+        raise MamlBenchError(f"{where}: the setup is for tasks in which somebody acts, and in {name} nobody does")
     if reveal:
         if "reveal" not in inspect.signature(cls).parameters:
             raise MamlBenchError(
@@ -100,7 +105,8 @@ def offers(tasks: str, setup: str) -> bool:
     """
     known, cls = inspect.signature(task_class(tasks)).parameters, setup_class(setup)
     asked = {"reveal": cls.reveals, "joint": cls.joint or cls.classifies, "pool": cls().pool}
-    if getattr(task_class(tasks), "acts", False) and not cls.acts:
+    somebody = getattr(task_class(tasks), "acts", False)
+    if (somebody and not cls.acts) or (cls.only_acts and not somebody):
         return False
     return all(option in known for option, wanted in asked.items() if wanted)
 

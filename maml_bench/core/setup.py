@@ -27,7 +27,8 @@ class Setup(ABC):
     ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle), ``joint`` to
     label training examples by their class among all training classes (one classifier for all). ``classifies`` marks a
     setup that compares classes, so that it needs tasks with labels 0 to way - 1, ``acts`` one that can act: it does no
-    more with a support than take gradient steps on it. ``citation`` stands in ``maml-bench list``.
+    more with a support than take gradient steps on it; ``only_acts`` one that is nothing of its own elsewhere.
+    ``citation`` stands in ``maml-bench list``.
     """
 
     citation: ClassVar[str] = ""
@@ -36,6 +37,7 @@ class Setup(ABC):
     joint: ClassVar[bool] = False
     classifies: ClassVar[bool] = False
     acts: ClassVar[bool] = False
+    only_acts: ClassVar[bool] = False
     needs_query: ClassVar[bool] = True
 
     @property

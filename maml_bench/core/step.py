@@ -44,12 +44,12 @@ class MetaStep:
     Args:
         setup: the method.
         learner: network and loss.
-        repeats: steps of the outer optimiser on the same episodes.
         optimiser: a key of RULES, the outer optimiser, or ``trpo`` with the settings ``trust``.
         clip: bound of each entry of the meta-gradient, 0 for none.
         schedule: one of SCHEDULES.
         chunk: tasks differentiated at once, for less memory; None for all.
         device: where the tensors will be; kernels of our own are for ``cpu``.
+        repeats: steps of the outer optimiser on the same episodes.
 
     Attributes:
         words: how the network runs under this schedule, for the record.
@@ -174,6 +174,8 @@ class MetaStep:
     def _trust_region(self, trust: Trust) -> TrustRegion:
         if self._learner.geometry is None:
             raise MamlBenchError("the outer optimiser 'trpo' needs tasks in which somebody acts; take 'adam' or 'sgd'")
+        if self._chunk:
+            raise MamlBenchError("the outer optimiser 'trpo' takes all tasks at once: leave --chunk out")
         over_tasks, plain = outer.schedule(self._mapping), self.schedule == "loop"
         return TrustRegion(self._setup, self._learner, self._learner.geometry, trust, over_tasks, plain=plain)
 

@@ -203,6 +203,7 @@ def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Seq
         classes=method.classifies,
         pool=method.pool,
         acts=method.acts,
+        only_acts=method.only_acts,
     )
     if method.pool not in (0, built.outer.meta_batch):
         raise MamlBenchError(

@@ -16,15 +16,19 @@ LEAST_LOG_STD = math.log(1e-6)
 class Actions(Protocol):
     """What a policy's outputs say about actions."""
 
-    noise: int
-    """Random numbers that one action takes."""
+    spread: bool
+    """Whether the policy has parameters of its own for how far actions spread."""
+
+    def draws(self, actions: int) -> int:
+        """Random numbers that one action takes, of so many dimensions."""
+        ...
 
     def size(self, actions: int) -> int:
         """Outputs that a policy over so many dimensions of actions (or so many actions to choose from) needs."""
         ...
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """Actions from ``noise`` of `from_words`."""
+        """Actions from ``noise [..., draws]`` of `from_words`."""
         ...
 
     def from_words(self, words: Tensor) -> Tensor:
@@ -47,7 +51,10 @@ class Actions(Protocol):
 class Gaussian:
     """Independent normal distributions; outputs are means, then the logarithms of standard deviations."""
 
-    noise = 1
+    spread = True
+
+    def draws(self, actions: int) -> int:
+        return actions
 
     def size(self, actions: int) -> int:
         return 2 * actions
@@ -80,7 +87,10 @@ class Gaussian:
 class Categorical:
     """One of several actions, int64 ``[...]``; outputs are logits."""
 
-    noise = 1
+    spread = False
+
+    def draws(self, actions: int) -> int:
+        return 1
 
     def size(self, actions: int) -> int:
         return actions

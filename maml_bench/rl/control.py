@@ -88,7 +88,7 @@ class Control(ABC):
         """The policy for these observations and actions."""
         seen, actions = self.sizes()
         seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
-        log_std = 0.0 if self.actions.size(1) == 2 else None
+        log_std = 0.0 if self.actions.spread else None
         return Policy((seen, *self.hidden, actions), log_std=log_std, context=self.context, generator=generator)
 
     def sample(
@@ -124,7 +124,6 @@ class Control(ABC):
             if number:
                 with actor.measure("adapt"):
                     policies = actor.policies(found)
-
                 streams = _Streams((key, self.name, split, step), first, count, device)
                 found.append(self._roll(tasks, number, partial(actor.outputs, policies), streams.words, actor.measure))
         return found
@@ -135,15 +134,16 @@ class Control(ABC):
         with measure("simulate"):
             world = self.start(tasks, rollouts, noise)
         shape = (len(tasks), rollouts)
-        chance = noise("actions", rollouts * self.horizon * self._draws())
-        chance = self.actions.from_words(chance).reshape(*shape, self.horizon, -1)
+        draws = self.actions.draws(self.sizes()[1])
+        chance = noise("actions", rollouts * self.horizon * draws)
+        chance = self.actions.from_words(chance).reshape(*shape, self.horizon, draws)
         on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
         seen, done, said, earned, mask = [], [], [], [], []
         for t in range(self.horizon):
             with measure("policy"):
                 x = self._seen(world, tasks)
                 said.append(outputs(x))
-                done.append(self.actions.draw(said[-1], self._shaped(chance[:, :, t])))
+                done.append(self.actions.draw(said[-1], chance[:, :, t]))
             with measure("simulate"):
                 reward, ended = world.act(done[-1])
             seen.append(x)
@@ -161,12 +161,6 @@ class Control(ABC):
     def _seen(self, world: World, tasks: Tensor) -> Tensor:
         x = world.observe()
         return torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1) if self.reveal else x
-
-    def _draws(self) -> int:
-        return self.actions.noise * (1 if self.actions.size(1) == 1 else self.sizes()[1])
-
-    def _shaped(self, chance: Tensor) -> Tensor:
-        return chance.squeeze(-1).unsqueeze(-1) if self.actions.size(1) == 1 else chance
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
         """The loss of that name in `losses.ESTIMATORS`, of one task's rollouts.

@@ -122,7 +122,7 @@ class _Track:
         body, physics = self._body, self._physics
         actions = actions.clamp(-1, 1)
         before = physics.positions[:, 0].copy()
-        physics.step(actions.flatten(0, 1).double().numpy() * self._reach())
+        physics.step(actions.flatten(0, 1).double().cpu().numpy() * self._reach())
         self._sensed = self._sense()
         if body.centred:
             velocity = self._sensed.velocity[:, 0]
@@ -134,7 +134,7 @@ class _Track:
             reward -= CONTACT_COST * self._tensor((self._sensed.contacts**2).sum(1))
         height = physics.positions[:, 2]
         fallen = ~((height >= HEALTHY_HEIGHT[0]) & (height <= HEALTHY_HEIGHT[1])) & body.falls
-        return reward, torch.from_numpy(fallen).reshape(self._shape)
+        return reward, torch.from_numpy(fallen).reshape(self._shape).to(reward.device)
 
     def _sense(self) -> Sensed:
         return self._physics.sense() if self._body.centred or self._body.contacts else NOTHING
@@ -147,7 +147,7 @@ class _Track:
         model = self._physics.model
         nq, nv = model.nq, model.nv
         rest = np.asarray(model.qpos0)
-        chance = noise("start", self._shape[1] * (nq + nv)).reshape(-1, nq + nv)
+        chance = noise("start", self._shape[1] * (nq + nv)).reshape(-1, nq + nv).cpu()
         normal = Gaussian().from_words(chance).double().numpy()
         if self._rules.variant == "rllab":
             if model.nnumeric:  # the ant's own posture, which its file brings
@@ -158,7 +158,8 @@ class _Track:
         self._physics.place(positions, 0.1 * normal[:, nq:])
 
     def _tensor(self, numbers: Numbers) -> Tensor:
-        return torch.from_numpy(numbers).float().reshape(*self._shape, *numbers.shape[1:])
+        values = torch.from_numpy(numbers).float().reshape(*self._shape, *numbers.shape[1:])
+        return values.to(self._tasks.device)
 
 
 def _rotations(quaternions: Numbers) -> Numbers:

@@ -22,6 +22,7 @@ class EMAML(Setup):
 
     citation: ClassVar[str] = "Stadie et al. 2018, arXiv:1803.01118"
     acts: ClassVar[bool] = True
+    only_acts: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

@@ -16,6 +16,7 @@ class ProMP(Setup):
 
     citation: ClassVar[str] = "Rothfuss et al. 2019, arXiv:1810.06784"
     acts: ClassVar[bool] = True
+    only_acts: ClassVar[bool] = True
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

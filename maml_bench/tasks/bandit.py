@@ -60,7 +60,7 @@ class _Arms:
         self._chances, self._luck, self._time = chances, luck, 0
 
     def observe(self) -> Tensor:
-        return torch.ones(*self._luck.shape[:2], 1)
+        return self._luck.new_ones(*self._luck.shape[:2], 1)
 
     def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         paid = (self._luck[..., self._time] < self._chances.gather(1, actions)).float()

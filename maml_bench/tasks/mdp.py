@@ -61,7 +61,7 @@ class MDP(Control):
     def optimum(self, tasks: Tensor) -> Tensor:
         """The best expected return from state 0 over the horizon ``[B]``, by dynamic programming."""
         rewards, leads = self.tables(tasks)
-        value = torch.zeros(len(tasks), self.states)
+        value = tasks.new_zeros(len(tasks), self.states)
         for _ in range(self.horizon):
             value = (rewards + (leads * value[:, None, None]).sum(-1)).max(-1).values
         return value[:, 0]
@@ -82,7 +82,7 @@ class _Tables:
         self._noise = Gaussian().from_words(noise("rewards", rollouts * rules.horizon)).reshape(shape)
         self._luck = uniform(noise("transitions", rollouts * rules.horizon), 0, 1).reshape(shape)
         self._choices, self._states, self._time = rules.choices, rules.states, 0
-        self._at = torch.zeros(shape[:2], dtype=torch.int64)
+        self._at = torch.zeros(shape[:2], dtype=torch.int64, device=tasks.device)
 
     def observe(self) -> Tensor:
         return torch.nn.functional.one_hot(self._at, self._states).float()

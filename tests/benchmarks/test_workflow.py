@@ -29,7 +29,8 @@ def suite(tmp_path):
     (tmp_path / "benchmarks" / "test_nap.py").write_text(SUITE)
 
     def call(*arguments, nap=0.02, **settings):
-        plain = {name: value for name, value in os.environ.items() if name not in memory.SETTINGS}
+        ours = (*memory.SETTINGS, *(name for name in os.environ if name.startswith("PYTEST_")))
+        plain = {name: value for name, value in os.environ.items() if name not in ours}
         plain |= {"NAP": str(nap), "OMP_NUM_THREADS": "1", memory.CHOICE: "default", **settings}
         paths = [str(CONFTEST.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.run(

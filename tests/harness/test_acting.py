@@ -80,6 +80,11 @@ def test_setups_that_cannot_act_are_refused_in_a_sentence() -> None:
         resolve("navigation", preset="smoke", setup="protonet")
 
 
+def test_setups_that_only_act_are_refused_elsewhere_in_a_sentence() -> None:
+    with pytest.raises(MamlBenchError, match="for tasks in which somebody acts, and in sinusoid nobody does"):
+        resolve("sinusoid-k10", preset="smoke", setup="emaml")
+
+
 @pytest.mark.parametrize(("key", "near"), [("inner.estimator", "likelihood"), ("outer.estimator", "clipped")])
 def test_a_loss_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path, key: str, near: str) -> None:
     recipe = resolve("navigation", preset="smoke", settings=[f"{key}={near[:-1]}"])

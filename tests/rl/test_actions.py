@@ -21,7 +21,7 @@ CASES = [(Gaussian(), normal, 6), (Categorical(), lambda logits: TorchCategorica
 @pytest.mark.parametrize(("actions", "peer", "size"), CASES)
 def test_probabilities_and_divergence_are_torchs(actions, peer, size, generator: Generator):
     old, new = (torch.randn(7, size, generator=generator, dtype=torch.float64) for _ in range(2))
-    noise = actions.from_words(words(1, 0, 7, 3 if size == 6 else 1))
+    noise = actions.from_words(words(1, 0, 7, actions.draws(size // 2)))
     done = actions.draw(old, noise)
     torch.testing.assert_close(actions.log_prob(new, done), peer(new).log_prob(done))
     torch.testing.assert_close(actions.divergence(old, new), kl_divergence(peer(old), peer(new)))

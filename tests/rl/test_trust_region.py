@@ -110,6 +110,12 @@ def test_tasks_without_actors_are_refused():
         MetaStep(run.setup, run.learner, optimiser="trpo")
 
 
+def test_chunks_are_refused():
+    run = started()
+    with pytest.raises(MamlBenchError, match="leave --chunk out"):
+        MetaStep(run.setup, run.learner, optimiser="trpo", chunk=2)
+
+
 def test_drawing_without_an_actor_is_refused():
     run = started()
     with pytest.raises(MamlBenchError, match="needs somebody who acts"):
