@@ -105,5 +105,6 @@ def test_images_of_other_channels_are_a_sentence() -> None:
         setup.adapt(learner, setup.init(learner, torch.Generator().manual_seed(0)), support, 0)
 
 
+@pytest.mark.slow
 def test_gradient_and_schedules() -> None:
     hold(SMALL, learner_of(lambda: Smooth(3, 2), 2), tasks_of(2, 1, 2, 3))

@@ -82,5 +82,6 @@ def test_full_context_follows_the_appendix_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("full_context", [False, True])
+@pytest.mark.slow
 def test_gradient_and_schedules(full_context: bool) -> None:
     hold(MatchingNet(full_context, reads=2), learner_of(lambda: Smooth(1, 3), 3), tasks_of(3, 2, 1, 1))

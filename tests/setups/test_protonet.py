@@ -23,6 +23,7 @@ def test_logits_are_minus_the_squared_distances_to_the_class_means() -> None:
         torch.testing.assert_close(logits, scale * torch.tensor([[-2.0, -10]], dtype=torch.float64), **EXACT)
 
 
+@pytest.mark.slow
 def test_gradient_and_schedules() -> None:
     hold(ProtoNet(scale=0.3), learner_of(lambda: Smooth(4, 3), 3), tasks_of(3, 2, 2, 4))
 

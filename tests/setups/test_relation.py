@@ -47,6 +47,7 @@ def test_scores_are_those_of_the_module_on_each_pair_of_concatenated_maps() -> N
     torch.testing.assert_close(SETUP.loss(learner, meta, episode), ((found - hot) ** 2).mean(), **EXACT)
 
 
+@pytest.mark.slow
 def test_gradient_and_schedules() -> None:
     hold(SETUP, learner_of(lambda: Smooth(4, 3), 3), tasks_of(3, 2, 2, 4))
 
