@@ -55,11 +55,20 @@ ANT = {
 NOTHING = Sensed(np.empty((0, 3)), np.empty((0, 3)), np.empty((0, 0)))
 
 
+@dataclass(frozen=True)
 class Locomotion(Control):
     """Base of those tasks, frozen dataclasses. A task is drawn as a number between the bounds ``drawn``, the test tasks
     as in the released evaluation, with numpy's seed ``test_seed``."""
 
-    variant: Literal["rllab", "gymnasium"]
+    variant: Literal["rllab", "gymnasium"] = "rllab"
+    horizon: int = 200
+    discount: float = 0.99
+    trace: float = 1.0
+    hidden: tuple[int, ...] = (100, 100)
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
     actions: ClassVar[Actions] = Gaussian()
     bodies: ClassVar[dict[str, Body]]
     drawn: ClassVar[tuple[float, float]]

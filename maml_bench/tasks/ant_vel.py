@@ -1,7 +1,7 @@
 """Ant, goal velocity, Finn et al. (2017), section 5.3: walk at a speed that it is not told."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,15 +12,6 @@ from maml_bench.rl.locomotion import ANT, Body, Locomotion
 class AntVelocity(Locomotion):
     """Velocities uniform in [0, 3] m/s; the reward is 1 minus the distance from it (ant_env_rand.py 52-59 of
     cbfinn/maml_rl)."""
-
-    variant: Literal["rllab", "gymnasium"] = "rllab"
-    horizon: int = 200
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "ant_vel"
     bodies: ClassVar[dict[str, Body]] = ANT

@@ -1,7 +1,7 @@
 """Half-cheetah, forward or backward, Finn et al. (2017), section 5.3: run fast in a direction that it is not told."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,15 +11,6 @@ from maml_bench.rl.locomotion import CHEETAH, Body, Locomotion
 @dataclass(frozen=True)
 class CheetahDirection(Locomotion):
     """Directions 1 or -1, each as likely: -1 where a uniform number in [0, 2] is below 1, as released."""
-
-    variant: Literal["rllab", "gymnasium"] = "rllab"
-    horizon: int = 200
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "cheetah_dir"
     bodies: ClassVar[dict[str, Body]] = CHEETAH

@@ -1,7 +1,7 @@
 """Half-cheetah, goal velocity, Finn et al. (2017), section 5.3: run at a speed that it is not told."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,15 +11,6 @@ from maml_bench.rl.locomotion import CHEETAH, Body, Locomotion
 @dataclass(frozen=True)
 class CheetahVelocity(Locomotion):
     """Velocities uniform in [0, 2] m/s; the reward is minus the distance from it."""
-
-    variant: Literal["rllab", "gymnasium"] = "rllab"
-    horizon: int = 200
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "cheetah_vel"
     bodies: ClassVar[dict[str, Body]] = CHEETAH
