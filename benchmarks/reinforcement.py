@@ -35,7 +35,7 @@ from maml_bench.harness.train import Training, draw
 from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
 
 COPIES = 16
-"""Environments of a vector; with more, gymnasium's are no faster."""
+"""Environments of a vector, a usual number; what is fastest has not been searched."""
 PEER_STEPS = 1_600
 TASKS, ROLLOUTS = 40, 20
 
