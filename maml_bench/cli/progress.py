@@ -1,5 +1,6 @@
 """What the verbs that train share: options in words, progress at the terminal, Ctrl-C, the sentence at a run's end."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -99,7 +100,10 @@ def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        say(stopping)
+        try:
+            say(stopping)
+        except RuntimeError:  # the signal came within a sentence, where Python refuses another
+            os.write(2, f"\n{stopping}\n".encode())
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

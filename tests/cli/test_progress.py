@@ -1,13 +1,16 @@
 """Progress beside what is expected: the band at a tenth of the budget, and one warning for a run that lies below it."""
 
 import io
+import signal
+import sys
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from maml_bench.cli import progress
-from maml_bench.cli.terminal import duration
+from maml_bench.cli.progress import interruptible
+from maml_bench.cli.terminal import duration, say
 from maml_bench.record import load_all
 from maml_bench.report import bands
 from maml_bench.report.bands import Band, Expected
@@ -83,3 +86,25 @@ def test_report_writes_the_bands_when_asked(command, results, monkeypatch, tmp_p
 )  # fmt: skip
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_ctrl_c_in_the_middle_of_a_sentence_is_heard(monkeypatch, capfd):
+    """Python refuses a write to a stream within a write to it, which is where the signal may come."""
+
+    class Interrupted(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            written.append(bytes(data))
+            signal.raise_signal(signal.SIGINT)
+            return len(data)
+
+    written = []
+    stream = io.TextIOWrapper(io.BufferedWriter(Interrupted()), write_through=True)
+    with interruptible("stopping") as interrupted:
+        monkeypatch.setattr(sys, "stderr", stream)
+        say("10 steps to go")
+        assert interrupted()
+    assert written == [b"10 steps to go\n"]
+    assert capfd.readouterr().err == "\nstopping\n"
