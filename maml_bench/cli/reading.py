@@ -132,9 +132,10 @@ def show(
 def report(
     results: Results = RUNS,
     into: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Also put the summary tables into this Markdown file, between its tables:begin and :end marks."
+            help="Also put the summary tables into this Markdown file, between its marks tables:begin and tables:end; "
+            "task families that the first one names are the only ones. Give it again for more files."
         ),
     ] = None,
     bands: Annotated[
@@ -153,8 +154,8 @@ def report(
 
     with console(stderr=True).status("reading records") as status:
         made = build(results, lambda what: status.update(what))
-    if into is not None:
-        include(results, into)
+    for document in into or []:
+        include(results, document)
     if bands:
         from maml_bench.record import load_all
         from maml_bench.report.bands import write

@@ -61,7 +61,8 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(records: Iterable[Record]) -> pd.DataFrame:
-    """The table in short: a row per setup and inner steps, a column per test shape, the published value beside.
+    """The table in short: a row per setup and inner steps, a column per test shape, the published value beside; where
+    there is one shape and tests after several numbers of inner steps, a row per setup and a column for each of those.
 
     A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Of
     each recipe and setup only the largest budget stands here, after the inner steps that have a published value for
@@ -85,7 +86,22 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
     shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)}, key=_usual_first)
     table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
     table.columns = pd.Index([*head, *_headings(shapes)])
+    if len(shapes) == 1 and len({key[: len(head) - 1] for key in rows}) < len(rows):
+        table = _by_inner_steps(table)
     return table if table["machine"].nunique() > 1 else table.drop(columns="machine")
+
+
+def _by_inner_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """The summary of one test shape with a column after each number of inner steps, ``20-shot, 1 step``."""
+    *head, steps, shape = table.columns
+    wide = table.pivot(index=head, columns=steps, values=shape).fillna("")
+    wide = wide.reindex(pd.MultiIndex.from_frame(table[head].drop_duplicates()))
+    after = sorted(filter(str.isdigit, wide.columns), key=int)
+    for untested in wide.columns.difference(after):  # runs of that status
+        wide.loc[(wide[after] == "").all(axis=1), after[0]] = untested
+    wide = wide[after]
+    wide.columns = pd.Index([f"{shape}, {n} step{'s' * (n != '1')}" for n in after])
+    return wide.reset_index()
 
 
 def _usual_first(shape: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Table files: Markdown, CSV and LaTeX below ``<results>/tables``, each under a line that says where it comes from."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def write_tables(records: Iterable[Record], folder: Path) -> list[Path]:
 def include(results: Path, document: Path) -> None:
     """Put the summary tables below ``results`` between the marks ``BEGIN`` and ``END`` of a Markdown ``document``.
 
-    The summary of speed goes between marks of its own, ``SPEED_BEGIN`` and ``SPEED_END``, where the document has them.
+    Where the first mark names task families (``<!-- tables:begin navigation mdp -->``), only theirs, in that order. The
+    summary of speed goes between marks of its own, ``SPEED_BEGIN`` and ``SPEED_END``, where the document has them.
 
     Raises:
         MamlBenchError: the document cannot be read or lacks the marks.
@@ -52,13 +54,23 @@ def include(results: Path, document: Path) -> None:
         content = document.read_text(encoding="utf-8")
     except OSError as error:
         raise MamlBenchError(f"{document} cannot be read: {error.strerror}") from error
-    scores = [path for path in sorted((results / "tables").glob("*-summary.md")) if path.name != SPEED_SUMMARY]
-    filled = _between(content, BEGIN, END, scores)
+    begin, scores = wanted(content, results / "tables")
+    filled = _between(content, begin, END, scores)
     if filled is None:
         raise MamlBenchError(f"{document} has no lines {BEGIN} and {END} to put the tables between")
     speed = results / "tables" / SPEED_SUMMARY
     also = _between(filled, SPEED_BEGIN, SPEED_END, [speed] if speed.is_file() else [])
     atomic_write(document, also or filled)
+
+
+def wanted(text: str, folder: Path) -> tuple[str, list[Path]]:
+    """The opening mark as it stands in ``text``, and the summaries in ``folder`` that it asks for, as far as there are
+    such."""
+    found = re.search(r"<!-- tables:begin((?: \w+)*) -->", text)
+    names = found.group(1).split() if found else []
+    every = [path for path in sorted(folder.glob("*-summary.md")) if path.name != SPEED_SUMMARY]
+    named = [path for name in names if (path := folder / f"{name}-summary.md").is_file()]
+    return (found.group() if found else BEGIN), (named if names else every)
 
 
 def _between(text: str, begin: str, end: str, tables: Sequence[Path]) -> str | None:

@@ -102,6 +102,20 @@ def test_speed_goes_between_marks_of_its_own_where_there_are_some(tmp_path):
     assert "old" not in speed
 
 
+def test_a_document_may_name_the_families_that_it_takes(tmp_path):
+    for made in (omniglot("maml"), sinusoid("maml", 0), record(tasks="bandit", recipe="bandit")):
+        made.save(tmp_path)
+    build(tmp_path)
+    document = tmp_path / "page.md"
+    document.write_text(f"<!-- tables:begin sinusoid omniglot ant_dir -->\nold\n{END}\n")
+    include(tmp_path, document)
+    taken = document.read_text()
+    assert taken.startswith("<!-- tables:begin sinusoid omniglot ant_dir -->\n| recipe")
+    assert 0 < taken.index("sinusoid-k10") < taken.index("omniglot-5w1s")
+    assert "bandit" not in taken
+    assert "old" not in taken
+
+
 @pytest.mark.parametrize(("text", "sentence"), [("no marks", "has no lines"), (None, "cannot be read")])
 def test_a_document_that_cannot_take_them_is_a_sentence(tmp_path, text, sentence):
     document = tmp_path / "README.md"

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from record_factory import ACCURACY, MSE, PAPER, evaluation, omniglot, record, sinusoid
 
-from maml_bench.record import Curve
 from maml_bench.report.groups import in_words, pool
 from maml_bench.report.tables import numbers, plus_minus, summary, text, unit
 from maml_bench.report.writing import write_tables
@@ -98,28 +97,6 @@ def test_two_contents_of_one_name_carry_their_hash():
     assert set(frame["recipe"]) == {f"omniglot-5w1s #{record().recipe_id}", "omniglot-5w1s #ffffffff"}
 
 
-def test_summary_puts_shapes_side_by_side():
-    frame = summary([sinusoid("maml", seed) for seed in (0, 1)])
-    assert list(frame.columns) == ["recipe", "setup", "budget", "seeds", "inner steps", "5-shot", "10-shot", "20-shot"]
-    assert list(frame["inner steps"]) == ["1", "10"]
-    assert frame["5-shot"].str.endswith("(0.670 ± 0.004)").tolist() == [True, False]
-
-
-def test_summary_names_machines_only_where_there_are_several_and_leaves_smoke_out():
-    frame = summary([omniglot("maml"), omniglot("maml", machine="m2"), omniglot("maml", preset="smoke")])
-    assert list(frame["machine"]) == ["m1", "m2"]
-    assert len(summary([omniglot("maml", preset="smoke")])) == 1
-
-
-def test_summary_tells_tests_of_one_shape_apart():
-    tests = [evaluation({3: [1.0, 0.8]}, ACCURACY), evaluation({3: [0.4, 0.6]}, ACCURACY)]
-    object.__setattr__(tests[1], "query", 15)
-    assert list(summary([record(evaluations=tests)]).columns)[-2:] == [
-        "5-way 1-shot, 1 query",
-        "5-way 1-shot, 15 query",
-    ]
-
-
 def test_the_short_table_leaves_budgets_out_that_rank_nothing_unless_there_are_no_others(tmp_path):
     low, full = record(setup="anil", ranked=False), record(setup="reptile")
     for records, shown in [([low, full], {"reptile"}), ([low], {"anil"})]:
@@ -144,23 +121,6 @@ def test_every_file_says_where_it_comes_from_and_survives_odd_text(tmp_path):
 
 def test_a_family_that_only_failed_has_tables(tmp_path):
     assert len(write_tables([record(status="failed", reason="no memory", evaluations=[])], tmp_path)) == 4
-
-
-def test_summary_keeps_the_largest_budget_after_the_steps_that_matter():
-    """MAML after its published 1 and 10 steps, ANIL after the 3 that it validates with, no quick beside a paper run."""
-    tests = [evaluation({steps: [0.5, 1.5] for steps in (1, 3, 10)}, MSE, 1, 5)]
-    common = {"metric": MSE, "tasks": "sinusoid", "recipe": "r", "evaluations": tests, "curve": Curve(inner_steps=3)}
-    published = [{**PAPER, "way": 1, "shot": 5, "inner_steps": s, "value": 1.0} for s in (1, 3, 10)]
-    frame = summary(
-        [
-            record(setup="maml", preset="paper", published=[published[0], published[2]], **common),
-            record(setup="maml", preset="quick", **common),
-            record(setup="anil", preset="quick", **common),
-            record(setup="other", preset="quick", published=[published[1]], **common),
-        ]
-    )
-    shown = {setup: list(rows["inner steps"]) for setup, rows in frame.groupby("setup")}
-    assert shown == {"maml": ["1", "10"], "anil": ["3"], "other": ["3"]}
 
 
 def test_a_changed_recipe_carries_its_change_and_stays_out_of_the_summary():
