@@ -31,7 +31,7 @@ from maml_bench.harness import machine, memory
 from maml_bench.harness.begin import begin
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.train import Training, draw
+from maml_bench.harness.training import Training, draw
 from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
 
 COPIES = 16

@@ -17,7 +17,7 @@ from maml_bench.harness.begin import begin
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.seeding import generator, stream_key
-from maml_bench.harness.train import acting
+from maml_bench.harness.training import acting
 from maml_bench.record import Metric
 from maml_bench.types import Episode, Params, TaskDistribution
 from tests.tasks.torchmeta_data import real, write_omniglot

@@ -13,7 +13,8 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.seeding import generator
-from maml_bench.harness.train import WARM_UP_STEPS, Training, acting, draw, score_test
+from maml_bench.harness.train import WARM_UP_STEPS, score_test
+from maml_bench.harness.training import Training, acting, draw
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100

@@ -17,7 +17,7 @@ from maml_bench.harness.protocols import asked_tests, normalises_batches
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.sitting import Sitting, conditions_of, record_of
-from maml_bench.harness.train import Observer, Silent
+from maml_bench.harness.training import Observer, Silent
 from maml_bench.harness.weights import Weights
 from maml_bench.record import Evaluation, Record, Status, load, relative_path, weights_id
 

@@ -23,7 +23,8 @@ from maml_bench.harness.clock import Clock, now_utc
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import EpisodeShape, Recipe, Test, Validation
 from maml_bench.harness.run import Options
-from maml_bench.harness.train import KEEP, WARM_UP_STEPS, Silent, Training, score, train
+from maml_bench.harness.train import WARM_UP_STEPS, score, train
+from maml_bench.harness.training import KEEP, Silent, Training
 from maml_bench.record import Evaluation, Record
 
 MEASURE_S = 2.0

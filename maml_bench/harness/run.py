@@ -18,7 +18,8 @@ from maml_bench.harness.clock import monotonic_s
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.sitting import Sitting, conditions_of, record_of, resume, state_of
-from maml_bench.harness.train import Observer, Silent, Training, train
+from maml_bench.harness.train import train
+from maml_bench.harness.training import Observer, Silent, Training
 from maml_bench.record import Evaluation, Record, Status, load, relative_path
 
 CHECKPOINT_EVERY_S = 30.0

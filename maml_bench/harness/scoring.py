@@ -10,7 +10,8 @@ from maml_bench.core.evaluate import answer
 from maml_bench.core.outer import take
 from maml_bench.harness.recipe import Test
 from maml_bench.harness.seeding import stream_key
-from maml_bench.harness.train import Observer, Training, acting, score_test
+from maml_bench.harness.train import score_test
+from maml_bench.harness.training import Observer, Training, acting
 from maml_bench.record import Evaluation, Point
 from maml_bench.types import Batch, Params, Shape
 

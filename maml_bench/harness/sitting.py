@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
-from maml_bench.harness.train import Training, acting
+from maml_bench.harness.training import Training, acting
 from maml_bench.record import Curve, Evaluation, Record, Status
 
 

@@ -9,7 +9,8 @@ from maml_bench.core import outer as outer_module
 from maml_bench.harness import train as module
 from maml_bench.harness.begin import begin
 from maml_bench.harness.recipe import Outer
-from maml_bench.harness.train import Silent, rate_at, score, train, validate
+from maml_bench.harness.train import rate_at, score, train, validate
+from maml_bench.harness.training import Silent
 from maml_bench.tasks.sinusoid import Sinusoid
 from maml_bench.types import Shape
 

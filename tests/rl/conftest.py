@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from maml_bench.harness.begin import begin
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.train import Training
+from maml_bench.harness.training import Training
 from maml_bench.types import Episode, Params
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from maml_bench import registry
-from maml_bench.harness.train import acting, score
+from maml_bench.harness.train import score
+from maml_bench.harness.training import acting
 from maml_bench.rl.trajectories import Trajectories
 from tests.rl.conftest import drawn, started
 
