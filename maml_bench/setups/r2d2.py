@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maml_bench.core import ridge
 from maml_bench.core.cells import beside, one_hot
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
@@ -38,8 +39,8 @@ class R2D2(Setup):
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         x = _embedded(learner, meta, support.x)
         y = one_hot(support.y, learner.way, x)
-        ridge = meta["r2d2.log_lambda"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        return [{"weight": x.mT @ torch.linalg.solve(x @ x.mT + ridge, y)}]
+        small = meta["r2d2.log_lambda"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
+        return [{"weight": x.mT @ ridge.solve(x @ x.mT + small, y)}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         return meta["r2d2.alpha"] * (_embedded(learner, meta, x) @ state["weight"]) + meta["r2d2.beta"]
