@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Generator, Tensor
@@ -18,7 +18,7 @@ from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.policy import Policy
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, whole
 from maml_bench.types import Episode, Predict, Shape
 
 Noise = Callable[[str, int], Tensor]
@@ -50,19 +50,28 @@ class World(Protocol):
         ...
 
 
+class Restarting(World, Protocol):
+    """A world whose episodes can end before the horizon."""
+
+    def restart(self, which: Tensor) -> None:
+        """Start over where ``which [B, R]`` says."""
+        ...
+
+
 class Control(ABC):
     """Base of those task distributions, which are frozen dataclasses with these fields.
 
     ``horizon`` is the number of steps of a rollout, ``discount`` and ``trace`` (lambda) are those of the advantages,
     ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
-    the agent sees. A task has one fixed number of rollouts; where episodes can end early, the released code collects
-    until there are enough steps.
+    the agent sees. Where episodes can end early, ``fill`` has others follow, whole ones, until there are as many steps
+    as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("return")
     acts: ClassVar[bool] = True
+    fill = False
     actions: ClassVar[Actions]
     horizon: int
     discount: float
@@ -133,13 +142,15 @@ class Control(ABC):
     ) -> Trajectories:
         with measure("simulate"):
             world = self.start(tasks, rollouts, noise)
+        longest = 2 * self.horizon if self.fill else self.horizon
         shape = (len(tasks), rollouts)
         draws = self.actions.draws(self.sizes()[1])
-        chance = noise("actions", rollouts * self.horizon * draws)
-        chance = self.actions.from_words(chance).reshape(*shape, self.horizon, draws)
+        chance = noise("actions", rollouts * longest * draws)
+        chance = self.actions.from_words(chance).reshape(*shape, longest, draws)
         on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
-        seen, done, said, earned, mask = [], [], [], [], []
-        for t in range(self.horizon):
+        time = torch.zeros(shape, device=tasks.device)
+        seen, done, said, earned, mask, times = [], [], [], [], [], []
+        for t in range(longest):
             with measure("policy"):
                 x = self._seen(world, tasks)
                 said.append(outputs(x))
@@ -149,14 +160,27 @@ class Control(ABC):
             seen.append(x)
             earned.append(reward * on)
             mask.append(on.to(reward.dtype))
-            on = on & ~ended
+            times.append(time * on)
+            ended = ended | (time + 1 >= self.horizon)
+            again = ended & on if self.fill and t + 1 < self.horizon else torch.zeros_like(on)
+            on = on & ~(ended & ~again)
+            time = torch.where(ended, 0, time + 1)
+            if again.any():
+                with measure("simulate"):
+                    cast(Restarting, world).restart(again)
+            if not on.any() and self.fill:
+                break
         with measure("baseline"):
-            observations, rewards, still = (torch.stack(all_steps, 2) for all_steps in (seen, earned, mask))
+            observations, rewards, still, since = (torch.stack(steps, 2) for steps in (seen, earned, mask, times))
             if not (observations.isfinite().all() and rewards.isfinite().all()):
                 raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")
-            values = linear_baseline(observations, discounted(rewards, self.discount), still) * still
-            gains = advantages(rewards, values, still, self.discount, self.trace)
-        return Trajectories(observations, torch.stack(done, 2), torch.stack(said, 2), rewards, values, gains, still)
+            if self.fill:
+                still = whole(still, since, rollouts * self.horizon)
+            values = linear_baseline(observations, discounted(rewards, self.discount, since), still, since) * still
+            gains = advantages(rewards, values, still, since, self.discount, self.trace)
+            acted = torch.stack(done, 2), torch.stack(said, 2)
+            found = Trajectories(observations, *acted, rewards, values, gains, still, since)
+            return packed(found) if self.fill else found
 
     def _seen(self, world: World, tasks: Tensor) -> Tensor:
         x = world.observe()
@@ -191,9 +215,10 @@ class Control(ABC):
         return predict(batch.observations)
 
     def part(self, batch: Trajectories, share: float) -> Trajectories:
-        """The first rollouts of every task."""
-        rollouts = math.ceil(share * batch.mask.shape[1])
-        return Trajectories(*(field[:, :rollouts] for field in batch))
+        """The first rollouts of every task; where all follow one another, the first steps."""
+        if batch.mask.shape[1] == 1:
+            return Trajectories(*(field[:, :, : math.ceil(share * field.shape[2])] for field in batch))
+        return Trajectories(*(field[:, : math.ceil(share * field.shape[1])] for field in batch))
 
     def divergence(self, outputs: Tensor, batch: Trajectories) -> Tensor:
         """Mean KL(who acted || who would act with ``outputs``) of one task."""
@@ -219,5 +244,6 @@ class Control(ABC):
 
 
 def returns(batch: Trajectories) -> Tensor:
-    """Mean undiscounted return over rollouts, ``[B]`` (a scalar inside one task)."""
-    return (batch.rewards * batch.mask).sum(-1).mean(-1)
+    """Mean undiscounted return over episodes, ``[B]`` (a scalar inside one task)."""
+    episodes = (batch.mask * (batch.time == 0)).sum((-2, -1))
+    return (batch.rewards * batch.mask).sum((-2, -1)) / episodes

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Control, Noise, World
@@ -68,6 +69,7 @@ class Locomotion(Control):
     context: int = 0
     reveal: bool = False
     normalisation: Literal["none"] = "none"
+    fill: bool = later(False)
 
     actions: ClassVar[Actions] = Gaussian()
     bodies: ClassVar[dict[str, Body]]
@@ -108,15 +110,15 @@ class _Track:
     """The bodies of all tasks and rollouts, on one endless plane each."""
 
     def __init__(self, rules: Locomotion, tasks: Tensor, rollouts: int, noise: Noise) -> None:
-        self._rules, self._body, self._tasks = rules, rules.body, tasks
+        self._rules, self._body, self._tasks, self._noise = rules, rules.body, tasks, noise
         self._shape = (len(tasks), rollouts)
         body = self._body
         copies = len(tasks) * rollouts
         self._physics = Physics(
             body.file, copies, timestep=body.timestep, frame_skip=body.frame_skip, contacts=body.contacts
         )
-        self._place(noise)
-        self._sensed = self._sense()
+        self._time = 0
+        self.restart(torch.ones(self._shape, dtype=torch.bool))
 
     def observe(self) -> Tensor:
         physics, body = self._physics, self._body
@@ -130,6 +132,7 @@ class _Track:
     def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         body, physics = self._body, self._physics
         actions = actions.clamp(-1, 1)
+        self._time += 1
         before = physics.positions[:, 0].copy()
         physics.step(actions.flatten(0, 1).double().cpu().numpy() * self._reach())
         self._sensed = self._sense()
@@ -151,12 +154,13 @@ class _Track:
     def _reach(self) -> Numbers:
         return np.asarray(self._physics.model.actuator_ctrlrange[:, 1])
 
-    def _place(self, noise: Noise) -> None:
+    def restart(self, which: Tensor) -> None:
         """Standing, but for some noise: normal of 0.01 and 0.1 as rllab has it, else as gymnasium does."""
         model = self._physics.model
         nq, nv = model.nq, model.nv
         rest = np.asarray(model.qpos0)
-        chance = noise("start", self._shape[1] * (nq + nv)).reshape(-1, nq + nv).cpu()
+        purpose = f"start {self._time}" if self._time else "start"
+        chance = self._noise(purpose, self._shape[1] * (nq + nv)).reshape(-1, nq + nv).cpu()
         normal = Gaussian().from_words(chance).double().numpy()
         if self._rules.variant == "rllab":
             if model.nnumeric:  # the ant's own posture, which its file brings
@@ -164,7 +168,9 @@ class _Track:
             positions = rest + 0.01 * normal[:, :nq]
         else:
             positions = rest + uniform(chance[:, :nq], -0.1, 0.1).double().numpy()
-        self._physics.place(positions, 0.1 * normal[:, nq:])
+        rows = which.flatten().cpu().numpy()
+        self._physics.place(rows, positions[rows], 0.1 * normal[rows, nq:])
+        self._sensed = self._sense()
 
     def _tensor(self, numbers: Numbers) -> Tensor:
         values = torch.from_numpy(numbers).float().reshape(*self._shape, *numbers.shape[1:])

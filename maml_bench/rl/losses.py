@@ -43,9 +43,11 @@ def dice(actions: Actions, outputs: Tensor, batch: Trajectories, discount: float
     """
     log_prob = actions.log_prob(outputs, batch.actions)
     summed = log_prob.cumsum(-1)
+    begins = torch.arange(batch.time.shape[-1], device=batch.time.device) - batch.time.long()
+    summed = summed - (summed - log_prob).gather(-1, begins)  # what came before this episode
     together, alone = torch.exp(summed - summed.detach()), torch.exp(log_prob - log_prob.detach())
-    share = discount ** torch.arange(batch.mask.shape[-1], dtype=log_prob.dtype, device=log_prob.device)
-    scale = spread(discounted(batch.rewards, discount) - batch.values, batch.mask)
+    share = discount**batch.time
+    scale = spread(discounted(batch.rewards, discount, batch.time) - batch.values, batch.mask)
     return -mean(share * (together * batch.rewards + (1 - alone) * batch.values) / scale, batch.mask)
 
 
@@ -57,9 +59,9 @@ def credit(
     spread."""
     before = actions.log_prob(support.behaviour, support.actions)
     likelier = ((actions.log_prob(outputs, support.actions) - before) * support.mask).sum()
-    to_come = discounted(query.rewards, discount)
-    begun = query.mask[..., 0]
-    earned, steps = mean(to_come[..., 0], begun), query.mask.sum() / begun.sum()
+    to_come = discounted(query.rewards, discount, query.time)
+    begun = query.mask * (query.time == 0)
+    earned, steps = mean(to_come, begun), query.mask.sum() / begun.sum()
     return likelier * earned / (steps * spread(to_come - query.values, query.mask).squeeze())
 
 

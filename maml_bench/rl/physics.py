@@ -65,10 +65,11 @@ class Physics:
         """``[n, nv]``."""
         return self._state[:, 1 + self.model.nq : 1 + self.model.nq + self.model.nv]
 
-    def place(self, positions: Numbers, velocities: Numbers) -> None:
-        """Put the copies into a state."""
-        self._state = np.concatenate([np.full((self._copies, 1), BEGUN_S), positions, velocities], 1)
-        self._controls = np.zeros((self._copies, 1, self.model.nu))
+    def place(self, which: npt.NDArray[np.bool_], positions: Numbers, velocities: Numbers) -> None:
+        """Put the copies ``which [n]`` at ``positions [m, nq]`` and ``velocities [m, nv]``, with controls of zero."""
+        begun = np.full((len(positions), 1), BEGUN_S)
+        self._state[which] = np.concatenate([begun, positions, velocities], 1)
+        self._controls[which] = 0
 
     def step(self, controls: Numbers) -> None:
         """One step under ``controls [n, nu]``, held for all of it.
@@ -76,7 +77,7 @@ class Physics:
         Raises:
             Unstable: a copy left the finite numbers.
         """
-        self._controls = controls[:, None]
+        self._controls = controls[:, None].copy()
         held = np.broadcast_to(self._controls, (self._copies, self._frame_skip, controls.shape[1]))
         states, _ = self._pool.rollout(self.model, self._data, self._state, np.ascontiguousarray(held))
         after = np.ascontiguousarray(states[:, -1])

@@ -1,7 +1,7 @@
 """What an agent saw and did, and what of it a policy gradient needs: returns, a baseline, advantages.
 
-Shapes: B tasks, R rollouts, T steps. Where an episode ends early the mask is zero from then on, and nothing there
-counts.
+Shapes: B tasks, R rollouts, T steps. Where an episode ends early, either others follow, or the mask is zero from then
+on and nothing there counts.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Trajectories(NamedTuple):
     ``observations [B, R, T, D]``, ``actions [B, R, T, A]`` (or int64 ``[B, R, T]`` of a choice), ``behaviour
     [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (what the baseline expected to come)
     and ``advantages`` (standardised over each task), all ``[B, R, T]``, and ``mask [B, R, T]``, 1 while the episode
-    went on.
+    went on. ``time [B, R, T]`` is the number of steps since its episode began, and zero where the mask is.
     """
 
     observations: Tensor
@@ -30,19 +30,26 @@ class Trajectories(NamedTuple):
     values: Tensor
     advantages: Tensor
     mask: Tensor
+    time: Tensor
 
 
-def discounted(rewards: Tensor, discount: float) -> Tensor:
-    """What is still to come, ``[..., T]``: sum over later steps k of discount^k times the reward."""
+def goes_on(time: Tensor) -> Tensor:
+    """Where the next step is of the same episode, ``[..., T]`` of zeros and ones."""
+    return torch.cat([time[..., 1:] > time[..., :-1], torch.zeros_like(time[..., :1], dtype=torch.bool)], -1).to(time)
+
+
+def discounted(rewards: Tensor, discount: float, time: Tensor) -> Tensor:
+    """What is still to come in the episode, ``[..., T]``: sum over later steps k of discount^k times the reward."""
     found = torch.empty_like(rewards)
     later = torch.zeros_like(rewards[..., 0])
+    share = discount * goes_on(time)
     for t in reversed(range(rewards.shape[-1])):
-        later = rewards[..., t] + discount * later
+        later = rewards[..., t] + share[..., t] * later
         found[..., t] = later
     return found
 
 
-def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: Tensor) -> Tensor:
     """Values ``[B, R, T]``: ``returns`` as a linear function of the observations, fitted to each task's own rollouts.
 
     Features are the observation cut to [-10, 10], its square, t/100 with its square and cube, and 1; a ridge of 1e-5
@@ -50,9 +57,9 @@ def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tens
     is then asked about, as in the paper (section 5.3). Fitted in float64.
     """
     cut = observations.clamp(-10, 10)
-    t = (torch.arange(observations.shape[-2], dtype=observations.dtype) / 100).to(observations.device)
-    time = torch.stack([t, t**2, t**3, torch.ones_like(t)], -1).expand(*observations.shape[:-1], 4)
-    features = (torch.cat([cut, cut**2, time], -1) * mask.unsqueeze(-1)).flatten(1, 2).double()
+    t = time.to(observations.dtype) / 100
+    clock = torch.stack([t, t**2, t**3, torch.ones_like(t)], -1)
+    features = (torch.cat([cut, cut**2, clock], -1) * mask.unsqueeze(-1)).flatten(1, 2).double()
     targets = (returns * mask).flatten(1, 2).unsqueeze(-1).double()
     square = features.mT @ features
     square.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
@@ -61,15 +68,14 @@ def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor) -> Tens
     return fitted.reshape(returns.shape).to(returns)
 
 
-def advantages(rewards: Tensor, values: Tensor, mask: Tensor, discount: float, trace: float) -> Tensor:
+def advantages(rewards: Tensor, values: Tensor, mask: Tensor, time: Tensor, discount: float, trace: float) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2016, equation 16; ``trace`` is lambda), standardised per task.
 
     With lambda 1 they are the discounted returns less the values. The standard deviation is the population's.
     """
     after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
-    goes_on = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1)
-    surprise = (rewards + discount * after * goes_on - values) * mask
-    return standardised(discounted(surprise, discount * trace), mask)
+    surprise = (rewards + discount * after * goes_on(time) - values) * mask
+    return standardised(discounted(surprise, discount * trace, time), mask)
 
 
 def standardised(values: Tensor, mask: Tensor) -> Tensor:
@@ -85,3 +91,26 @@ def spread(values: Tensor, mask: Tensor) -> Tensor:
 def over_steps(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over rollouts and steps that count, ``[..., 1, 1]``."""
     return (values * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)
+
+
+def whole(mask: Tensor, time: Tensor, steps: int) -> Tensor:
+    """The mask of the first episodes, rollout by rollout, that have ``steps`` steps together, the last one to its end.
+
+    The released sampler stops likewise when there are enough steps.
+    """
+    flat, begun = mask.flatten(1), (mask * (time == 0)).flatten(1)
+    before = flat.cumsum(1) - flat
+    begins = torch.where(begun.bool(), torch.arange(flat.shape[1], device=flat.device), 0).cummax(1).values
+    return (flat * (before.gather(1, begins) < steps)).reshape(mask.shape)
+
+
+def packed(batch: Trajectories) -> Trajectories:
+    """The same steps one after the other, ``[B, 1, T]``, with as little behind the last one as can be."""
+    flat = batch.mask.flatten(1)
+    counts = flat.sum(1)
+    order = flat.argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
+    within = torch.arange(order.shape[1], device=flat.device) < counts.unsqueeze(1)
+    rows = torch.arange(len(flat), device=flat.device).unsqueeze(1)
+    fields = (field.flatten(1, 2)[rows, order].unsqueeze(1) for field in batch)
+    found = Trajectories(*fields)
+    return found._replace(mask=within.unsqueeze(1).to(found.mask), time=found.time * within.unsqueeze(1))

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Control, Noise, World
 from maml_bench.rl.published_tasks import published_uniform
-from maml_bench.rl.trajectories import Trajectories
+from maml_bench.rl.trajectories import Trajectories, goes_on
 
 REACH = 0.5
 STRIDE = 0.1
@@ -32,6 +33,7 @@ class Navigation(Control):
     reward: Literal["distance", "squared", "sparse"] = "distance"
     stop: bool = True
     radius: float = 0.1
+    fill: bool = later(False)
     horizon: int = 100
     discount: float = 0.99
     trace: float = 1.0
@@ -86,10 +88,13 @@ class _Plane:
         ended = (off.abs() < NEAR).all(-1) if self._rules.stop else torch.zeros_like(reward, dtype=torch.bool)
         return reward, ended
 
+    def restart(self, which: Tensor) -> None:
+        self._at = self._at.masked_fill(which.unsqueeze(-1), 0.0)
+
 
 def _walk(batch: Trajectories, task: int) -> list[list[float]]:
     """Positions of one task's first rollout, while it lasted."""
-    steps = int(batch.mask[task, 0].sum())
+    steps = int(goes_on(batch.time[task, 0]).argmin()) + 1
     return [_plain(point) for point in batch.observations[task, 0, :steps]]
 
 

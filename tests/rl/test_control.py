@@ -22,10 +22,12 @@ def test_trajectories_have_the_shapes_that_they_say(name):
     episode = drawn(run, count=2)
     for batch in (*episode.support, episode.query):
         seen, chosen = run.tasks.sizes()
-        assert batch.observations.shape == (2, shape.shot, horizon, seen)
-        assert batch.behaviour.shape == (2, shape.shot, horizon, run.tasks.actions.size(chosen))
-        for field in (batch.rewards, batch.values, batch.advantages, batch.mask):
-            assert field.shape == (2, shape.shot, horizon)
+        steps = (1, batch.mask.shape[2]) if run.tasks.fill else (shape.shot, horizon)
+        assert batch.mask.sum((1, 2)).min() >= shape.shot * horizon * run.tasks.fill
+        assert batch.observations.shape == (2, *steps, seen)
+        assert batch.behaviour.shape == (2, *steps, run.tasks.actions.size(chosen))
+        for field in (batch.rewards, batch.values, batch.advantages, batch.mask, batch.time):
+            assert field.shape == (2, *steps)
             assert field.isfinite().all()
         assert batch.observations.dtype == batch.rewards.dtype == torch.float32
 
@@ -77,7 +79,8 @@ def test_scores_are_mean_returns_after_each_number_of_steps():
     path = run.tasks.path("test", 0, 4, key=stream_key("test", 0), rollouts=[4, 4, 4, 4], actor=actor)
     for found, steps in zip(scores, (0, 1, 3), strict=True):
         batch = path[steps]
-        assert found == pytest.approx((batch.rewards * batch.mask).sum(-1).mean(-1).tolist())
+        episodes = (batch.mask * (batch.time == 0)).sum((1, 2))
+        assert found == pytest.approx(((batch.rewards * batch.mask).sum((1, 2)) / episodes).tolist())
 
 
 def test_the_reveal_adds_the_task_to_what_is_seen():
@@ -85,7 +88,7 @@ def test_the_reveal_adds_the_task_to_what_is_seen():
     assert run.learner.model.body[0].in_features == 4
     batch = drawn(run).support[0]
     goals = run.tasks.draw("train", 0, 3, 1)
-    torch.testing.assert_close(batch.observations[:, 1, 4, 2:], goals)
+    torch.testing.assert_close(batch.observations[:, 0, 4, 2:], goals)
 
 
 def test_a_policy_that_explodes_is_told_in_a_sentence():
@@ -103,3 +106,40 @@ def test_the_later_rate_is_that_of_the_second_step():
     path = run.setup.adapt(run.learner, run.meta, batch, 3)
     assert not torch.equal(path[0]["head.weight"], path[1]["head.weight"])
     assert torch.equal(path[1]["head.weight"], path[3]["head.weight"])
+
+
+def test_after_short_episodes_others_follow_until_there_are_enough_steps():
+    """A point that moves little: to a goal at its start it comes often, and starts over; to another it never does."""
+    run = started("navigation", "maml", "vmap", "tasks.horizon=30", "tasks.reward=sparse")
+    calm = {name: p * (name != "head.weight") - 2.5 * (name == "log_std") for name, p in run.meta.items()}
+    actor = run.body.actor(calm, lambda name: nullcontext())
+    goals = torch.tensor([[0.0, 0.0], [0.4, -0.4]])
+    object.__setattr__(run.tasks, "draw", lambda *_: goals)
+    (batch,) = run.tasks.path("train", 0, 2, key=1, rollouts=[6], actor=actor)
+    steps, episodes = batch.mask.sum((1, 2)), (batch.mask * (batch.time == 0)).sum((1, 2))
+    assert batch.mask.shape[1] == 1
+    assert ((steps >= 6 * 30) & (steps < 7 * 30)).all()
+    assert episodes[0] > episodes[1] >= 6
+    begins = (batch.time == 0) & batch.mask.bool()
+    assert (batch.observations[begins] == 0).all()
+    assert (batch.observations[~begins & batch.mask.bool()].abs().sum(-1) > 0).all()
+    assert batch.time.max() < 30
+    ends = torch.cat([begins[..., 1:], torch.zeros(2, 1, 1, dtype=torch.bool)], -1) & batch.mask.bool()
+    landed = batch.observations + 0.1 * batch.actions.clamp(-1, 1)
+    off = (landed - goals[:, None, None]).abs()
+    assert ((off[ends] < 0.01).all(-1) | (batch.time[ends] == 29)).all()
+
+
+@pytest.mark.parametrize("recipe", ["ant-dir", "ant-vel"])
+def test_a_fallen_ant_starts_over_with_noise_of_its_own(recipe):
+    run = started(recipe, "maml", "vmap", "tasks.horizon=150")
+    wild = {name: p + 5 * (name == "log_std") for name, p in run.meta.items()}
+    actor = run.body.actor(wild, lambda name: nullcontext())
+    (batch,) = run.tasks.path("train", 0, 2, key=1, rollouts=[4], actor=actor)
+    begins = ((batch.time == 0) & batch.mask.bool())[:, 0]
+    starts = torch.cat([batch.observations[task, 0][begins[task]] for task in range(2)])
+    assert len(starts) > 2 * 4
+    height = starts[:, 2]
+    assert ((height > 0.3) & (height < 1)).all()
+    assert len(starts.unique(dim=0)) == len(starts)
+    assert batch.mask.sum((1, 2)).min() >= 4 * 150

@@ -149,11 +149,11 @@ def test_physics_that_explodes_is_told_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     world = physics.Physics("half_cheetah.xml", 4)
-    velocities = np.zeros((4, world.model.nv))
-    world.place(np.tile(world.model.qpos0, (4, 1)), velocities)
+    velocities, every = np.zeros((4, world.model.nv)), np.ones(4, dtype=bool)
+    world.place(every, np.tile(world.model.qpos0, (4, 1)), velocities)
     world.step(np.zeros((4, 6)))
     velocities[2] = velocity
-    world.place(world.positions, velocities)
+    world.place(every, world.positions, velocities)
     with pytest.raises(Unstable, match="the physics exploded"):
         world.step(np.zeros((4, 6)))
     assert not list(tmp_path.iterdir())

@@ -30,7 +30,9 @@ def everything(policy: Tensor, rewards: Tensor, done: Tensor, weights: Tensor) -
     zero = torch.zeros_like(rewards)
     behaviour = policy.detach().expand(*done.shape, policy.shape[-1])
     mask = weights.detach().unsqueeze(1).expand_as(rewards)
-    return Trajectories(torch.zeros(*done.shape, 1), done, behaviour, rewards, zero, discounted(rewards, 1.0), mask)
+    time = torch.arange(done.shape[-1], dtype=torch.float64).expand(done.shape)
+    gains = discounted(rewards, 1.0, time)
+    return Trajectories(torch.zeros(*done.shape, 1), done, behaviour, rewards, zero, gains, mask, time)
 
 
 def pulls(policy: Tensor) -> Trajectories:
@@ -157,3 +159,30 @@ def test_the_clipped_loss_is_flat_where_the_ratio_has_left_the_range():
     found = torch.func.grad(lambda at: loss_of("clipped", {"logits": at}, good))(far["logits"])
     assert (found == 0).all()
     assert float(loss_of("clipped", far, good)) == pytest.approx(-1.2 * float(START.softmax(0)[0]))
+
+
+@pytest.mark.parametrize("name", [*losses.ESTIMATORS, "credit"])
+def test_episodes_one_after_the_other_are_worth_what_they_are_side_by_side(name):
+    """Values and both derivatives; the policy answers the step's own observation."""
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
+    done = torch.randint(3, (2, 3), generator=generator)
+    rewards, values, gains = torch.randn(3, 2, 3, generator=generator, dtype=torch.float64)
+    time = torch.arange(3, dtype=torch.float64).expand(2, 3)
+    behaviour = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
+    side = Trajectories(seen, done, behaviour, rewards, values, gains, torch.ones(2, 3, dtype=torch.float64), time)
+    after = Trajectories(*(field.flatten(0, 1).unsqueeze(0) for field in side))
+    weights = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+
+    def loss(weights, batch):
+        outputs = batch.observations @ weights
+        if name == "credit":
+            return losses.credit(actions, outputs, batch, batch, 0.9)
+        more = {"discount": 0.9} if name == "dice" else {}
+        return losses.ESTIMATORS[name](actions, outputs, batch, **more)
+
+    def curvature(loss):
+        return torch.func.jacrev(torch.func.grad(loss))
+
+    for derivative in (lambda f: f, torch.func.grad, curvature):
+        torch.testing.assert_close(*(derivative(loss)(weights, batch) for batch in (side, after)))

@@ -4,21 +4,37 @@ import numpy as np
 import pytest
 import torch
 
-from maml_bench.rl.trajectories import advantages, discounted, linear_baseline, spread, standardised
+from maml_bench.rl.trajectories import (
+    Trajectories,
+    advantages,
+    discounted,
+    linear_baseline,
+    packed,
+    spread,
+    standardised,
+    whole,
+)
+
+
+def clock(mask):
+    """Steps since the start, of rollouts of one episode each."""
+    return torch.arange(mask.shape[-1], dtype=mask.dtype) * (mask != 0)
 
 
 def test_discounted_returns_on_paper():
-    assert discounted(torch.tensor([1.0, 0.0, 2.0]), 0.5).tolist() == [1.5, 1.0, 2.0]
+    rewards = torch.tensor([1.0, 0.0, 2.0])
+    assert discounted(rewards, 0.5, torch.arange(3)).tolist() == [1.5, 1.0, 2.0]
+    assert discounted(rewards, 0.5, torch.tensor([0, 1, 0])).tolist() == [1.0, 0.0, 2.0]  # another episode begins
 
 
 def test_advantages_are_returns_less_values_with_lambda_1_and_surprises_with_0(generator):
     rewards, values = torch.randn(2, 1, 3, 5, generator=generator, dtype=torch.float64)
     mask = torch.ones_like(rewards)
-    to_come = discounted(rewards, 0.9) - values
-    torch.testing.assert_close(advantages(rewards, values, mask, 0.9, 1.0), standardised(to_come, mask))
+    to_come = discounted(rewards, 0.9, clock(rewards)) - values
+    torch.testing.assert_close(advantages(rewards, values, mask, clock(mask), 0.9, 1.0), standardised(to_come, mask))
     after = torch.cat([values[..., 1:], torch.zeros(1, 3, 1, dtype=torch.float64)], -1)
     torch.testing.assert_close(
-        advantages(rewards, values, mask, 0.9, 0.0), standardised(rewards + 0.9 * after - values, mask)
+        advantages(rewards, values, mask, clock(mask), 0.9, 0.0), standardised(rewards + 0.9 * after - values, mask)
     )
 
 
@@ -26,9 +42,9 @@ def test_what_comes_after_the_end_counts_for_nothing(generator):
     rewards, values = torch.randn(2, 1, 2, 6, generator=generator, dtype=torch.float64)
     mask = torch.ones_like(rewards)
     mask[0, 1, 3:] = 0
-    short = advantages(rewards * mask, values * mask, mask, 0.9, 0.8)
+    short = advantages(rewards * mask, values * mask, mask, clock(mask), 0.9, 0.8)
     values[0, 1, 3:] += 100
-    torch.testing.assert_close(advantages(rewards * mask, values, mask, 0.9, 0.8), short)
+    torch.testing.assert_close(advantages(rewards * mask, values, mask, clock(mask), 0.9, 0.8), short)
     assert (short[0, 1, 3:] == 0).all()
     counted = short[mask.bool()]
     assert float(counted.mean()) == pytest.approx(0, abs=1e-12)
@@ -39,7 +55,7 @@ def test_the_baseline_is_the_ridge_regression_of_the_released_code(generator):
     """Its features and its normal equations (linear_feature_baseline.py of cbfinn/maml_rl), in numpy, task by task."""
     x = 20 * torch.randn(2, 3, 7, 4, generator=generator)
     returns = torch.randn(2, 3, 7, generator=generator)
-    fitted = linear_baseline(x, returns, torch.ones_like(returns))
+    fitted = linear_baseline(x, returns, torch.ones_like(returns), clock(returns))
     for task in range(2):
         rows = []
         for rollout in x[task].double().numpy():
@@ -52,8 +68,33 @@ def test_the_baseline_is_the_ridge_regression_of_the_released_code(generator):
 
 
 def test_the_baseline_survives_observations_that_never_change():
-    assert linear_baseline(torch.zeros(1, 2, 5, 3), torch.ones(1, 2, 5), torch.ones(1, 2, 5)).isfinite().all()
+    ones = torch.ones(1, 2, 5)
+    assert linear_baseline(torch.zeros(1, 2, 5, 3), ones, ones, clock(ones)).isfinite().all()
 
 
 def test_spread_is_the_population_deviation():
     assert float(spread(torch.tensor([[1.0, 3.0]]), torch.ones(1, 2))) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_whole_episodes_up_to_a_number_of_steps():
+    """Two rollouts: episodes of 2 and 3 steps, then of 4 and 1. The one in which the number is reached is the last."""
+    time = torch.tensor([[[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]])
+    mask = torch.ones(1, 2, 5)
+    kept = {steps: int(whole(mask, time, steps).sum()) for steps in (1, 2, 3, 5, 6, 9, 10, 99)}
+    assert kept == {1: 2, 2: 2, 3: 5, 5: 5, 6: 9, 9: 9, 10: 10, 99: 10}
+    mask[0, 0, 2:] = 0  # the first rollout ends after its first episode
+    time[0, 0, 2:] = 0
+    assert whole(mask, time, 3).tolist() == [[[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]]
+
+
+def test_packing_keeps_every_step_that_counts_in_order():
+    mask = torch.tensor([[[1.0, 1, 0], [1, 1, 1]], [[1, 0, 0], [1, 0, 0]]])
+    steps = torch.arange(12.0).reshape(2, 2, 3)
+    wide = steps.unsqueeze(-1)
+    time = torch.tensor([0.0, 1, 2]) * mask
+    batch = packed(Trajectories(wide, wide, wide, steps, steps, steps, mask, time))
+    assert batch.mask.tolist() == [[[1, 1, 1, 1, 1]], [[1, 1, 0, 0, 0]]]
+    assert batch.rewards[0].tolist() == [[0, 1, 3, 4, 5]]
+    assert batch.rewards[1, 0, :2].tolist() == [6, 9]
+    assert torch.equal(batch.observations[..., 0], batch.rewards)
+    assert batch.time.tolist() == [[[0, 1, 0, 1, 2]], [[0, 0, 0, 0, 0]]]

@@ -54,10 +54,12 @@ def test_products_are_symmetric_and_damped():
     assert dot(damped, left) == pytest.approx(dot(apply(left), left) + 0.5 * dot(left, left), rel=1e-9)
 
 
-def test_a_share_of_the_rollouts_gives_the_curvature_of_those_where_nothing_is_adapted():
-    run = started("navigation", "pretrained")
+@pytest.mark.parametrize("fill", ["true", "false"])
+def test_a_share_of_the_rollouts_gives_the_curvature_of_those_where_nothing_is_adapted(fill):
+    run = started("navigation", "pretrained", "vmap", f"tasks.fill={fill}")
     episodes, meta = double(drawn(run)), double(run.meta)
-    first = episodes._replace(support=[type(b)(*(field[:, :1] for field in b)) for b in episodes.support])
+    part = (slice(None), slice(0, 1), slice(0, 9 if fill == "true" else None))  # of 3 rollouts of 10 steps
+    first = episodes._replace(support=[type(b)(*(field[part] for field in b)) for b in episodes.support])
     v = some_direction(meta)
     share = region(run, Trust(share=0.3)).product(meta, episodes)(v)
     alone = region(run, Trust()).product(meta, first)(v)
@@ -67,7 +69,7 @@ def test_a_share_of_the_rollouts_gives_the_curvature_of_those_where_nothing_is_a
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
 def test_a_step_lowers_the_loss_within_the_bound(share):
-    run = started()
+    run = started("navigation", "maml", "vmap", "tasks.fill=false")
     episodes, meta = double(drawn(run)), double(run.meta)
     trust = region(run, Trust(share=share))
     before, _ = trust.judge(meta, episodes)
@@ -89,8 +91,8 @@ def test_schedules_agree_on_a_step():
     """From the same rollouts, in float32: the plain reference, and what runs."""
     found = {}
     for how in ("loop", "vmap", "traced"):
-        run = started(schedule=how)
-        episodes = drawn(started())
+        run = started("navigation", "maml", how, "tasks.fill=false")
+        episodes = drawn(started("navigation", "maml", "vmap", "tasks.fill=false"))
         meta, _, _ = run.body(run.meta, run.optimiser, episodes, 0, 0.0)
         found[how] = torch.cat([p.flatten() for p in meta.values()])
         assert not torch.equal(found[how], torch.cat([p.flatten() for p in run.meta.values()]))
