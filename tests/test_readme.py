@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from maml_bench.cli import app
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.registry import setup_names
+from maml_bench.report.writing import END, SPEED_BEGIN, SPEED_END, SPEED_SUMMARY, wanted
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -78,15 +79,18 @@ def test_the_setup_example_runs_to_the_letter(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "records" / "sinusoid").glob("*/*.json"))) == 2
 
 
-@pytest.mark.parametrize("kind", ["tables", "speed"])
-def test_the_tables_are_the_generated_ones(kind: str) -> None:
-    inside = README.partition(f"<!-- {kind}:begin -->\n")[2].partition(f"<!-- {kind}:end -->")[0]
-    paths = sorted((ROOT / "results" / "tables").glob("*-summary.md"))
-    made = [
-        path.read_text().split("\n", 1)[1] for path in paths if (path.name == "speed-summary.md") == (kind == "speed")
-    ]
-    assert made
-    assert inside == "\n".join(made)
+@pytest.mark.parametrize("document", ["README.md", "docs/reinforcement.md"])
+def test_the_tables_are_the_generated_ones(document: str) -> None:
+    text = (ROOT / document).read_text()
+    begin, summaries = wanted(text, ROOT / "results" / "tables")
+    assert summaries
+    inside = text.partition(begin + "\n")[2].partition(END)[0]
+    assert inside == "\n".join(path.read_text().split("\n", 1)[1] for path in summaries)
+
+
+def test_the_table_of_speed_is_the_generated_one() -> None:
+    inside = README.partition(f"{SPEED_BEGIN}\n")[2].partition(SPEED_END)[0]
+    assert inside == (ROOT / "results" / "tables" / SPEED_SUMMARY).read_text().split("\n", 1)[1]
 
 
 def test_every_linked_file_is_there() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from maml_bench.files import atomic_path
 from maml_bench.report.tables import unit
@@ -117,11 +117,13 @@ def log_ticks(axis: Axis, values: Sequence[float], dense: float = 300) -> None:
 
 
 def amount_axis(axes: Axes, name: str) -> None:
-    """Label a horizontal axis of steps or seconds that starts at zero, with few ticks and thousands set apart."""
-    axes.set_xlabel(name)
+    """Label a horizontal axis of steps or seconds that starts at zero, with few ticks: thousands set apart, millions as
+    such."""
+    millions = axes.dataLim.x1 >= 2e6
+    axes.set_xlabel(f"{name}, millions" if millions else name)
     axes.set_xlim(0, axes.dataLim.x1 * 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1e6 if millions else x:,g}"))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import matplotlib
 import pytest
-from record_factory import MSE, curve, evaluation, omniglot, record, sinusoid
+from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, record, sinusoid
 
 from maml_bench.record import Curve
 from maml_bench.report.figures import discover, selections, write_figures
-from maml_bench.report.style import STYLE, looks
+from maml_bench.report.style import STYLE, amount_axis, looks
 
 SETUPS = ("maml", "pretrained", "scratch", "oracle")
 
@@ -149,3 +149,21 @@ def test_curve_of_one_validation_is_a_level_line():
     still = replace(record(setup="scratch"), curve=curve(0.2, 0.2, 1, 1, 0.1))
     moving = replace(record(), curve=curve(0.2, 0.9, 5, 100, 0.1))
     assert len(draw("learning-curves", [still, moving]).axes[0].get_lines()) == 2
+
+
+def test_millions_of_steps_are_told_as_such():
+    figure = draw("learning-curves", [walked("maml")])
+    axes = figure.axes[2]
+    for far, label, tick in ((9_000, "steps in the world", "5,000"), (9_000_000, "steps in the world, millions", "5")):
+        axes.dataLim.x1 = far
+        amount_axis(axes, "steps in the world")
+        assert axes.get_xlabel() == label
+        assert axes.xaxis.get_major_formatter()(far / 9 * 5, 0) == tick
+
+
+def test_published_values_stand_beside_the_steps_they_are_of():
+    test = evaluation({0: [0.2, 0.3], 1: [0.5, 0.6], 3: [0.9, 1.0]}, ACCURACY)
+    figure = draw("steps", [record(evaluations=[test], published=[PAPER])])
+    (diamond,) = (line for line in figure.axes[0].lines if line.get_marker() == "D" and len(line.get_xdata()))
+    assert (list(diamond.get_xdata()), list(diamond.get_ydata())) == ([3], pytest.approx([98.7]))
+    assert "diamonds: published" in figure.get_suptitle()

@@ -1,7 +1,8 @@
 """Test score against inner steps, a panel per test shape, a line per setup with its 95 % band over tasks.
 
 After Finn et al. (2017), figure 3 (sinusoid, K = 5, 10, 20, up to 10 steps). A setup that never adapts is a level
-line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge.
+line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge; a published
+value is an open diamond.
 """
 
 import math
@@ -32,7 +33,7 @@ def draw(selection: Selection) -> Figure | None:
     bound = math.inf if metric.diverged_above is None else metric.diverged_above
     figure, panels = canvas(1, len(shapes), 2.3, sharey=True)
     seen: list[float] = []
-    crosses = False
+    crosses = diamonds = False
     for axes, shape in zip(panels, shapes, strict=True):
         longest = max(score.inner_steps for scores in lines[shape].values() for score in scores)
         for setup, scores in lines[shape].items():
@@ -45,6 +46,11 @@ def draw(selection: Selection) -> Figure | None:
                 axes.plot([0, longest], [good[0].mean * times] * 2, label=selection.label(setup), **look.level())
             else:
                 _line(axes, good, times, look, selection.label(setup))
+            given = {score.inner_steps: score.published["value"] * times for score in scores if score.published}
+            if given:
+                axes.plot(list(given), list(given.values()), "D", color=look.color, markersize=6, fillstyle="none")
+                diamonds = True
+            seen += [value / times for value in given.values()]
             if lost:
                 edge = axes.get_xaxis_transform()
                 axes.plot(lost, [1] * len(lost), "x", color=look.color, markersize=6, transform=edge, clip_on=False)
@@ -53,7 +59,8 @@ def draw(selection: Selection) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     score_axis(panels[0], metric.name, seen)
     legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
-    note = "bands: 95 % interval over tasks" + ("; crosses: diverged" if crosses else "")
+    note = "bands: 95 % interval over tasks" + ("; diamonds: published" if diamonds else "")
+    note += "; crosses: diverged" if crosses else ""
     figure.suptitle(selection.title("test score after inner steps", note))
     return figure
 
