@@ -106,8 +106,8 @@ def gradients_agree(setup: Setup, learner: Learner, episodes: Episode, schedule:
 
 
 def pair(setup: str, network: str) -> ParameterSet:
-    """MAML on every network and every setup on one; the rest of the grid with `tox -e slow`."""
-    usual = setup == "maml" or network == "strided"
+    """MAML on every network and every setup on a cheap one; the rest of the grid with `tox -e slow`."""
+    usual = setup == "maml" or network == "layers"
     return pytest.param(SETUPS[setup], network, id=f"{setup}-{network}", marks=[] if usual else [pytest.mark.slow])
 
 
@@ -119,6 +119,12 @@ def test_a_recording_has_the_gradient_of_the_loop(
 ) -> None:
     learner, episodes = problem(network, way=way, shot=shot, steps=steps, tasks=tasks, dtype=torch.float64)
     gradients_agree(setup, learner, episodes, "traced", 1e-10)
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_recording_with_convolutions_has_the_gradient_of_the_loop(setup: str) -> None:
+    learner, episodes = problem("strided", steps=2, tasks=2, dtype=torch.float64)
+    gradients_agree(SETUPS[setup], learner, episodes, "traced", 1e-10)
 
 
 class Normalised(nn.Module):
@@ -158,7 +164,7 @@ def test_adapted_scales_of_normalisation_have_exact_second_derivatives(schedule:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_recording_in_single_precision(network: str, record_property) -> None:
-    """It may be a few times as far from the exact gradient as the loop is: which is further differs by machine."""
+    """It may be several times as far from the exact gradient as the loop is: which is further differs by machine."""
     exact, reference, recorded = (
         problem_gradient(network, dtype, schedule)
         for dtype, schedule in ((torch.float64, "loop"), (torch.float32, "loop"), (torch.float32, "traced"))
@@ -167,7 +173,7 @@ def test_a_recording_in_single_precision(network: str, record_property) -> None:
         relative_error({n: g.double() for n, g in found.items()}, exact) for found in (recorded, reference)
     )
     record_property("relative_error", error)
-    assert error <= max(2e-4, 5 * allowed)
+    assert error <= max(2e-4, 10 * allowed)
     assert error <= 5e-3
 
 
