@@ -57,7 +57,7 @@ def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: T
     is then asked about, as in the paper (section 5.3). Fitted in float64.
     """
     cut = observations.clamp(-10, 10)
-    t = time.to(observations.dtype) / 100
+    t = (time / 100).to(observations.dtype)
     clock = torch.stack([t, t**2, t**3, torch.ones_like(t)], -1)
     features = (torch.cat([cut, cut**2, clock], -1) * mask.unsqueeze(-1)).flatten(1, 2).double()
     targets = (returns * mask).flatten(1, 2).unsqueeze(-1).double()
