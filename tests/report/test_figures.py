@@ -167,3 +167,11 @@ def test_published_values_stand_beside_the_steps_they_are_of():
     (diamond,) = (line for line in figure.axes[0].lines if line.get_marker() == "D" and len(line.get_xdata()))
     assert (list(diamond.get_xdata()), list(diamond.get_ydata())) == ([3], pytest.approx([98.7]))
     assert "diamonds: published" in figure.get_suptitle()
+
+
+def test_runs_with_changed_settings_are_drawn_where_their_tasks_have_nothing_else():
+    changed = [record(recipe_id="eeeeeeee"), record(tasks="navigation", recipe="navigation", recipe_id="ffffffff")]
+    for other in changed:
+        other.recipe["changed"] = ["outer.trust.share=0.1"]
+    names = [next(iter(found.groups.values())).recipe for found in selections([record(), *changed])]
+    assert names == ["navigation (outer.trust.share=0.1)", "omniglot-5w1s"]

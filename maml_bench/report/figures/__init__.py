@@ -93,14 +93,16 @@ def selections(records: Iterable[Record]) -> list[Selection]:
 
     Of a setup's groups the one with an ok ending, the largest share of its budget, the most seeds and the latest run is
     taken: figures show the best that is known, tables show everything. Runs with changed settings are left out unless
-    there is nothing else; evaluations of weights from files have no place in a figure.
+    their tasks have nothing else; evaluations of weights from files have no place in a figure.
     """
     records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
     found: dict[tuple[str, str, str], dict[str, Group]] = {}
     groups = pool(records)
-    plain = [group for group in groups if not group.changed] or groups
-    for group in sorted(plain, key=merit):
+    plain = {group.tasks for group in groups if not group.changed}
+    for group in sorted(groups, key=merit):
+        if group.changed and group.tasks in plain:
+            continue
         if any(record.evaluations for record in group.records):
             found.setdefault((group.tasks, group.recipe, group.preset), {})[group.setup] = group
     full = {(tasks, recipe) for tasks, recipe, preset in found if preset != "smoke"}
