@@ -176,10 +176,17 @@ def race(bench: str, rounds: int, threads: int) -> list[dict[str, Any]]:
             ratio_to_ours=middle, ratio_low=low, ratio_high=high, grad_rel_error=None, compile_s=None,
             peak_memory_bytes=None, threads=threads, machine=machine.identity(), model_gflop=None, machine_share=None,
             machine_gflops=statistics.median(gflops), python=".".join(map(str, sys.version_info[:3])), commit=commit,
-            dirty=dirty, started_at=now_utc(), more={"env_steps_per_s": TASKS * ROLLOUTS / statistics.median(medians)},
+            dirty=dirty, started_at=now_utc(), more=more(bench, medians),
         )  # fmt: skip
         rows.append(flat(row))
     return rows
+
+
+def more(bench: str, medians: list[float]) -> dict[str, float]:
+    """Steps in the world per second, where seconds are those of a step of all copies."""
+    return (
+        {} if bench == "iteration-cheetah-dir" else {"env_steps_per_s": TASKS * ROLLOUTS / statistics.median(medians)}
+    )
 
 
 def main() -> None:

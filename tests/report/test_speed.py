@@ -101,6 +101,12 @@ def test_a_peer_with_another_gradient_is_not_the_best(tmp_path):
     assert best_peer(found[:1], "default") is None
 
 
+def test_another_way_of_ours_is_no_peer(tmp_path):
+    rows = [ours(), race("maml-bench whole curvature", 0.2), race("gymnasium SyncVectorEnv")]
+    found = only(read(tmp_path, *rows))
+    assert best_peer(found, found[-1].memory).library == "gymnasium SyncVectorEnv"
+
+
 def test_block_of_a_race(tmp_path):
     wrong = {**race("fast", 0.01), "status": "gradient differs", "reason": "by 0.3"}
     frame = block(only(read(tmp_path, ours(), race(), lost(race("c"), "failed", "x"), wrong)))

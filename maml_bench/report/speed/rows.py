@@ -196,7 +196,11 @@ def our_row(rows: Sequence[Race]) -> Race | None:
 
 def best_peer(rows: Sequence[Race], memory: str) -> Race | None:
     """The fastest other library of one race under one memory setting, among those whose gradient is right."""
-    rivals = (row for row in rows if row.ok and row.library not in (OURS, LOOP) and row.memory == memory)
+    rivals = (
+        row
+        for row in rows
+        if row.ok and row.library != LOOP and not row.library.startswith(OURS) and row.memory == memory
+    )
     return min(rivals, key=lambda row: row.cost, default=None)
 
 

@@ -14,9 +14,10 @@ from maml_bench.report.writing import MARK, SPEED_SUMMARY, escape, pipes
 QUANTITIES = ("median ms", "peak MiB")
 _Row = TypeVar("_Row", Race, Growth)
 _HEADLINE = (
-    "Median of one meta-step (loaders: episodes per second). The ratio is the peer's time over ours, in brackets its "
-    "range over the rounds: above 1, maml-bench is faster. As its users run it: with the memory setting of a plain "
-    "process; equal memory: with that of `maml-bench run`. Peers whose gradient differs from ours do not count."
+    "Median of one meta-step (loaders: episodes per second; rollouts and training: a step of 800 environments). The "
+    "ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench is faster. As its "
+    "users run it: with the memory setting of a plain process; equal memory: with that of `maml-bench run`. Peers "
+    "whose gradient differs from ours do not count."
 )
 _RACES = (
     "Every library computes the same meta-gradient of the same network on the same episodes, or loads episodes of one "
