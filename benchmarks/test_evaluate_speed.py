@@ -19,7 +19,7 @@ def test_evaluation_batch(benchmark: Any, schedule: str, query: int) -> None:
     """As many 5-way 1-shot tasks as the harness scores at once: 33 with one query per class, 4 with 15."""
     benchmark.group = f"evaluation batch, {query} queries per class"
     shape = Shape(5, 1, query)
-    tasks = CHUNK_ELEMENTS // (shape.way * (shape.shot + shape.query) * INPUTS)
+    tasks = CHUNK_ELEMENTS["cpu"] // (shape.way * (shape.shot + shape.query) * INPUTS)
     learner, meta, episodes = problem(query, tasks=tasks)
     body = MetaStep(MAML(), learner, schedule=schedule)
     benchmark.pedantic(body.scores, (meta, episodes, (3,)), rounds=20, warmup_rounds=5)

@@ -101,17 +101,17 @@ class Learner:
         """What the inner loop multiplies the mean loss by."""
         return float(self.way) if self.inner.reduction == "per shot" else 1.0
 
-    def with_kernels(self) -> tuple["Learner", str]:
+    def with_kernels(self, device: str = "cpu") -> tuple["Learner", str]:
         """This learner with the convolution blocks of its network on kernels of our own, and in words what was found.
 
         Where nothing can be replaced it is the learner itself.
 
         Raises:
-            NoCompiler: the kernels cannot be built here.
+            NoCompiler: the kernels for ``device`` cannot be built here.
         """
         from maml_bench.core.native import lower
 
-        network, words = lower.lower(self.model)
+        network, words = lower.lower(self.model, device)
         if network is None:
             return self, words
         other = copy(self)

@@ -1,8 +1,8 @@
 """One meta-step as a whole, meta-gradient and outer optimiser, and one evaluation batch, under any schedule.
 
-``loop`` and ``vmap`` run operation by operation. ``traced`` records the whole once as a flat program, on a CPU with the
-convolution blocks of the network on kernels of our own. ``compiled`` takes the same recording through torch.compile;
-on a GPU it is asked to become a CUDA graph (not yet run on one).
+``loop`` and ``vmap`` run operation by operation. ``traced`` records the whole once as a flat program, with the
+convolution blocks of the network on kernels of our own; on a GPU the program is one CUDA graph. ``compiled`` takes the
+same recording through torch.compile.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class MetaStep:
         clip: bound of each entry of the meta-gradient, 0 for none.
         schedule: one of SCHEDULES.
         chunk: tasks differentiated at once, for less memory; None for all.
-        device: where the tensors will be; kernels of our own are for ``cpu``.
+        device: where the tensors will be.
         repeats: steps of the outer optimiser on the same episodes.
 
     Attributes:
@@ -199,11 +199,12 @@ class MetaStep:
 
 def _for(learner: Learner, schedule: str, device: str) -> tuple[Learner, str]:
     """The learner as ``schedule`` runs it on ``device``, and in words what that is."""
-    if schedule not in RECORDED or device != "cpu":
+    if schedule not in RECORDED:
         return learner, "torch operators"
-    if schedule == "compiled":
+    if schedule == "compiled" and device == "cpu":
         refuse_without_compiler()
     try:
-        return learner.with_kernels()
+        return learner.with_kernels(device)
     except NoCompiler:
-        return learner, "torch operators (no C++ compiler for the kernels)"
+        missing = "C++ compiler" if device == "cpu" else "Triton"
+        return learner, f"torch operators (no {missing} for the kernels)"

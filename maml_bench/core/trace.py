@@ -1,7 +1,8 @@
 """Recording a function of tensors once as a flat list of operations, and running that instead.
 
 Nested transforms (grad of vmap of grad) cost Python and dispatch time on every call; a recording has left them behind.
-What a recording holds are torch's operators and our kernels; it is valid for the shapes it was made with.
+What a recording holds are torch's operators and our kernels; it is valid for the shapes it was made with. On a GPU it
+is played back as a CUDA graph (replay.py).
 """
 
 import warnings
@@ -14,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 
 from maml_bench.core.products import reassociate
+from maml_bench.core.replay import Replayed
 from maml_bench.core.simplify import has_kernels, simplify, spread_thin_products
 
 
@@ -59,7 +61,10 @@ class Recorded:
             reassociate(module)
             module = _without_repetitions(module)
         module.recompile()
-        return (_compiled(module, tensors) if self._compile else simplify(module)), out
+        if self._compile:
+            return _compiled(module, tensors), out
+        program = simplify(module)
+        return (Replayed(program, tensors) if tensors[0].is_cuda else program), out
 
 
 def _without_repetitions(module: fx.GraphModule) -> fx.GraphModule:

@@ -1,4 +1,5 @@
-"""The kernels of kernels.cpp as functions of tensors, and as operators of torch. Layouts are in ops.
+"""The kernels of kernels.cpp, on a GPU those of gpu.py, as functions of tensors and as operators of torch. Layouts are
+in ops.
 
 As operators they are single nodes of a recording, and torch.compile leaves them as they are.
 """
@@ -33,7 +34,8 @@ def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _LIBRARY.define(schema)
-        _LIBRARY.impl(name, function, "CPU")
+        for place in ("CPU", "CUDA"):
+            _LIBRARY.impl(name, function, place)
         torch.library.register_fake(f"maml_bench::{name}", function, lib=_LIBRARY)
         BY_OPERATOR[getattr(torch.ops.maml_bench, name).default] = function
         return function
@@ -55,12 +57,26 @@ def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     return function
 
 
+@lru_cache(maxsize=32)
+def _on_gpu(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    from maml_bench.core.native import gpu
+
+    if dtype != torch.float32:
+        raise TypeError(f"the kernels for GPUs know float32, not {dtype}")
+    return gpu.KERNELS[name]
+
+
 def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
     """Run a kernel on contiguous tensors; on those of a trace, which have shapes but no memory, do nothing."""
     first = next(a for a in arguments if isinstance(a, Tensor))
-    if not isinstance(first, FakeTensor):
-        pointers = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
-        _kernel(name, first.dtype)(_sizes(*sizes), *pointers)
+    if isinstance(first, FakeTensor):
+        return
+    if first.is_cuda:
+        with torch.cuda.device(first.device):
+            _on_gpu(name, first.dtype)(sizes, *arguments)
+    else:
+        plain = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_double(a) for a in arguments]
+        _kernel(name, first.dtype)(_sizes(*sizes), *plain)
 
 
 @_operator("conv(Tensor x, Tensor w, int stride) -> Tensor")
@@ -98,7 +114,7 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, pool: bool) -> tupl
     t, n, high, wide, c = x.shape
     y = x.new_empty(t, n, high // 2, wide // 2, c) if pool else torch.empty_like(x)
     mean, r = torch.empty_like(gamma), torch.empty_like(gamma)
-    _call("norm", (t, n, high, wide, c, pool), ctypes.c_double(eps), x, gamma, beta, y, mean, r)
+    _call("norm", (t, n, high, wide, c, pool), eps, x, gamma, beta, y, mean, r)
     return y, mean, r
 
 

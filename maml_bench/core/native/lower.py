@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from maml_bench.core.native import kernels, ops
-from maml_bench.core.native.build import library
+from maml_bench.core.native.build import NoCompiler, library
 from maml_bench.models import BatchNorm
 
 
@@ -52,8 +52,12 @@ class _Found:
     beta: str | None
 
 
-def lower(model: nn.Module) -> tuple[nn.Module | None, str]:
-    """The network with its blocks replaced, and in words what was found; None where nothing can be."""
+def lower(model: nn.Module, device: str = "cpu") -> tuple[nn.Module | None, str]:
+    """The network with its blocks replaced, and in words what was found; None where nothing can be.
+
+    Raises:
+        NoCompiler: the kernels for ``device`` cannot be built here.
+    """
     try:
         graph = _Tracer().trace(model)
     except Exception as error:
@@ -62,7 +66,9 @@ def lower(model: nn.Module) -> tuple[nn.Module | None, str]:
     blocks = [found for node in graph.nodes if (found := _block_at(node, modules))]
     if not blocks:
         return None, "torch operators"
-    library()
+    rounding = "" if device == "cpu" else f" ({_for_gpu()})"
+    if device == "cpu":
+        library()
     lowered = fx.GraphModule(model, graph)
     for number, block in enumerate(blocks):
         name = f"block_{number}"
@@ -73,7 +79,16 @@ def lower(model: nn.Module) -> tuple[nn.Module | None, str]:
             block.last.replace_all_uses_with(graph.call_module(name, (block.first.args[0], *parameters)))
     graph.eliminate_dead_code()
     lowered.recompile()
-    return lowered, f"{len(blocks)} convolution block{'s' if len(blocks) > 1 else ''} in kernels"
+    return lowered, f"{len(blocks)} convolution block{'s' if len(blocks) > 1 else ''} in kernels{rounding}"
+
+
+def _for_gpu() -> str:
+    """How the kernels for GPUs round."""
+    try:
+        from maml_bench.core.native import gpu
+    except ImportError as error:
+        raise NoCompiler("the kernels for GPUs need Triton, which comes with torch for CUDA") from error
+    return gpu.precision()
 
 
 def _block_at(node: fx.Node, modules: dict[str, nn.Module]) -> _Found | None:
