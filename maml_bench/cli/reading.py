@@ -255,6 +255,12 @@ def _facts(record: "Record") -> dict[str, str]:
         "software": ", ".join(f"{k} {v}" for k, v in record.software.items()),
         "commit": f"{record.commit or 'unknown'}{' with changes' if record.dirty else ''}",
         "started": record.started_at,
+        **{
+            f"moved {i}": f"from {left['machine']} after {left['outer_steps']:,} steps ({left['device']}, "
+            f"{left['threads']} threads, schedule {left['schedule']}, torch {left['torch']}, "
+            f"commit {left['commit'] or 'unknown'})"
+            for i, left in enumerate(record.earlier, 1)
+        },
     }
 
 

@@ -7,6 +7,7 @@ import typer
 
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
 from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
+from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -53,6 +54,15 @@ def run(
             "all (10000steps). The same command goes on from there."
         ),
     ] = None,
+    moved_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE.ckpt",
+            help="Go on from a checkpoint of another machine, torch, device or schedule: equal to rounding from there "
+            "on, not to the bit. The record names every machine.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is done, from the start.")] = False,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="Make tables and figures of the results folder at the end.")] = True,
@@ -73,9 +83,12 @@ def run(
     from maml_bench.harness.run import Options
     from maml_bench.harness.run import run as run_one
 
+    if moved_from and len(planned) * len(numbers) > 1:
+        raise MamlBenchError("--from goes on with one run: name one recipe, one setup and one seed")
     options = Options(
-        results, device, threads, schedule, chunk, budget_s, budget_steps, force, protocols=tuple(protocol or ())
-    )
+        results, device, threads, schedule, chunk, budget_s, budget_steps, force,
+        protocols=tuple(protocol or ()), moved_from=moved_from,
+    )  # fmt: skip
     finished: list[tuple[Path, Record]] = []
     with interruptible() as interrupted, Bars() as bars:
         for recipe in planned:

@@ -13,7 +13,8 @@ class Replayed:
     """``program`` of so many tensors, captured here and now on tensors that look like ``tensors``.
 
     A graph reads and writes fixed places in memory: arguments are copied in, and what is found is copied out, so that
-    it outlives the next call.
+    it outlives the next call. A program with an operator that cannot be captured, as torch's solver of linear systems
+    on some GPUs, stays as it is.
     """
 
     def __init__(self, program: Callable[..., Any], tensors: list[Tensor]) -> None:
@@ -25,11 +26,17 @@ class Replayed:
                 for _ in range(WARM_UP):  # libraries choose their kernels and workspaces now, which a capture forbids
                     program(*self._given)
             here.wait_stream(aside)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._found = program(*self._given)
+            self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(self._graph):
+                    self._found = program(*self._given)
+            except RuntimeError:
+                self._graph, self._given = None, []
+        self._program = program
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        if self._graph is None:
+            return list(self._program(*tensors))
         _copy(self._given, tensors)
         self._graph.replay()
         found = [torch.empty_like(tensor) for tensor in self._found]

@@ -13,7 +13,8 @@ from maml_bench.files import atomic_path
 
 @dataclass
 class State:
-    """A run at a step. ``conditions`` are what must be equal for the rest to be equal to the bit."""
+    """A run at a step. ``conditions`` are what must be equal for the rest to be equal to the bit; ``commit`` is what it
+    ran, ``earlier`` the conditions that it was moved from, see Record."""
 
     conditions: dict[str, Any]
     step: int
@@ -27,6 +28,8 @@ class State:
     peak_memory_bytes: int
     kept: list[tuple[float, int, dict[str, torch.Tensor]]] = field(default_factory=list)
     env_steps: int = 0
+    commit: str | None = None
+    earlier: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save(path: Path, state: State) -> None:
@@ -45,7 +48,7 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         return None
     advice = "finish it as it was begun, or start over with --force"
     try:
-        state = State(**torch.load(path, weights_only=True))
+        state = State(**torch.load(path, weights_only=True, map_location="cpu"))
         state.conditions.items()
     except (
         RuntimeError,

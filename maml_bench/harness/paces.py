@@ -89,8 +89,8 @@ def scored(recipe: Recipe, step: int) -> int:
 
 
 def of_record(record: Record) -> Pace | None:
-    """The pace of a training run, or None where it was too short or was never tested."""
-    if record.kind != "run" or not record.evaluations or 0 < record.outer_steps < LEAST_STEPS:
+    """The pace of a training run, or None where it was too short, was never tested, or ran on several machines."""
+    if record.kind != "run" or record.earlier or not record.evaluations or 0 < record.outer_steps < LEAST_STEPS:
         return None
     curve, shape = (
         record.curve,
@@ -124,7 +124,7 @@ def of_record(record: Record) -> Pace | None:
 
 def of_checkpoint(state: State, recipe: Recipe) -> Pace | None:
     """The pace of a run begun here, or None where it has not come far."""
-    if state.step < LEAST_STEPS:
+    if state.step < LEAST_STEPS or state.earlier:
         return None
     totals = {name: {"total": total, "count": count} for name, (total, count) in state.clock["totals"].items()}
     validation = recipe.validation

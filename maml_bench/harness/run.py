@@ -17,7 +17,7 @@ from maml_bench.harness.begin import begin, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
-from maml_bench.harness.sitting import Sitting, conditions_of, record_of, resume, state_of
+from maml_bench.harness.sitting import Sitting, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.train import train
 from maml_bench.harness.training import Observer, Silent, Training
 from maml_bench.record import Evaluation, Record, Status, load, relative_path
@@ -34,6 +34,7 @@ class Options:
     ``threads`` None means all cores, or one for tasks as small as sinusoids. ``schedule`` is auto or one of
     core.step.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to take, of
     harness.protocols.PROTOCOLS; none for the recipe's default, of which a share of the budget gets ``paper`` alone.
+    ``moved_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
     """
 
     results: Path = Path("runs")
@@ -45,6 +46,7 @@ class Options:
     budget_steps: int | None = None
     force: bool = False
     protocols: tuple[str, ...] = ()
+    moved_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def run(
         conditions = conditions_of(training, threads)
         sitting = Sitting()
         state = checkpoint.load(place, conditions)
+        if state is None and options.moved_from:
+            state = moved(options.moved_from, conditions)
         if state is not None:
             sitting = resume(training, state)
             observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")

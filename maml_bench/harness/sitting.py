@@ -1,11 +1,13 @@
 """A run over several sittings: what each adds, what is kept between them, and the Record that all of them leave."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.training import Training, acting
@@ -19,6 +21,11 @@ class Sitting:
     started_at: str = field(default_factory=now_utc)
     number: int = 1
     peak_memory_bytes: int = 0
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+
+STAYS = ("recipe_id", "seed", "task_version", "data")
+"""Conditions that are the experiment itself: a run can be moved to others of the rest."""
 
 
 def conditions_of(training: Training, threads: int) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def state_of(training: Training, conditions: dict[str, Any], sitting: Sitting) -
     return checkpoint.State(
         conditions, training.step, training.meta, training.optimiser, training.clock.state(),
         training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
-        training.kept, training.env_steps,
+        training.kept, training.env_steps, machine.commit()[0], sitting.earlier,
     )  # fmt: skip
 
 
@@ -55,7 +62,20 @@ def resume(training: Training, state: checkpoint.State) -> Sitting:
     training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
     training.env_steps = state.env_steps
-    return Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes)
+    return Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes, state.earlier)
+
+
+def moved(path: Path, conditions: dict[str, Any]) -> checkpoint.State:
+    """The checkpoint at ``path`` under other ``conditions`` than its own, which go to what it was moved from.
+
+    Raises:
+        MamlBenchError: there is none, it is damaged, or it is another experiment's.
+    """
+    state = checkpoint.load(path, {name: conditions[name] for name in STAYS})
+    if state is None:
+        raise MamlBenchError(f"no checkpoint {path} to go on from")
+    left = {name: value for name, value in state.conditions.items() if name not in STAYS}
+    return replace(state, earlier=[*state.earlier, {**left, "commit": state.commit, "outer_steps": state.step}])
 
 
 def record_of(
@@ -103,5 +123,6 @@ def record_of(
         "dirty": dirty,
         "started_at": sitting.started_at,
         "sittings": sitting.number,
+        "earlier": sitting.earlier,
     }
     return Record(**{**fields, **more})

@@ -150,7 +150,7 @@ def _pairs(old: list[Record], fresh: list[Record]) -> list[Pair]:
     pairs: list[Pair] = []
     for seed in sorted({r.seed for r in old} & {r.seed for r in fresh}):
         choices = list(product((r for r in old if r.seed == seed), (r for r in fresh if r.seed == seed)))
-        same = {n.machine_id: (o, n) for o, n in choices if o.machine_id == n.machine_id}
+        same = {n.machines: (o, n) for o, n in choices if o.machines == n.machines}
         pairs += same.values() or [max(choices, key=lambda pair: pair[0].outer_steps == pair[1].outer_steps)]
     return pairs
 
@@ -231,7 +231,7 @@ def _verdict(change: Interval, threshold: float, higher_is_better: bool) -> tupl
 
 def _unlike(old: Record, new: Record) -> str:
     """Why the seconds of the two cannot be compared, in a sentence; empty if they can."""
-    for what in ("machine_id", "device", "threads", "schedule", "memory"):
+    for what in ("machines", "device", "threads", "schedule", "memory"):
         b, n = getattr(old, what), getattr(new, what)
         if b != n:
             return f"seconds are not compared: {what.removesuffix('_id')} was {b} in base and is {n} in new"

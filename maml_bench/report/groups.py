@@ -153,7 +153,7 @@ def pool(records: Iterable[Record]) -> list[Group]:
         key = (
             *(r["tasks"]["name"], r["id"], preset, r["preset"], r["setup"]["name"], record.recipe_id),
             *(record.kind != "run", record.weights_id),
-            *(-record.budget_share, record.outer_steps, record.machine_id, record.device, record.threads),
+            *(-record.budget_share, record.outer_steps, record.machines, record.device, record.threads),
             *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
         )
         groups.setdefault(key, {})[record.seed] = record  # of one seed that stands twice, the newest

@@ -96,7 +96,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "device": record.device,
         "threads": record.threads,
         "torch": record.software.get("torch"),
-        "machine": record.machine_id,
+        "machine": record.machines,
         "machine_gflops": record.machine_gflops,
         "commit": record.commit,
         "path": path,

@@ -214,7 +214,7 @@ def _cost(group: Group) -> dict[str, Any]:
         "train_s": median(r.train_s for r in group.records),
         "steps_per_s": median(speeds) if speeds else None,
         "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,
-        "machine": record.machine_id,
+        "machine": record.machines,
         "machine_gflops": median(r.machine_gflops for r in group.records),
         **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "memory": record.memory},
         "status": record.status,

@@ -158,6 +158,8 @@ def test_bad_budgets(text):
         (["sinusoid-k10", "--seeds", "0,x"], "--seeds '0,x' must be whole numbers with commas between"),
         (["sinusoid-k10", "--seeds", ""], "--seeds '' must be whole numbers"),
         (["sinusoid-k10", "--budget", "soon"], "--budget 'soon' must be a time such as 90s"),
+        (["sinusoid-k10", "--seeds", "0,1", "--from", "a.ckpt"], "--from goes on with one run: name one recipe"),
+        (["sinusoid-k10", "--from", "a.ckpt"], "no checkpoint a.ckpt to go on from"),
         (["sinusoid-k10", "--device", "gpu"], "no device 'gpu' (try cpu, or cuda with an NVIDIA GPU)"),
         (["sinusoid-k10", "--device", "meta"], "device 'meta'"),
         (["sinusoid-k10", "nosuch", "--preset", "smoke"], "no recipe 'nosuch'"),

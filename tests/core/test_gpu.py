@@ -61,6 +61,16 @@ def test_convolutions_agree_with_the_processors(maps, channels, stride):
     assert_close(both(kernels.conv_input, g, w, stride, high, wide))
 
 
+def test_more_elements_than_32_bits_count():
+    """As where a thousand tasks that share their filters are tested at once."""
+    x, w = torch.zeros(1, 43_000, 28, 28, 1, device="cuda"), normal(1, 3, 3, 1, 64).cuda()
+    x[0, -1] = normal(28, 28, 1).cuda()
+    y = kernels.conv(x, w, 1)
+    assert y.numel() > 2**31
+    assert off(y[:, -1:], kernels.conv(x[:, -1:], w, 1)) < 1e-6
+    assert not y[0, :-1].any()
+
+
 @pytest.mark.parametrize("maps", MAPS)
 @pytest.mark.parametrize("pool", [True, False])
 def test_normalisation_agrees_with_the_processors(maps, pool):

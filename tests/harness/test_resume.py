@@ -136,6 +136,35 @@ def test_a_checkpoint_is_not_taken_up_under_other_conditions(tiny, options):
             run(tiny(), 0, replace(options, **change))
 
 
+def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_was(
+    tiny, options, uninterrupted, listener
+):
+    share = run(tiny(), 0, replace(options, budget_steps=5))
+    left = share.path.with_suffix(".ckpt").rename(options.results.with_name("left.ckpt"))
+    there = replace(options, results=options.results.with_name("there"), schedule="loop", moved_from=left)
+    run(tiny(), 0, replace(there, budget_steps=9))
+    finished = run(tiny(), 0, there, observer=listener).record
+    assert "resuming from step 9 of 12" in listener.sentences, "the checkpoint of here comes first"
+    (sitting,) = finished.earlier
+    assert (sitting["schedule"], sitting["outer_steps"], sitting["commit"]) == ("vmap", 5, share.record.commit)
+    assert finished.machines == f"{share.record.machine_id}+{finished.machine_id}"
+    assert (finished.sittings, finished.schedule, finished.whole) == (3, "loop", True)
+    for point, same in zip(finished.evaluations[0].points, uninterrupted.evaluations[0].points, strict=True):
+        assert point.values == pytest.approx(same.values, rel=1e-3)
+    assert load(share.path).earlier == []
+
+
+def test_another_experiment_is_not_moved_here(tiny, options):
+    share = run(tiny(), 0, replace(options, budget_steps=5))
+    left = share.path.with_suffix(".ckpt")
+    there = replace(options, results=options.results.with_name("there"), moved_from=left)
+    with pytest.raises(MamlBenchError, match="was made with seed 0, not 1"):
+        run(tiny(), 1, there)
+    with pytest.raises(MamlBenchError, match=r"no checkpoint .*none\.ckpt to go on from"):
+        run(tiny(), 0, replace(there, moved_from=left.with_name("none.ckpt")))
+    assert not list(there.results.rglob("*.json"))
+
+
 def test_a_damaged_checkpoint_is_a_sentence_and_force_starts_over(tiny, options, uninterrupted, listener):
     place = run(tiny(), 0, replace(options, budget_steps=5)).path.with_suffix(".ckpt")
     place.write_bytes(place.read_bytes()[:100])

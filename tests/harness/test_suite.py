@@ -248,6 +248,7 @@ def test_a_record_that_says_nothing_of_a_pace(tiny, options):
     assert paces.of_record(record) is None
     whole = load(run(tiny(), 0, options).path)
     assert paces.of_record(replace(whole, evaluations=[])) is None
+    assert paces.of_record(replace(whole, earlier=[{"machine": "m2"}])) is None
     assert paces.of_record(whole).work == paces.work_of(tiny().plain())
 
 

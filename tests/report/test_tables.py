@@ -48,6 +48,7 @@ def test_seeds_are_pooled_into_one_row():
     "other",
     [
         {"machine_id": "m2"},
+        {"earlier": [{"machine": "m2"}]},
         {"recipe_id": "ffffffff"},
         {"outer_steps": 500},
         {"status": "diverged"},

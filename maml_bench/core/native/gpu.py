@@ -20,6 +20,8 @@ ELEMENTS = 2048
 """Of a tile in a kernel of normalisation."""
 PROGRAMS = 64
 """That share the pixels of a task there."""
+LARGE = 2**31 - 1
+"""What an integer of 32 bits can count."""
 WANTED = 512
 """Programs that keep a GPU busy."""
 
@@ -41,7 +43,8 @@ def _run_conv(sizes: tuple[int, ...], x: Tensor, w: Tensor, y: Tensor, *, back: 
     rows = 128 if t * pixels > 128 * WANTED else 64
     width, depth = _power(columns, 16, 64), _power(9 * k if k < 16 else k, 16, 64)
     grid = (triton.cdiv(pixels, rows), t, triton.cdiv(columns, width))
-    kernels.conv[grid](x, w, y, pixels, high, wide, i, o, stride, back, rows, depth, width, precision())
+    large = max(x.numel(), y.numel()) // t > LARGE
+    kernels.conv[grid](x, w, y, pixels, high, wide, i, o, stride, back, rows, depth, width, precision(), large)
 
 
 def conv(sizes: tuple[int, ...], x: Tensor, w: Tensor, y: Tensor) -> None:

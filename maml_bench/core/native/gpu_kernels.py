@@ -12,14 +12,16 @@ import triton.language as tl
 def conv(
     x, w, y, pixels, H: tl.constexpr, W: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr, STRIDE: tl.constexpr,
     INPUT: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
+    LARGE: tl.constexpr,
 ):  # fmt: skip
-    """``y [pixels, N]``; INPUT: of the convolution's derivative in the input, where x and y have changed places."""
+    """``y [pixels, N]``; INPUT: of the convolution's derivative in the input, where x and y have changed places;
+    LARGE: a task has more elements than 32 bits count."""
     HIGH: tl.constexpr = (H - 1) // STRIDE + 1
     WIDE: tl.constexpr = (W - 1) // STRIDE + 1
     K: tl.constexpr = OUT if INPUT else IN
     N: tl.constexpr = IN if INPUT else OUT
     task = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0) * BM + tl.arange(0, BM)
+    p = (tl.program_id(0).to(tl.int64) if LARGE else tl.program_id(0)) * BM + tl.arange(0, BM)
     c = tl.program_id(2) * BN + tl.arange(0, BN)
     images = pixels // (H * W) if INPUT else pixels // (HIGH * WIDE)
     if INPUT:

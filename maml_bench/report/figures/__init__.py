@@ -52,9 +52,7 @@ class Selection:
         group, usual = self.groups[setup], self._usual()
         apart = [group.budget] if group.budget != usual.budget else []
         apart += [f"seeds {', '.join(map(str, group.seeds))}"] if group.seeds != usual.seeds else []
-        apart += (
-            [group.first.machine_id] if timed and len({g.first.machine_id for g in self.groups.values()}) > 1 else []
-        )
+        apart += [group.first.machines] if timed and len({g.first.machines for g in self.groups.values()}) > 1 else []
         return f"{setup} ({'; '.join(apart)})" if apart else setup
 
     def _usual(self) -> Group:

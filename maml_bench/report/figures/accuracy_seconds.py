@@ -51,7 +51,7 @@ def _figure(view: View, cells: Panels) -> Figure:
     one = next(iter(next(iter(cells.values())).values()))
     record, rank = one.first, "" if one.ranked else " (unranked)"
     threads = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
-    where = f"machine {record.machine_id}, {record.device}, {threads}, {record.memory} memory"
+    where = f"machine {record.machines}, {record.device}, {threads}, {record.memory} memory"
     note = "; open end: before the end of the budget" if partial else ""
     lines = ("accuracy against training time", f"{view.preset} preset{rank}{note}", where)
     figure.suptitle("\n".join(lines))
@@ -79,4 +79,4 @@ def _worth(groups: dict[str, Group]) -> bool:
 
 def _way(record: Record) -> str:
     memory = "" if record.memory == "retained" else f"-{record.memory}"
-    return f"{record.machine_id}-{record.device}-{record.threads}{memory}".replace(":", "")
+    return f"{record.machines}-{record.device}-{record.threads}{memory}".replace(":", "")

@@ -111,5 +111,5 @@ def _row(place: Place, score: Score) -> Row:
     words += [evaluation.checkpoint] if evaluation.checkpoint not in ("last", "ensemble") else []
     return Row(
         place.setup, group.preset, group.ranked, ", ".join(words) or "paper",
-        normalisation(group.first, evaluation) or "none", group.first.machine_id, group.first.device,
+        normalisation(group.first, evaluation) or "none", group.first.machines, group.first.device,
     )  # fmt: skip

@@ -76,7 +76,7 @@ def fields(suite: Suite, records: Iterable[Record]) -> list[Field]:
 
     def key(place: Place) -> tuple[str | int | bool, ...]:
         group, record = place.group, place.group.first
-        where = (record.machine_id, record.device, record.threads, record.memory)
+        where = (record.machines, record.device, record.threads, record.memory)
         return suite.cells.index(place.cell), rank(group.preset), not group.ranked, *where
 
     validated = [
@@ -90,7 +90,7 @@ def fields(suite: Suite, records: Iterable[Record]) -> list[Field]:
         groups = {place.setup: place.group for place in mine}
         if len(groups) > 1:
             one, record = mine[0], mine[0].group.first
-            where = (record.machine_id, record.device, record.threads, record.memory)
+            where = (record.machines, record.device, record.threads, record.memory)
             found.append(Field(one.cell, one.group.preset, one.group.ranked, *where, dict(sorted(groups.items()))))
     return found
 
@@ -162,7 +162,7 @@ def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: s
                 {
                     "problem": one.cell.column,
                     "preset": one.group.preset,
-                    "machine": f"{record.machine_id} {record.device}",
+                    "machine": f"{record.machines} {record.device}",
                     "threads": str(record.threads),
                     "schedule": record.schedule,
                     f"{slow} s/step": _number(_timing(one.group)[0].median),
@@ -176,7 +176,7 @@ def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: s
 def _alike(place: Place) -> tuple[object, ...]:
     record = place.group.first
     work = (record.recipe.get("outer", {}).get("meta_batch"), str(record.recipe.get("train")))
-    where = (record.machine_id, record.device, record.threads, record.schedule, record.memory)
+    where = (record.machines, record.device, record.threads, record.schedule, record.memory)
     return place.cell.recipe, place.group.preset, *work, *where
 
 

@@ -39,7 +39,7 @@ def seconds(suite: Suite, records: Iterable[Record]) -> pd.DataFrame:
         words = {
             "setup": place.setup,
             "preset": place.group.preset,
-            "machine": f"{record.machine_id} {record.device}",
+            "machine": f"{record.machines} {record.device}",
             "threads": str(record.threads),
             "schedule": record.schedule,
             "memory": record.memory,
