@@ -8,8 +8,8 @@ from torch import Tensor
 from maml_bench.types import Params
 
 
-def conjugate_gradient(apply: Callable[[Params], Params], target: Params, steps: int) -> Params:
-    """About the x with ``apply(x) = target``, from zero (Hestenes & Stiefel 1952).
+def conjugate_gradient(apply: Callable[[Params], Params], target: Params, steps: int) -> tuple[Params, Params]:
+    """About the x with ``apply(x) = target``, from zero (Hestenes & Stiefel 1952), and ``apply(x)`` itself.
 
     ``apply`` is linear and symmetric. If it is positive definite, each step comes closer, and as many steps as there
     are distinct eigenvalues arrive. A step from an exact solution stays there.
@@ -25,7 +25,7 @@ def conjugate_gradient(apply: Callable[[Params], Params], target: Params, steps:
         before, length = length, dot(residual, residual)
         turn = _ratio(length, before)
         direction = {n: r + turn * direction[n] for n, r in residual.items()}
-    return x
+    return x, {name: b - residual[name] for name, b in target.items()}
 
 
 def dot(left: Params, right: Params) -> Tensor:

@@ -74,7 +74,7 @@ class MetaStep:
     ) -> None:
         refuse_unknown(schedule)
         self._setup, self._rule, self._clip = setup, RULES.get(optimiser, SGD), clip
-        self._chunk, self.schedule, self._repeats = chunk, schedule, repeats
+        self._chunk, self.schedule, self._repeats, self._device = chunk, schedule, repeats, device
         self._mapping = "vmap" if schedule in RECORDED else schedule
         self._plain = learner
         self._learner, self.words = _for(learner, schedule, device)
@@ -177,6 +177,8 @@ class MetaStep:
         if self._chunk:
             raise MamlBenchError("the outer optimiser 'trpo' takes all tasks at once: leave --chunk out")
         over_tasks, plain = outer.schedule(self._mapping), self.schedule == "loop"
+        if self._mapping == "vmap" and self._device == "cpu":
+            over_tasks = outer.in_parts
         return TrustRegion(self._setup, self._learner, self._learner.geometry, trust, over_tasks, plain=plain)
 
     def _meta_gradient(self, meta: Params, episodes: Episode, number: Any) -> tuple[Params, Tensor]:

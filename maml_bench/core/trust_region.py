@@ -74,8 +74,8 @@ class TrustRegion:
         trust = self._trust
         gradient, losses = self._setup.gradient(self._learner, meta, episodes, self._over_tasks)
         apply = self.product(meta, episodes)
-        direction = conjugate_gradient(apply, gradient, trust.iterations)
-        length = dot(direction, apply(direction))
+        direction, bent = conjugate_gradient(apply, gradient, trust.iterations)
+        length = dot(direction, bent)
         reach = torch.sqrt(2 * trust.bound / length)
         if not bool(torch.isfinite(reach)):
             return meta, losses
@@ -90,14 +90,22 @@ class TrustRegion:
     def judge(self, meta: Params, episodes: Episode) -> tuple[Tensor, Tensor]:
         """Mean outer loss, and mean divergence from who acted."""
         with torch.no_grad():
-            losses = self._over_tasks(lambda episode: self._setup.loss(self._learner, meta, episode), episodes)
-            divergences = self._over_tasks(lambda episode: self._divergence(meta, episode), episodes)
+            losses, divergences = self._over_tasks(lambda episode: self._judged(meta, episode), episodes)
         return losses.mean(), divergences.mean()
 
     def product(self, meta: Params, episodes: Episode) -> Product:
         """A vector of named tensors to the damped curvature of the mean divergence times it."""
         apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes)
         return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
+
+    def _judged(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+        """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
+        if type(self._setup).loss is not Setup.loss:
+            return self._setup.loss(self._learner, meta, episode), self._divergence(meta, episode)
+        state, batch = self._setup.judged(self._learner, meta, episode)
+        outputs = self._geometry.answers(self._predict(meta, state), batch)
+        loss = self._learner.outer_loss(lambda x: outputs, batch)  # the geometry's answers are to all of the batch
+        return loss, self._geometry.divergence(outputs, batch)
 
     def _divergence(self, meta: Params, episode: Episode) -> Tensor:
         state, batch = self._setup.judged(self._learner, meta, episode)

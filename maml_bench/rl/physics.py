@@ -15,6 +15,7 @@ import torch
 
 from maml_bench.core.acting import Unstable
 from maml_bench.errors import MamlBenchError
+from maml_bench.rl.planar import Planar, is_planar
 
 BEGUN_S = 1.0
 """The time that a copy starts at, so that a start over shows; no force depends on it."""
@@ -52,6 +53,7 @@ class Physics:
         self._pool = _pool(threads)
         self._data = [self._mujoco.MjData(model) for _ in range(threads)]
         size = self._mujoco.mj_stateSize(model, self._mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        self._planar = Planar(model) if not contacts and is_planar(model) else None
         self._state = np.zeros((copies, size))
         self._controls = np.zeros((copies, 1, model.nu))
 
@@ -87,7 +89,13 @@ class Physics:
         self._state = after
 
     def sense(self) -> Sensed:
-        """Read off where the copies are, under the controls that they are still given.
+        """Read off where the copies are, under the controls that they are still given."""
+        if self._planar:
+            return Sensed(*self._planar(self.positions, self.velocities), np.empty((self._copies, 0)))
+        return self.simulated()
+
+    def simulated(self) -> Sensed:
+        """As `sense`, always by MuJoCo.
 
         A rollout senses where a step begins, so this is another step, of a model that stands still, whose end is not
         kept.

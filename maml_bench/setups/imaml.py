@@ -50,7 +50,7 @@ class IMAML(Setup):
                 return {n: h / self.strength for n, h in torch.func.grad(lambda p: dot(slope(p), v))(phi).items()}
 
             moving = {name: g for name, g in outer.items() if learner.moves(name)}
-            x = conjugate_gradient(
+            x, _ = conjugate_gradient(
                 lambda v: {n: v[n] + h for n, h in curved(v).items() if n in v}, moving, self.cg_steps
             )
             through = curved(x) if len(x) < len(outer) else {}

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from maml_bench.core import outer
 from maml_bench.core.outer import schedule
 from maml_bench.core.step import MetaStep
 from maml_bench.core.trust_region import Trust, TrustRegion
@@ -65,6 +66,32 @@ def test_a_share_of_the_rollouts_gives_the_curvature_of_those_where_nothing_is_a
     alone = region(run, Trust()).product(meta, first)(v)
     for name, p in alone.items():
         torch.testing.assert_close(share[name], p)
+
+
+@pytest.mark.parametrize("setup", ["maml", "emaml", "pretrained"])
+def test_what_is_judged_at_once_are_the_loss_and_the_divergence(setup):
+    run = started("navigation", setup)
+    episodes, meta = double(drawn(run)), {n: p + 0.01 for n, p in double(run.meta).items()}
+    trust, over_tasks = region(run, Trust()), schedule("vmap")
+    losses = over_tasks(lambda episode: run.setup.loss(run.learner, meta, episode), episodes)
+    divergences = over_tasks(lambda episode: trust._divergence(meta, episode), episodes)
+    loss, divergence = trust.judge(meta, episodes)
+    assert float(loss) == pytest.approx(float(losses.mean()), rel=1e-12)
+    assert float(divergence) == pytest.approx(float(divergences.mean()), rel=1e-12)
+    assert float(divergence) > 0
+
+
+@pytest.mark.parametrize("elements", [1, 10**6])
+def test_tasks_in_parts_are_tasks_at_once(monkeypatch, elements):
+    monkeypatch.setattr(outer, "AT_ONCE_ELEMENTS", elements)
+    run = started("navigation", "maml")
+    episodes, meta = double(drawn(run)), double(run.meta)
+    run.learner.model.double()
+    at_once, losses = run.setup.gradient(run.learner, meta, episodes, schedule("vmap"))
+    in_parts, same = run.setup.gradient(run.learner, meta, episodes, outer.in_parts)
+    torch.testing.assert_close(same, losses, rtol=1e-12, atol=0)
+    for name, gradient in at_once.items():
+        torch.testing.assert_close(in_parts[name], gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
