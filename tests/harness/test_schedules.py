@@ -48,8 +48,9 @@ def test_a_recorded_schedule_ends_where_the_loop_does_and_keeps_compiling_apart(
         ("sinusoid-k10", ["outer.steps=999"], "cpu", "vmap"),
         ("sinusoid-k10", ["outer.steps=1000"], "cpu", "traced"),
         ("sinusoid-k10", ["outer.steps=20000"], "cpu", "compiled"),
-        ("sinusoid-k10", ["outer.steps=19999"], "cuda", "vmap"),
-        ("omniglot-5w1s", ["outer.steps=20000"], "cuda", "compiled"),
+        ("sinusoid-k10", ["outer.steps=199"], "cuda", "vmap"),
+        ("sinusoid-k10", ["outer.steps=20000"], "cuda", "traced"),
+        ("omniglot-5w1s", ["outer.steps=200"], "cuda", "traced"),
     ],
 )
 def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settings, device, expected):
