@@ -231,10 +231,11 @@ def _verdict(change: Interval, threshold: float, higher_is_better: bool) -> tupl
 
 def _unlike(old: Record, new: Record) -> str:
     """Why the seconds of the two cannot be compared, in a sentence; empty if they can."""
-    for what in ("machines", "device", "threads", "schedule", "memory"):
-        b, n = getattr(old, what), getattr(new, what)
+    named = {"machine": "machines"} | {what: what for what in ("device", "threads", "schedule", "memory")}
+    for what, name in named.items():
+        b, n = getattr(old, name), getattr(new, name)
         if b != n:
-            return f"seconds are not compared: {what.removesuffix('_id')} was {b} in base and is {n} in new"
+            return f"seconds are not compared: {what} was {b} in base and is {n} in new"
     b, n = old.machine_gflops, new.machine_gflops
     if b > 0 and n > 0 and max(b / n, n / b) > RATE_TOLERANCE:
         return f"seconds are not compared: the machine's convolution rate went from {b:.0f} to {n:.0f} GFLOP/s"

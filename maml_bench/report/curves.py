@@ -28,6 +28,11 @@ def mean_curve(group: Group) -> MeanCurve:
     return MeanCurve(np.array(shared, dtype=np.float64), seconds, mean, ci95, env_steps)
 
 
+def seed_curves(group: Group) -> list[MeanCurve]:
+    """The curve of each seed."""
+    return [mean_curve(Group((record,))) for record in group.records]
+
+
 def _at(record: Record, steps: list[int]) -> list[list[float | None]]:
     curve = record.curve
     where = [curve.step.index(step) for step in steps]

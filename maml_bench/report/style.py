@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -43,6 +44,9 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 
+FEW_SEEDS = 4
+"""Up to so many have a thin line each: a mean of few says little of them."""
+
 MEMORY_COLOURS = {"default": "#56B4E9", "retained": "#0072B2"}  # told apart in grey too
 
 
@@ -56,6 +60,10 @@ class Look(NamedTuple):
     def line(self) -> dict[str, Any]:
         """Keywords for a line with markers."""
         return self._asdict()
+
+    def thin(self) -> dict[str, Any]:
+        """Keywords for the line of one seed, behind that of their mean."""
+        return {"color": self.color, "linewidth": 0.6, "alpha": 0.6}
 
     def level(self) -> dict[str, Any]:
         """Keywords for a level line, which has no points to mark."""
@@ -76,6 +84,14 @@ def canvas(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figur
     figure = Figure(figsize=(width, rows * height + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, **shared)
     return figure, list(panels.flat)
+
+
+def heading(figure: Figure, text: str) -> None:
+    """``text`` above all panels; lines too long for the figure are broken."""
+    width, height = figure.get_size_inches()
+    lines = [part for line in text.splitlines() for part in wrap(line, int(width / 0.069))]  # letters of 9 pt
+    figure.set_figheight(height + 0.15 * (len(lines) - len(text.splitlines())))
+    figure.suptitle("\n".join(lines))
 
 
 def legend(figure: Figure, *panels: Axes) -> None:

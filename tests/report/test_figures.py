@@ -9,7 +9,7 @@ from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, re
 
 from maml_bench.record import Curve
 from maml_bench.report.figures import discover, selections, write_figures
-from maml_bench.report.style import STYLE, amount_axis, looks
+from maml_bench.report.style import FEW_SEEDS, STYLE, amount_axis, canvas, heading, looks
 
 SETUPS = ("maml", "pretrained", "scratch", "oracle")
 
@@ -110,6 +110,33 @@ def test_learning_curves_average_seeds_at_the_steps_they_share():
     steps, seconds = (axes.get_lines()[0].get_xydata() for axes in draw("learning-curves", [one, two]).axes)
     assert list(steps.flat) == pytest.approx([0, 20, 10, 50])
     assert list(seconds.flat) == pytest.approx([0, 20, 2, 50])
+
+
+def test_few_seeds_have_a_thin_line_each_and_many_have_none():
+    def of(seeds):
+        tested = evaluation({0: [0.1, 0.2], 1: [0.3, 0.5], 2: [0.5, 0.7]}, record().metric)
+        curve = Curve([0, 10], [0.0, 1.0], [None] * 2, [0.2, 0.4], [0.1, 0.1], 1, 9)
+        return [replace(record(seed=seed, evaluations=[tested]), curve=curve) for seed in range(seeds)]
+
+    for name in ("learning-curves", "steps"):
+        for seeds, lines in ((1, 1), (3, 4), (FEW_SEEDS, 1 + FEW_SEEDS), (FEW_SEEDS + 1, 1)):
+            figure = draw(name, of(seeds))
+            drawn = [line for line in figure.axes[0].get_lines() if line.get_linestyle() != "None"]
+            assert len(drawn) == lines
+            assert ("thin: each seed" in figure.get_suptitle()) == (lines > 1)
+    thin = draw("steps", of(3)).axes[0].get_lines()[1]
+    assert list(thin.get_ydata()) == pytest.approx([15, 40, 60])
+
+
+def test_headings_are_broken_where_the_figure_ends():
+    figure, _ = canvas(1, 1, 2.0)
+    before = figure.get_figheight()
+    heading(figure, "short\n" + "word " * 30)
+    lines = figure.get_suptitle().splitlines()
+    assert lines[0] == "short"
+    assert len(lines) == 4
+    assert max(map(len, lines)) < 60
+    assert figure.get_figheight() > before
 
 
 def test_score_and_seconds_need_two_setups():

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import canvas, legend
+from maml_bench.report.style import canvas, heading, legend
 
 PAPER_PAIR = ("maml", "pretrained")
 _LOOKS: tuple[dict[str, Any], ...] = (
@@ -44,7 +44,7 @@ def draw(selection: Selection) -> Figure | None:
             axes.set_xlabel("x")
     legend(figure, panels[0])
     seed = selection.groups[setups[0]].first.seed
-    figure.suptitle(selection.title("adaptation to one sinusoid", seed=seed))
+    heading(figure, selection.title("adaptation to one sinusoid", seed=seed))
     return figure
 
 

@@ -4,9 +4,9 @@ far a setup gets, and how fast."""
 import numpy as np
 from matplotlib.figure import Figure
 
-from maml_bench.report.curves import mean_curve
+from maml_bench.report.curves import mean_curve, seed_curves
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import amount_axis, canvas, legend, scale, score_axis
+from maml_bench.report.style import FEW_SEEDS, amount_axis, canvas, heading, legend, scale, score_axis
 
 
 def draw(selection: Selection) -> Figure | None:
@@ -19,6 +19,7 @@ def draw(selection: Selection) -> Figure | None:
     acted = any(np.isfinite(curve.env_steps).all() for curve in curves.values())
     figure, panels = canvas(1, 3 if acted else 2, 2.5, sharey=True)
     seen: list[float] = []
+    several = False
     for setup, curve in curves.items():
         look, label = selection.looks[setup], selection.label(setup, timed=True)
         level, half = curve.mean * times, curve.ci95 * times
@@ -29,10 +30,17 @@ def draw(selection: Selection) -> Figure | None:
                 continue
             axes.plot(x, level, label=label, **look.line(), markevery=max(1, len(x) // 8))
             axes.fill_between(x, level - half, level + half, color=look.color, alpha=0.15, linewidth=0)
+        group = selection.groups[setup]
+        for own in seed_curves(group) if 1 < len(group.seeds) <= FEW_SEEDS else ():
+            several = True
+            seen += (own.mean[np.isfinite(own.mean)] * times).tolist()
+            for axes, x in zip(panels, (own.steps, own.seconds, own.env_steps), strict=False):
+                axes.plot(x, own.mean * times, **look.thin())
     for axes, name in zip(panels, ("outer steps", "training time (s)", "steps in the world"), strict=False):
         amount_axis(axes, name)
     score_axis(panels[0], metric.name, seen)
     panels[0].set_ylabel(f"validation {panels[0].get_ylabel()}")
     legend(figure, panels[0])
-    figure.suptitle(selection.title("learning curves", "bands: 95 % interval over validation tasks"))
+    note = "bands: 95 % interval over validation tasks" + ("; thin: each seed" if several else "")
+    heading(figure, selection.title("learning curves", note))
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from maml_bench.report.figures import Selection
 from maml_bench.report.groups import Group, Score, in_words
-from maml_bench.report.style import amount_axis, canvas, legend, scale, score_axis
+from maml_bench.report.style import amount_axis, canvas, heading, legend, scale, score_axis
 
 
 def draw(selection: Selection) -> Figure | None:
@@ -49,7 +49,7 @@ def draw(selection: Selection) -> Figure | None:
     amount_axis(axes, "training time (s)")
     legend(figure, axes)
     what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    figure.suptitle(selection.title(what, "bars: 95 % interval over tasks, range over seeds"))
+    heading(figure, selection.title(what, "bars: 95 % interval over tasks, range over seeds"))
     return figure
 
 

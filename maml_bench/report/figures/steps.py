@@ -8,13 +8,14 @@ value is an open diamond.
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.figures import Selection
 from maml_bench.report.groups import Key, Score, shape_in_words, shape_of
-from maml_bench.report.style import Look, canvas, legend, scale, score_axis
+from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, scale, score_axis
 
 PANELS = 3
 
@@ -33,7 +34,7 @@ def draw(selection: Selection) -> Figure | None:
     bound = math.inf if metric.diverged_above is None else metric.diverged_above
     figure, panels = canvas(1, len(shapes), 2.3, sharey=True)
     seen: list[float] = []
-    crosses = diamonds = False
+    crosses = diamonds = several = False
     for axes, shape in zip(panels, shapes, strict=True):
         longest = max(score.inner_steps for scores in lines[shape].values() for score in scores)
         for setup, scores in lines[shape].items():
@@ -46,6 +47,7 @@ def draw(selection: Selection) -> Figure | None:
                 axes.plot([0, longest], [good[0].mean * times] * 2, label=selection.label(setup), **look.level())
             else:
                 _line(axes, good, times, look, selection.label(setup))
+                several = several or (bool(good) and _few(good[0]))
             given = {score.inner_steps: score.published["value"] * times for score in scores if score.published}
             if given:
                 axes.plot(list(given), list(given.values()), "D", color=look.color, markersize=6, fillstyle="none")
@@ -60,8 +62,9 @@ def draw(selection: Selection) -> Figure | None:
     score_axis(panels[0], metric.name, seen)
     legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
     note = "bands: 95 % interval over tasks" + ("; diamonds: published" if diamonds else "")
+    note += "; thin: each seed" if several else ""
     note += "; crosses: diverged" if crosses else ""
-    figure.suptitle(selection.title("test score after inner steps", note))
+    heading(figure, selection.title("test score after inner steps", note))
     return figure
 
 
@@ -70,3 +73,9 @@ def _line(axes: Axes, scores: Sequence[Score], times: float, look: Look, label: 
     axes.plot(x, [score.mean * times for score in scores], label=label, **look.line())
     low, high = ([(score.mean + sign * score.ci95) * times for score in scores] for sign in (-1, 1))
     axes.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0)
+    for values in zip(*(score.values for score in scores), strict=True) if scores and _few(scores[0]) else ():
+        axes.plot(x, [float(np.nanmean(seed)) * times for seed in values], **look.thin())
+
+
+def _few(score: Score) -> bool:
+    return 1 < len(score.values) <= FEW_SEEDS

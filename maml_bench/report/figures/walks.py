@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import canvas, legend
+from maml_bench.report.style import canvas, heading, legend
 
 PAPER_PAIR = ("maml", "pretrained")
 SHOWN = {
@@ -38,7 +38,7 @@ def draw(selection: Selection) -> Figure | None:
         axes.set_aspect("equal", "box")
     legend(figure, panels[0])
     seed = selection.groups[setups[0]].first.seed
-    figure.suptitle(selection.title("one rollout to each goal", seed=seed))
+    heading(figure, selection.title("one rollout to each goal", seed=seed))
     return figure
 
 
