@@ -1,6 +1,8 @@
 """The meta-step under every schedule: the same numbers as the plain loop, as torch's optimisers and as evaluation."""
 
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from maml_bench.core import native
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.native import build
@@ -266,15 +269,24 @@ def test_a_step_is_pure() -> None:
 
 
 @pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
-def test_words_say_what_runs() -> None:
-    def words(network: str, schedule: str, device: str = "cpu") -> str:
-        return MetaStep(MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device).words
+def words(network: str, schedule: str, device: str = "cpu") -> str:
+    return MetaStep(MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device).words
 
+
+def test_words_say_what_runs() -> None:
     assert words("strided", "traced") == "4 convolution blocks in kernels"
     assert words("users", "compiled") == "1 convolution block in kernels"
     assert (
-        words("layers", "traced") == words("strided", "vmap") == words("strided", "traced", "cuda") == "torch operators"
+        words("layers", "traced") == words("strided", "vmap") == words("layers", "traced", "cuda") == "torch operators"
     )
+
+
+def test_on_a_gpu_words_say_how_kernels_round_or_that_there_is_no_triton(monkeypatch) -> None:
+    monkeypatch.setattr(native, "gpu", SimpleNamespace(precision=lambda: "tf32"), raising=False)
+    assert words("strided", "traced", "cuda") == "4 convolution blocks in kernels (tf32)"
+    monkeypatch.delattr(native, "gpu")
+    monkeypatch.setitem(sys.modules, "maml_bench.core.native.gpu", None)
+    assert words("strided", "compiled", "cuda") == "torch operators (no Triton for the kernels)"
 
 
 def test_without_a_compiler_a_recording_has_torchs_operators_and_compiling_is_refused(monkeypatch) -> None:
