@@ -2,7 +2,7 @@
 
 ``loop`` and ``vmap`` run operation by operation. ``traced`` records the whole once as a flat program, with the
 convolution blocks of the network on kernels of our own; on a GPU the program is one CUDA graph. ``compiled`` takes the
-same recording through torch.compile.
+same recording through torch.compile (not yet run on a GPU).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
-"""What a replayed program does with arguments and results, on a stand-in for CUDA that runs it at each replay."""
+"""What can be seen of the paths for GPUs without one: arguments and results of a replayed program, on a stand-in for
+CUDA that runs it at each replay, and what the kernels refuse."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from maml_bench.core.native import kernels
 from maml_bench.core.replay import Replayed
 
 
@@ -67,3 +69,11 @@ def test_what_cannot_be_captured_runs_as_it_is(calls, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", refuse)
     replayed = Replayed(program(calls), [torch.zeros(3), torch.zeros(2, dtype=torch.int64)])
     assert [t.tolist() for t in replayed(torch.ones(3), torch.tensor([1, 2]))] == [[2.0] * 3, [2, 4]]
+
+
+def test_what_the_kernels_cannot_count_is_refused():
+    large = torch.empty(2, 2**31, device="meta")
+    kernels.refuse_uncounted("conv", 2, (large,))
+    kernels.refuse_uncounted("norm", 3, (large, 1e-3))
+    with pytest.raises(ValueError, match="norm has 2,147,483,648 elements in one task"):
+        kernels.refuse_uncounted("norm", 2, (large, 1e-3))

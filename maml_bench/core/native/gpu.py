@@ -15,13 +15,12 @@ import triton
 from torch import Tensor
 
 from maml_bench.core.native import gpu_kernels as kernels
+from maml_bench.core.native.kernels import COUNTED
 
 ELEMENTS = 2048
 """Of a tile in a kernel of normalisation."""
 PROGRAMS = 64
 """That share the pixels of a task there."""
-LARGE = 2**31 - 1
-"""What an integer of 32 bits can count."""
 WANTED = 512
 """Programs that keep a GPU busy."""
 
@@ -43,7 +42,7 @@ def _run_conv(sizes: tuple[int, ...], x: Tensor, w: Tensor, y: Tensor, *, back: 
     rows = 128 if t * pixels > 128 * WANTED else 64
     width, depth = _power(columns, 16, 64), _power(9 * k if k < 16 else k, 16, 64)
     grid = (triton.cdiv(pixels, rows), t, triton.cdiv(columns, width))
-    large = max(x.numel(), y.numel()) // t > LARGE
+    large = max(x.numel(), y.numel()) // t > COUNTED
     kernels.conv[grid](x, w, y, pixels, high, wide, i, o, stride, back, rows, depth, width, precision(), large)
 
 

@@ -57,6 +57,20 @@ def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
     return function
 
 
+COUNTED = 2**31 - 1
+"""Elements of a task that the kernels for GPUs can count; convolutions and their input's derivative go beyond."""
+BEYOND = ("conv", "conv_input")
+
+
+def refuse_uncounted(name: str, tasks: int, arguments: tuple[Any, ...]) -> None:
+    """Raise ValueError where a kernel for GPUs would write astray."""
+    most = max(a.numel() for a in arguments if isinstance(a, Tensor)) // tasks
+    if name not in BEYOND and most > COUNTED:
+        raise ValueError(
+            f"{name} has {most:,} elements in one task, more than a GPU's kernels count: show it fewer images"
+        )
+
+
 @lru_cache(maxsize=32)
 def _on_gpu(name: str, dtype: torch.dtype) -> Callable[..., None]:
     from maml_bench.core.native import gpu
@@ -72,6 +86,7 @@ def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
     if isinstance(first, FakeTensor):
         return
     if first.is_cuda:
+        refuse_uncounted(name, sizes[0], arguments)
         with torch.cuda.device(first.device):
             _on_gpu(name, first.dtype)(sizes, *arguments)
     else:
