@@ -70,7 +70,8 @@ def without(files: Files, part: str) -> Files:
         ),
         (
             lambda f: f | {n.replace("val/", "test/"): c for n, c in f.items() if "n00000005" in n},
-            "n00000005 is there twice: in .*(val.* and again in .*test|test.* and again in .*val)",
+            # archives are read side by side: where that of test is met first, its class is out of place by itself
+            "n00000005 is there twice: in .*val.* and again in .*test|n00000005 in test, but it is a validation class",
         ),
         (lambda f: f | {FIRST: b"not an image"}, r"n0000000100000000\.jpg.* is not a whole JPEG image"),
         (lambda f: f | {FIRST: b""}, r"n0000000100000000\.jpg.* is not a whole JPEG image"),
