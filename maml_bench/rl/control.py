@@ -58,8 +58,10 @@ class Restarting(World, Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class Control(ABC):
-    """Base of those task distributions, which are frozen dataclasses with these fields.
+    """Base of those task distributions, which are frozen dataclasses with these fields, defaults of their own where
+    the papers differ, and whatever else they need.
 
     ``horizon`` is the number of steps of a rollout, ``discount`` and ``trace`` (lambda) are those of the advantages,
     ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
@@ -67,19 +69,20 @@ class Control(ABC):
     as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed.
     """
 
+    horizon: int = 200
+    discount: float = 0.99
+    trace: float = 1.0
+    hidden: tuple[int, ...] = (100, 100)
+    context: int = 0
+    reveal: bool = False
+    normalisation: Literal["none"] = "none"
+
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("return")
     acts: ClassVar[bool] = True
     fill = False
     actions: ClassVar[Actions]
-    horizon: int
-    discount: float
-    trace: float
-    hidden: tuple[int, ...]
-    context: int
-    reveal: bool
-    normalisation: Literal["none"]
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:

@@ -62,13 +62,6 @@ class Locomotion(Control):
     as in the released evaluation, with numpy's seed ``test_seed``."""
 
     variant: Literal["rllab", "gymnasium"] = "rllab"
-    horizon: int = 200
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
     fill: bool = later(False)
 
     actions: ClassVar[Actions] = Gaussian()

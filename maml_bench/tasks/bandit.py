@@ -2,7 +2,7 @@
 arXiv:1611.05763: arms that pay 1 with a probability of their own, uniform in [0, 1]."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,11 +27,7 @@ class Bandit(Control):
     arms: int = 5
     horizon: int = 10
     discount: float = 1.0
-    trace: float = 1.0
     hidden: tuple[int, ...] = ()
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "bandit"
     metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)

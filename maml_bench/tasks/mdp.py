@@ -3,7 +3,7 @@ Osband et al. 2013): mean rewards N(1, 1), transitions uniform on the simplex, r
 state 0."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,11 +28,7 @@ class MDP(Control):
     choices: int = 5
     horizon: int = 10
     discount: float = 1.0
-    trace: float = 1.0
     hidden: tuple[int, ...] = ()
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "mdp"
     metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)

@@ -35,12 +35,6 @@ class Navigation(Control):
     radius: float = 0.1
     fill: bool = later(False)
     horizon: int = 100
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
 
     name: ClassVar[str] = "navigation"
     actions: ClassVar[Actions] = Gaussian()

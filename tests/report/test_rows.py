@@ -12,21 +12,8 @@ from maml_bench.report.rows import rows
 
 KEYS = [
     *("kind", "recipe", "tasks", "variant", "task_version", "setup", "preset", "protocol", "checkpoint"),
-    *(
-        "checkpoint_steps",
-        "weights",
-        "split",
-        "seed",
-        "status",
-        "metric",
-        "inner_steps",
-        "way",
-        "shot",
-        "query",
-        "mean",
-        "ci95",
-        "episodes",
-    ),
+    *("checkpoint_steps", "weights", "split", "seed", "status", "metric", "inner_steps", "way", "shot", "query"),
+    *("mean", "ci95", "episodes"),
     *("diverged_episodes", "published", "published_ci95", "outer_steps", "env_steps", "budget_share"),
     *("train_s", "steps_per_s", "peak_memory_bytes", "normalisation", "schedule", "device", "threads", "torch"),
     *("machine", "machine_gflops", "commit", "path"),

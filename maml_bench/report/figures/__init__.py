@@ -23,6 +23,8 @@ from maml_bench.report.style import STYLE, Look, looks, save
 from maml_bench.report.suites.cells import Place, merit, places
 from maml_bench.suites import Cell, Suite, suite, suite_names
 
+PAPER_PAIR = ("maml", "pretrained")
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -38,6 +40,13 @@ class Selection:
     @property
     def metric(self) -> Metric:
         return self.one.first.metric
+
+    def exhibits(self, kind: str) -> dict[str, dict[str, Any]]:
+        """What the paper's two setups, MAML and a pretrained network, kept to be shown, or else the first two setups
+        that did; of each its lowest seed."""
+        kept = {setup: group.first.exhibit for setup, group in self.groups.items()}
+        shown = {setup: exhibit for setup, exhibit in kept.items() if exhibit and exhibit.get("kind") == kind}
+        return {setup: shown[setup] for setup in [s for s in PAPER_PAIR if s in shown] or list(shown)[:2]}
 
     def title(self, what: str, note: str = "", seed: int | None = None) -> str:
         """What is shown of which recipe; the budget and seeds that most setups had, or the one ``seed``; a note."""

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from maml_bench.report.figures import Selection
 from maml_bench.report.style import canvas, heading, legend
 
-PAPER_PAIR = ("maml", "pretrained")
 _LOOKS: tuple[dict[str, Any], ...] = (
     {"color": "#999999", "linestyle": (0, (1.2, 1.2))},
     {"color": "#56B4E9", "linestyle": (0, (5, 1.5))},
@@ -22,15 +21,10 @@ _LOOKS: tuple[dict[str, Any], ...] = (
 
 
 def draw(selection: Selection) -> Figure | None:
-    """The paper's two setups, or the first two that have an exhibit; the lowest seed."""
-    shown: dict[str, list[dict[str, Any]]] = {}
-    for setup, group in selection.groups.items():
-        exhibit = group.first.exhibit
-        if exhibit and exhibit.get("kind") == "sinusoid":
-            shown[setup] = exhibit["curves"]
-    setups = [setup for setup in PAPER_PAIR if setup in shown] or list(shown)[:2]
-    if not setups:
+    shown = {setup: exhibit["curves"] for setup, exhibit in selection.exhibits("sinusoid").items()}
+    if not shown:
         return None
+    setups = list(shown)
     shots = sorted({curve["shot"] for setup in setups for curve in shown[setup]})
     figure, panels = canvas(len(shots), len(setups), 1.55, sharex=True, sharey=True)
     for place, axes in enumerate(panels):

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from maml_bench.report.figures import Selection
 from maml_bench.report.style import canvas, heading, legend
 
-PAPER_PAIR = ("maml", "pretrained")
 SHOWN = {
     "0": ("#999999", "before adaptation"),
     "1": ("#0072B2", "after 1 inner step"),
@@ -20,15 +19,10 @@ SHOWN = {
 
 
 def draw(selection: Selection) -> Figure | None:
-    """The paper's two setups, or the first two that have an exhibit; the lowest seed."""
-    shown: dict[str, list[dict[str, Any]]] = {}
-    for setup, group in selection.groups.items():
-        exhibit = group.first.exhibit
-        if exhibit and exhibit.get("kind") == "navigation":
-            shown[setup] = exhibit["tasks"]
-    setups = [setup for setup in PAPER_PAIR if setup in shown] or list(shown)[:2]
-    if not setups:
+    shown = {setup: exhibit["tasks"] for setup, exhibit in selection.exhibits("navigation").items()}
+    if not shown:
         return None
+    setups = list(shown)
     tasks = min(len(shown[setup]) for setup in setups)
     figure, panels = canvas(len(setups), tasks, 1.75, sharex=True, sharey=True)
     for place, axes in enumerate(panels):
