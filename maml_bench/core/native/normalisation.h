@@ -46,89 +46,130 @@ struct Scale {  // of one task and one vector of channels
     inline V<S> z(V<S> h) const { return gamma * h + beta; }
 };
 
-// Visits every pixel of one task once: call(pixel of x, pixel of y or -1, whether it is where y comes from, as a mask
-// of ones and zeros, its h). Pixels that pooling leaves out have no y.
+// A task's pixels are taken line by line, and each line for all vectors of channels at hand: it stays in the cache, so
+// that memory is read once and in order. A line is a stretch of pixels, or two rows of an image where they are pooled.
+constexpr long kLine = 128;
+
+template <bool Pool>
+inline long lines(const Maps& m) {
+    return Pool ? m.images * ((m.high + 1) / 2) : (m.pixels() + kLine - 1) / kLine;
+}
+
+// Visits every pixel of a line once: call(pixel of x, pixel of y or -1, whether it is where y comes from, as a mask of
+// ones and zeros, its h). Pixels that pooling leaves out have no y.
 template <class S, bool Pool, class F>
-inline void visit(const Maps& m, const S* x, const Scale<S>& scale, F call) {
+inline void visit(const Maps& m, long line, const S* x, const Scale<S>& scale, F call) {
     const V<S> one = V<S>{} + S(1);
     if constexpr (!Pool) {
-        for (long p = 0; p < m.pixels(); ++p) {
+        for (long p = line * kLine, end = std::min(p + kLine, m.pixels()); p < end; ++p) {
             const V<S> h = scale.h(at(x + p * m.channels)), z = scale.z(h);
             call(p, p, z <= 0 ? V<S>{} : one, h);
         }
     } else {
-        for (long n = 0; n < m.images; ++n)
-            for (long y = 0; y < m.high; y += 2)
-                for (long c = 0; c < m.wide; c += 2) {
-                    const long p = (n * m.high + y) * m.wide + c;
-                    if (y + 1 >= m.high || c + 1 >= m.wide) {
-                        for (long i = 0; i < 2 && y + i < m.high; ++i)
-                            for (long j = 0; j < 2 && c + j < m.wide; ++j)
-                                call(p + i * m.wide + j, -1, V<S>{}, scale.h(at(x + (p + i * m.wide + j) * m.channels)));
-                        continue;
-                    }
-                    const long q[4] = {p, p + 1, p + m.wide, p + m.wide + 1};
-                    V<S> h[4], z[4];
-                    for (int i = 0; i < 4; ++i) h[i] = scale.h(at(x + q[i] * m.channels)), z[i] = scale.z(h[i]);
-                    V<S> top = z[0];
-                    for (int i = 1; i < 4; ++i) top = z[i] <= top ? top : z[i];
-                    V<S> left = top <= 0 ? V<S>{} : one;  // the first of equal ones takes all
-                    const long out = (n * m.out_high() + y / 2) * m.out_wide() + c / 2;
-                    for (int i = 0; i < 4; ++i) {
-                        const V<S> from = z[i] < top ? V<S>{} : left;
-                        left -= from;
-                        call(q[i], out, from, h[i]);
-                    }
-                }
+        const long n = line / ((m.high + 1) / 2), y = line % ((m.high + 1) / 2) * 2;
+        for (long c = 0; c < m.wide; c += 2) {
+            const long p = (n * m.high + y) * m.wide + c;
+            if (y + 1 >= m.high || c + 1 >= m.wide) {
+                for (long i = 0; i < 2 && y + i < m.high; ++i)
+                    for (long j = 0; j < 2 && c + j < m.wide; ++j)
+                        call(p + i * m.wide + j, -1, V<S>{}, scale.h(at(x + (p + i * m.wide + j) * m.channels)));
+                continue;
+            }
+            const long q[4] = {p, p + 1, p + m.wide, p + m.wide + 1};
+            V<S> h[4], z[4];
+            for (int i = 0; i < 4; ++i) h[i] = scale.h(at(x + q[i] * m.channels)), z[i] = scale.z(h[i]);
+            V<S> top = z[0];
+            for (int i = 1; i < 4; ++i) top = z[i] <= top ? top : z[i];
+            V<S> left = top <= 0 ? V<S>{} : one;  // the first of equal ones takes all
+            const long out = (n * m.out_high() + y / 2) * m.out_wide() + c / 2;
+            for (int i = 0; i < 4; ++i) {
+                const V<S> from = z[i] < top ? V<S>{} : left;
+                left -= from;
+                call(q[i], out, from, h[i]);
+            }
+        }
     }
 }
 
+constexpr int kTogether = 8;  // most vectors of channels that are taken together
+
+// Pieces of the channels of each task, as few as give all threads work: call(task, first channel, vectors).
 template <class S, class F>
 inline void over_tasks(const Maps& m, F call) {
+    const long vectors = m.channels / Lanes<S>::n, threads = omp_get_max_threads();
+    const long wanted = std::min(vectors, (threads + m.tasks - 1) / m.tasks);
+    const long each = std::min<long>(kTogether, (vectors + wanted - 1) / wanted), pieces = (vectors + each - 1) / each;
 #pragma omp parallel for collapse(2) schedule(static)
     for (long t = 0; t < m.tasks; ++t)
-        for (long c = 0; c < m.channels; c += Lanes<S>::n) call(t, c);
+        for (long piece = 0; piece < pieces; ++piece)
+            call(t, piece * each * Lanes<S>::n, int(std::min(each, vectors - piece * each)));
+}
+
+// call(line, vector, channel of it) for every line and vector of a piece.
+template <class S, bool Pool, class F>
+inline void over_lines(const Maps& m, int vectors, F call) {
+    for (long line = 0, all = lines<Pool>(m); line < all; ++line)
+        for (int w = 0; w < vectors; ++w) call(line, w, w * Lanes<S>::n);
 }
 
 template <class S, bool Pool>
 void norm(const Maps& m, S eps, const S* x, const S* gamma, const S* beta, S* y, S* mean, S* r) {
-    over_tasks<S>(m, [&](long t, long c) {
-        const S* in = x + t * m.pixels() * m.channels + c;
-        S* out = y + t * m.out_pixels() * m.channels + c;
-        const long stat = t * m.channels + c, few = std::min<long>(m.pixels(), 64);
-        V<S> near = {};  // a value close to the mean, from which squares lose no digits
-        for (long p = 0; p < few; ++p) near += at(in + p * m.channels);
-        near /= S(few);
-        Sums<S, 2> sums;
-        for (long p = 0; p < m.pixels(); ++p, sums.step()) {
-            const V<S> off = at(in + p * m.channels) - near;
-            sums.part[0] += off, sums.part[1] += off * off;
+    over_tasks<S>(m, [&](long t, long first, int vectors) {
+        const S* in = x + t * m.pixels() * m.channels + first;
+        S* out = y + t * m.out_pixels() * m.channels + first;
+        const long stat = t * m.channels + first, few = std::min<long>(m.pixels(), 64);
+        V<S> near[kTogether] = {};  // a value close to the mean, from which squares lose no digits
+        for (int w = 0; w < vectors; ++w) {
+            for (long p = 0; p < few; ++p) near[w] += at(in + p * m.channels + w * Lanes<S>::n);
+            near[w] /= S(few);
         }
-        sums.put();
-        const V<S> shift = sums.total[0] / S(m.pixels()), var = sums.total[1] / S(m.pixels()) - shift * shift;
-        Scale<S> scale{near + shift, {}, at(gamma + stat), at(beta + stat)};
-        for (int i = 0; i < Lanes<S>::n; ++i) scale.r[i] = S(1) / std::sqrt(std::max(var[i], S(0)) + eps);
-        at(mean + stat) = scale.mean, at(r + stat) = scale.r;
-        const V<S> zero = {};
-        if constexpr (!Pool) {
-            for (long p = 0; p < m.pixels(); ++p) {
-                const V<S> z = scale.z(scale.h(at(in + p * m.channels)));
-                at(out + p * m.channels) = z < 0 ? zero : z;
+        Sums<S, 2> sums[kTogether];
+        over_lines<S, false>(m, vectors, [&](long line, int w, long c) {
+            Sums<S, 2> sum = sums[w];
+            for (long p = line * kLine, end = std::min(p + kLine, m.pixels()); p < end; ++p, sum.step()) {
+                const V<S> off = at(in + p * m.channels + c) - near[w];
+                sum.part[0] += off, sum.part[1] += off * off;
             }
-        } else {
-            for (long n = 0; n < m.images; ++n)
-                for (long v = 0; v < m.out_high(); ++v)
-                    for (long u = 0; u < m.out_wide(); ++u, out += m.channels) {
-                        const S* from = in + ((n * m.high + 2 * v) * m.wide + 2 * u) * m.channels;
-                        V<S> top = zero;
-                        for (long i = 0; i < 4; ++i) {
-                            const V<S> z = scale.z(scale.h(at(from + (i / 2 * m.wide + i % 2) * m.channels)));
-                            top = z <= top ? top : z;
-                        }
-                        at(out) = top;
-                    }
+            sums[w] = sum;
+        });
+        Scale<S> scales[kTogether];
+        for (int w = 0; w < vectors; ++w) {
+            const long c = stat + w * Lanes<S>::n;
+            sums[w].put();
+            const V<S> shift = sums[w].total[0] / S(m.pixels());
+            const V<S> var = sums[w].total[1] / S(m.pixels()) - shift * shift;
+            scales[w] = Scale<S>{near[w] + shift, V<S>{}, at(gamma + c), at(beta + c)};
+            for (int i = 0; i < Lanes<S>::n; ++i) scales[w].r[i] = S(1) / std::sqrt(std::max(var[i], S(0)) + eps);
+            at(mean + c) = scales[w].mean, at(r + c) = scales[w].r;
         }
+        const V<S> zero = {};
+        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+            const Scale<S> scale = scales[w];
+            if constexpr (!Pool) {
+                for (long p = line * kLine, end = std::min(p + kLine, m.pixels()); p < end; ++p) {
+                    const V<S> z = scale.z(scale.h(at(in + p * m.channels + c)));
+                    at(out + p * m.channels + c) = z < 0 ? zero : z;
+                }
+            } else {
+                const long n = line / ((m.high + 1) / 2), v = line % ((m.high + 1) / 2);
+                if (v >= m.out_high()) return;
+                for (long u = 0; u < m.out_wide(); ++u) {
+                    const S* from = in + ((n * m.high + 2 * v) * m.wide + 2 * u) * m.channels + c;
+                    V<S> top = zero;
+                    for (long i = 0; i < 4; ++i) {
+                        const V<S> z = scale.z(scale.h(at(from + (i / 2 * m.wide + i % 2) * m.channels)));
+                        top = z <= top ? top : z;
+                    }
+                    at(out + ((n * m.out_high() + v) * m.out_wide() + u) * m.channels + c) = top;
+                }
+            }
+        });
     });
+}
+
+template <class S>
+inline Scale<S> scale_of(long c, const S* gamma, const S* beta, const S* mean, const S* r) {
+    return {at(mean + c), at(r + c), at(gamma + c), at(beta + c)};
 }
 
 template <class S, bool Pool>
@@ -136,23 +177,34 @@ void norm_backward(
     const Maps& m, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, S* dx, S* dgamma,
     S* dbeta
 ) {
-    over_tasks<S>(m, [&](long t, long c) {
-        const long all = t * m.pixels() * m.channels + c, stat = t * m.channels + c, channels = m.channels;
-        const S* gradient = dy + t * m.out_pixels() * channels + c;
-        const Scale<S> scale{at(mean + stat), at(r + stat), at(gamma + stat), at(beta + stat)};
-        Sums<S, 2> sums;
-        visit<S, Pool>(m, x + all, scale, [&](long, long q, V<S> from, V<S> h) {
-            if (Pool && q < 0) return;
-            const V<S> e = from * at(gradient + q * channels);
-            sums.part[0] += e, sums.part[1] += e * h;
-            sums.step();
+    over_tasks<S>(m, [&](long t, long first, int vectors) {
+        const long all = t * m.pixels() * m.channels + first, stat = t * m.channels + first, channels = m.channels;
+        const S* gradient = dy + t * m.out_pixels() * channels + first;
+        Sums<S, 2> sums[kTogether];
+        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+            Sums<S, 2> sum = sums[w];
+            const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
+            visit<S, Pool>(m, line, x + all + c, scale, [&](long, long q, V<S> from, V<S> h) {
+                if (Pool && q < 0) return;
+                const V<S> e = from * at(gradient + q * channels + c);
+                sum.part[0] += e, sum.part[1] += e * h;
+                sum.step();
+            });
+            sums[w] = sum;
         });
-        sums.put();
-        at(dbeta + stat) = sums.total[0], at(dgamma + stat) = sums.total[1];
-        const V<S> factor = scale.gamma * scale.r, e1 = sums.total[0] / S(m.pixels()), eh = sums.total[1] / S(m.pixels());
-        visit<S, Pool>(m, x + all, scale, [&](long p, long q, V<S> from, V<S> h) {
-            const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels);
-            at(dx + all + p * channels) = factor * (e - e1 - h * eh);
+        for (int w = 0; w < vectors; ++w) {
+            const long c = stat + w * Lanes<S>::n;
+            sums[w].put();
+            at(dbeta + c) = sums[w].total[0], at(dgamma + c) = sums[w].total[1];
+        }
+        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+            const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
+            const V<S> factor = scale.gamma * scale.r;
+            const V<S> e1 = sums[w].total[0] / S(m.pixels()), eh = sums[w].total[1] / S(m.pixels());
+            visit<S, Pool>(m, line, x + all + c, scale, [&](long p, long q, V<S> from, V<S> h) {
+                const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels + c);
+                at(dx + all + p * channels + c) = factor * (e - e1 - h * eh);
+            });
         });
     });
 }
@@ -162,39 +214,50 @@ void norm_double(
     const Maps& m, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, const S* u,
     const S* a, const S* b, S* ddy, S* dgamma, S* dx
 ) {
-    over_tasks<S>(m, [&](long t, long c) {
-        const long all = t * m.pixels() * m.channels + c, stat = t * m.channels + c, channels = m.channels;
-        const S* gradient = dy + t * m.out_pixels() * channels + c;
-        S* result = ddy + t * m.out_pixels() * channels + c;
-        const Scale<S> scale{at(mean + stat), at(r + stat), at(gamma + stat), at(beta + stat)};
-        Sums<S, 5> sums;
-        visit<S, Pool>(m, x + all, scale, [&](long p, long q, V<S> from, V<S> h) {
-            const V<S> v = at(u + all + p * channels), e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels);
-            sums.part[0] += v, sums.part[1] += v * h, sums.part[2] += e, sums.part[3] += e * h, sums.part[4] += v * e;
-            sums.step();
+    over_tasks<S>(m, [&](long t, long first, int vectors) {
+        const long all = t * m.pixels() * m.channels + first, stat = t * m.channels + first, channels = m.channels;
+        const S* gradient = dy + t * m.out_pixels() * channels + first;
+        S* result = ddy + t * m.out_pixels() * channels + first;
+        Sums<S, 5> sums[kTogether];
+        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+            Sums<S, 5> sum = sums[w];
+            const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
+            visit<S, Pool>(m, line, x + all + c, scale, [&](long p, long q, V<S> from, V<S> h) {
+                const V<S> v = at(u + all + p * channels + c);
+                const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels + c);
+                sum.part[0] += v, sum.part[1] += v * h, sum.part[2] += e, sum.part[3] += e * h, sum.part[4] += v * e;
+                sum.step();
+            });
+            sums[w] = sum;
         });
-        sums.put();
-        const S count = S(m.pixels());
-        const V<S> u1 = sums.total[0] / count, uh = sums.total[1] / count, e1 = sums.total[2] / count,
-                   eh = sums.total[3] / count, ue = sums.total[4] / count;
-        const V<S> along = at(a + stat), offset = at(b + stat), factor = scale.gamma * scale.r;
-        const V<S> spread = ue - u1 * e1 - uh * eh;
-        at(dgamma + stat) = scale.r * count * spread;
-        // k = along e - factor (u eh + e uh); its means, and dx, are linear in u, e and h
-        const V<S> ku = -factor * eh, ke = along - factor * uh;
-        const V<S> k1 = ku * u1 + ke * e1, kh = ku * uh + ke * eh;
-        const V<S> on_h = -scale.r * (kh + factor * spread);
-        visit<S, Pool>(m, x + all, scale, [&](long p, long q, V<S> from, V<S> h) {
-            const V<S> v = at(u + all + p * channels), e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels);
-            at(dx + all + p * channels) = scale.r * (ku * v + ke * e - k1) + on_h * h;
-            if (Pool && q < 0) return;
-            const V<S> found = from * (factor * (v - u1 - h * uh) + along * h + offset);
-            // of the four pixels below one pooled pixel at most one is where it came from
-            if constexpr (Pool) {
-                const bool opens = p % m.wide % 2 == 0 && p / m.wide % m.high % 2 == 0;
-                at(result + q * channels) = opens ? found : at(result + q * channels) + found;
-            } else
-                at(result + q * channels) = found;
+        for (int w = 0; w < vectors; ++w) sums[w].put();
+        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+            const S count = S(m.pixels());
+            const V<S>* total = sums[w].total;
+            const V<S> u1 = total[0] / count, uh = total[1] / count, e1 = total[2] / count, eh = total[3] / count,
+                       ue = total[4] / count;
+            const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
+            const V<S> along = at(a + stat + c), offset = at(b + stat + c), factor = scale.gamma * scale.r;
+            const V<S> spread = ue - u1 * e1 - uh * eh;
+            at(dgamma + stat + c) = scale.r * count * spread;
+            // k = along e - factor (u eh + e uh); its means, and dx, are linear in u, e and h
+            const V<S> ku = -factor * eh, ke = along - factor * uh;
+            const V<S> k1 = ku * u1 + ke * e1, kh = ku * uh + ke * eh;
+            const V<S> on_h = -scale.r * (kh + factor * spread);
+            visit<S, Pool>(m, line, x + all + c, scale, [&](long p, long q, V<S> from, V<S> h) {
+                const V<S> v = at(u + all + p * channels + c);
+                const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels + c);
+                at(dx + all + p * channels + c) = scale.r * (ku * v + ke * e - k1) + on_h * h;
+                if (Pool && q < 0) return;
+                const V<S> found = from * (factor * (v - u1 - h * uh) + along * h + offset);
+                // of the four pixels below one pooled pixel at most one is where it came from
+                V<S>& to = at(result + q * channels + c);
+                if constexpr (Pool) {
+                    const bool opens = p % m.wide % 2 == 0 && p / m.wide % m.high % 2 == 0;
+                    to = opens ? found : to + found;
+                } else
+                    to = found;
+            });
         });
     });
 }
