@@ -114,9 +114,15 @@ inline void over_vectors(long channels, F call) {
     for (; c < channels; c += Lanes<S>::n) call(std::integral_constant<int, 1>(), c);
 }
 
+// Images whose maps, of so many elements each, stay in the second-level cache while they are gone over several times.
+template <class S>
+inline long images_at_once(long elements) {
+    return std::max<long>(1, (1L << 18) / long(sizeof(S)) / elements);
+}
+
 // Images [first, last) of one task: target[pixel] = sum over taps of source[pixel + tap] * filter[tap].
 template <class S>
-void gather(
+void gather_some(
     const Geometry& classes, const S* source, long source_step, long depth, const S* filter, S* target,
     long target_pixels, long channels, long first, long last
 ) {
@@ -141,6 +147,18 @@ void gather(
             }
         });
     }
+}
+
+template <class S>
+void gather(
+    const Geometry& classes, const S* source, long source_step, long depth, const S* filter, S* target,
+    long target_pixels, long channels, long first, long last
+) {
+    const long each = images_at_once<S>(source_step + target_pixels * channels);
+    for (long n = first; n < last; n += each)
+        gather_some(
+            classes, source, source_step, depth, filter, target, target_pixels, channels, n, std::min(last, n + each)
+        );
 }
 
 // ---- The filters' derivative: rows (source channels) by vectors (result channels), summed over pixels.
@@ -332,8 +350,7 @@ void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d)
     const Split split(tasks, s.images);
     // Tasks of several pieces are summed from one buffer per thread and task, in a fixed order of the pieces.
     std::unique_ptr<S[]> parts(split.pieces > 1 ? new S[tasks * split.pieces * filter] : nullptr);
-    // Images are taken in groups whose maps stay in the cache while every tap goes over them.
-    const long group = std::max<long>(1, (1L << 18) / long(sizeof(S)) / (in * s.in + out * s.out));
+    const long group = images_at_once<S>(in * s.in + out * s.out);
 #pragma omp parallel for collapse(2) schedule(static)
     for (long t = 0; t < tasks; ++t)
         for (long piece = 0; piece < split.pieces; ++piece) {
