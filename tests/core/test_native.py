@@ -73,9 +73,18 @@ def test_convolution_equals_torchs_to_the_second_derivative(
     agree(found, expected, 1e-12 if dtype == torch.float64 else 1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_of_more_images_than_are_taken_at_once(stride: int) -> None:
+    x, w = random(1, 5, 24, 24, 32), random(1, 3, 3, 32, 32)
+    found, expected = (derivatives(lambda *v, f=f: f(*v, stride), x, w) for f in (ops.conv, plain_conv))
+    agree(found, expected, 1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("pool", [False, True])
-@pytest.mark.parametrize("shape", [(1, 2, 2, 2, 16), (3, 5, 7, 4, 32), (2, 3, 5, 9, 48)])
+@pytest.mark.parametrize(  # the last has more pixels than a line and more channels than are taken together
+    "shape", [(1, 2, 2, 2, 16), (3, 5, 7, 4, 32), (2, 3, 5, 9, 48), (2, 3, 9, 9, 144)]
+)
 def test_normalisation_equals_its_definition_to_the_second_derivative(
     dtype: torch.dtype, pool: bool, shape: tuple[int, ...]
 ) -> None:
