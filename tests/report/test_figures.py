@@ -144,6 +144,23 @@ def test_score_and_seconds_need_two_setups():
     assert draw("score-seconds", [omniglot("maml"), omniglot("anil")]) is not None
 
 
+@pytest.mark.parametrize(("seconds", "axis"), [(100.0, "linear"), (5.0, "log")])
+def test_score_and_seconds_that_differ_widely_have_a_logarithmic_axis(seconds, axis):
+    figure = draw(
+        "score-seconds", [replace(omniglot(setup), train_s=s) for setup, s in (("maml", 160.0), ("anil", seconds))]
+    )
+    assert figure.axes[0].get_xscale() == axis
+    low, high = figure.axes[0].get_xlim()
+    assert low < seconds
+    assert high > 160
+
+
+def test_a_run_that_was_moved_names_its_machines_beside_its_seconds():
+    (selection,) = selections([replace(omniglot("maml"), earlier=[{"machine": "m0"}])])
+    assert selection.label("maml") == "maml"
+    assert selection.label("maml", timed=True) == "maml (m0+m1)"
+
+
 def test_title_tells_budget_and_seeds_and_labels_what_differs():
     records = [omniglot("maml"), omniglot("anil"), replace(omniglot("reptile", machine="m2"), outer_steps=500)]
     (selection,) = selections(records)

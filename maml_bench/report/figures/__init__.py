@@ -57,11 +57,13 @@ class Selection:
         return "\n".join(line for line in (f"{group.recipe}: {what}", about, note) if line)
 
     def label(self, setup: str, timed: bool = False) -> str:
-        """The setup's name, with whatever sets it apart from the title; the machine, where seconds of several meet."""
+        """The setup's name, with whatever sets it apart from the title; the machine, where seconds of several meet, in
+        the figure or in a run that was moved."""
         group, usual = self.groups[setup], self._usual()
         apart = [group.budget] if group.budget != usual.budget else []
         apart += [f"seeds {', '.join(map(str, group.seeds))}"] if group.seeds != usual.seeds else []
-        apart += [group.first.machines] if timed and len({g.first.machines for g in self.groups.values()}) > 1 else []
+        several = group.first.earlier or len({g.first.machines for g in self.groups.values()}) > 1
+        apart += [group.first.machines] if timed and several else []
         return f"{setup} ({'; '.join(apart)})" if apart else setup
 
     def _usual(self) -> Group:

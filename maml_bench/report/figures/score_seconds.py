@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 
 from maml_bench.report.figures import Selection
 from maml_bench.report.groups import Group, Score, in_words
-from maml_bench.report.style import amount_axis, canvas, heading, legend, scale, score_axis
+from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, scale, score_axis
+
+WIDE = 30  # from this ratio of the longest to the shortest training on, seconds are drawn on a logarithmic axis
 
 
 def draw(selection: Selection) -> Figure | None:
@@ -47,6 +49,11 @@ def draw(selection: Selection) -> Figure | None:
     score_axis(axes, selection.metric.name, [score.mean * times for score in finals.values()])
     axes.set_ylabel(f"test {axes.get_ylabel()}")
     amount_axis(axes, "training time (s)")
+    spent = [record.train_s for setup in finals for record in selection.groups[setup].records if record.train_s > 0]
+    if max(spent) > WIDE * min(spent):
+        axes.set_xscale("log")
+        axes.set_xlim(min(spent) / 1.5, max(spent) * 1.5)
+        log_ticks(axes.xaxis, spent, dense=30)
     legend(figure, axes)
     what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
     heading(figure, selection.title(what, "bars: 95 % interval over tasks, range over seeds"))
