@@ -268,11 +268,11 @@ def test_a_step_is_pure() -> None:
     assert all(map(torch.equal, meta.values(), before))
 
 
-@pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
 def words(network: str, schedule: str, device: str = "cpu") -> str:
     return MetaStep(MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device).words
 
 
+@pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
 def test_words_say_what_runs() -> None:
     assert words("strided", "traced") == "4 convolution blocks in kernels"
     assert words("users", "compiled") == "1 convolution block in kernels"

@@ -191,6 +191,7 @@ def test_the_ratio_of_first_order_to_second_order_steps():
     low, high = min(0.1 / 0.21, 0.095 / 0.2), max(0.1 / 0.19, 0.105 / 0.2)
     assert line["ratio"] == f"0.50 ({low:.2f} to {high:.2f})"
     assert len(pace.claim(SUITE, [alike[0], replace(alike[1], schedule="traced")])) == 0
+    assert len(pace.claim(SUITE, [alike[0], replace(alike[1], commit="other")])) == 0
     other = run("fomaml")
     other.recipe["train"] = {"way": 5, "shot": 1, "query": 15}
     assert len(pace.claim(SUITE, [alike[0], other])) == 0

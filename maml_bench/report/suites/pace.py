@@ -149,8 +149,8 @@ def ranking(field: Field) -> pd.DataFrame:
 def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: str = "maml") -> pd.DataFrame:
     """How many seconds a meta-step of ``fast`` takes for one of ``slow``, wherever both ran alike.
 
-    Alike: the same cell, preset, machine, device, threads, schedule, memory, tasks in a step and training episodes. In
-    brackets the cautious interval of `stats.ratio_of_medians`.
+    Alike: the same cell, preset, commit, machine, device, threads, schedule, memory, tasks in a step and training
+    episodes. In brackets the cautious interval of `stats.ratio_of_medians`.
     """
     found = [place for place in places(suite, records) if place.setup in (fast, slow) and _timing(place.group)]
     lines = []
@@ -176,7 +176,7 @@ def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: s
 def _alike(place: Place) -> tuple[object, ...]:
     record = place.group.first
     work = (record.recipe.get("outer", {}).get("meta_batch"), str(record.recipe.get("train")))
-    where = (record.machines, record.device, record.threads, record.schedule, record.memory)
+    where = (record.commit, record.machines, record.device, record.threads, record.schedule, record.memory)
     return place.cell.recipe, place.group.preset, *work, *where
 
 
