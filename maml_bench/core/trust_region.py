@@ -9,7 +9,7 @@ J' F J exactly: J the derivative of the adapted outputs, F the metric of their d
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -72,8 +72,8 @@ class TrustRegion:
 
     def __call__(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
         trust = self._trust
-        gradient, losses = self._setup.gradient(self._learner, meta, episodes, self._over_tasks)
-        apply = self.product(meta, episodes)
+        gradient, losses, states = self._gradient(meta, episodes)
+        apply = self.product(meta, episodes, states)
         direction, bent = conjugate_gradient(apply, gradient, trust.iterations)
         length = dot(direction, bent)
         reach = torch.sqrt(2 * trust.bound / length)
@@ -93,10 +93,30 @@ class TrustRegion:
             losses, divergences = self._over_tasks(lambda episode: self._judged(meta, episode), episodes)
         return losses.mean(), divergences.mean()
 
-    def product(self, meta: Params, episodes: Episode) -> Product:
-        """A vector of named tensors to the damped curvature of the mean divergence times it."""
-        apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes)
+    def product(self, meta: Params, episodes: Episode, states: Params | None = None) -> Product:
+        """A vector of named tensors to the damped curvature of the mean divergence times it.
+
+        ``states`` are those of all tasks that `Setup.judged` finds, where they are known already.
+        """
+        apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes, states)
         return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
+
+    def _gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor, Params | None]:
+        """The meta-gradient and the outer losses, and what the tasks were adapted to, where the loss is the usual."""
+        setup = type(self._setup)
+        if setup.loss is not Setup.loss or setup.gradient is not Setup.gradient:
+            return *self._setup.gradient(self._learner, meta, episodes, self._over_tasks), None
+
+        def loss(meta: Params, episode: Episode) -> tuple[Tensor, Params]:
+            state, batch = self._setup.judged(self._learner, meta, episode)
+            return self._learner.outer_loss(self._predict(meta, state), batch), state
+
+        def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Params]]:
+            losses, states = self._over_tasks(partial(loss, meta), episodes)
+            return losses.mean(), (losses, states)
+
+        gradient, (losses, states) = torch.func.grad(mean_loss, has_aux=True)(meta)
+        return gradient, losses, states
 
     def _judged(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
@@ -125,32 +145,30 @@ class TrustRegion:
 
         return apply
 
-    def _kept(self, meta: Params, episodes: Episode) -> Product:
+    def _kept(self, meta: Params, episodes: Episode, states: Params | None) -> Product:
         """One forward pass kept for all products; each is J v, the metric, and J' of it."""
-        with torch.no_grad():
-            states = self._over_tasks(lambda e: self._setup.judged(self._learner, meta, e)[0], episodes)
-        with torch.enable_grad():
-            leaves = {name: p.detach().requires_grad_() for name, p in meta.items()}
+        if states is None:
+            with torch.no_grad():
+                states = self._over_tasks(lambda e: self._setup.judged(self._learner, meta, e)[0], episodes)
 
-            def answers(task: tuple[Episode, Params]) -> tuple[Tensor, Any]:
-                episode, exact = task
-                state, batch = self._setup.judged(self._learner, leaves, episode)
-                # At the state that the whole support leads to, with the derivative that a share of it has.
-                state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
-                return self._geometry.answers(self._predict(leaves, state), batch), batch
+        def answers(meta: Params, task: tuple[Episode, Params]) -> tuple[Tensor, Any]:
+            episode, exact = task
+            state, batch = self._setup.judged(self._learner, meta, episode)
+            # At the state that the whole support leads to, with the derivative that a share of it has.
+            state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
+            return self._geometry.answers(self._predict(meta, state), batch), batch
 
-            outputs, batch = self._over_tasks(answers, (self._some(episodes), states))
-            backward = partial(torch.autograd.grad, outputs, list(leaves.values()), materialize_grads=True)
-            cotangent = torch.zeros_like(outputs, requires_grad=True)
-            # J' times the cotangent is linear in it, so that its derivative by the cotangent along v is J v.
-            slopes = dict(zip(leaves, backward(cotangent, create_graph=True), strict=True))
-            slopes = {name: slope for name, slope in slopes.items() if slope.requires_grad}
+        part = self._some(episodes), states
+        kept = torch.func.vjp(lambda meta: self._over_tasks(partial(answers, meta), part), meta, has_aux=True)
+        outputs, pull, batch = cast(tuple[Any, ...], kept)  # torch's annotation knows no aux
+        # J' times a cotangent is linear in it, so that its derivative by the cotangent along v is J v.
+        _, push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))
 
         def apply(v: Params) -> Params:
-            along = [v[name] for name in slopes]
-            (forward,) = torch.autograd.grad(list(slopes.values()), cotangent, along, retain_graph=True)
+            (forward,) = push(v)
             bent = torch.vmap(self._geometry.curvature)(forward, batch) / len(outputs)
-            return dict(zip(leaves, backward(bent, retain_graph=True), strict=True))
+            (product,) = pull(bent)
+            return product  # type: ignore[no-any-return]
 
         return apply
 

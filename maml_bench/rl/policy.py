@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
+from maml_bench.core.linear import Linear
 from maml_bench.models import ContextInput, empty
 
 
@@ -26,11 +27,11 @@ class Policy(nn.Module):
         hidden: list[nn.Module] = [ContextInput(context)] if context else []
         sizes = (sizes[0] + context, *sizes[1:])
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [empty(nn.Linear, fan_in, width), nn.ReLU()]
+            hidden += [empty(Linear, fan_in, width), nn.ReLU()]
         self.body = nn.Sequential(*hidden)
-        self.head = empty(nn.Linear, sizes[-2], sizes[-1])
+        self.head = empty(Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
-            if isinstance(layer, nn.Linear):
+            if isinstance(layer, Linear):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
         start = None if log_std is None else nn.Parameter(torch.full((sizes[-1],), log_std))
