@@ -9,7 +9,7 @@ J' F J exactly: J the derivative of the adapted outputs, F the metric of their d
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -158,9 +158,10 @@ class TrustRegion:
             state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
             return self._geometry.answers(self._predict(meta, state), batch), batch
 
-        part = self._some(episodes), states
-        kept = torch.func.vjp(lambda meta: self._over_tasks(partial(answers, meta), part), meta, has_aux=True)
-        outputs, pull, batch = cast(tuple[Any, ...], kept)  # torch's annotation knows no aux
+        def all_answers(meta: Params) -> Any:
+            return self._over_tasks(partial(answers, meta), (self._some(episodes), states))
+
+        outputs, pull, batch = torch.func.vjp(all_answers, meta, has_aux=True)  # type: ignore[misc]
         # J' times a cotangent is linear in it, so that its derivative by the cotangent along v is J v.
         _, push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))
 

@@ -18,7 +18,7 @@ from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.policy import Policy
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, whole
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, in_reach, linear_baseline, packed, whole
 from maml_bench.types import Episode, Predict, Shape
 
 Noise = Callable[[str, int], Tensor]
@@ -52,6 +52,10 @@ class World(Protocol):
 
 class Restarting(World, Protocol):
     """A world whose episodes can end before the horizon."""
+
+    def rest(self, which: Tensor) -> None:
+        """Nobody asks for the copies ``which [B, R]`` any more: they need not move."""
+        ...
 
     def restart(self, which: Tensor) -> None:
         """Start over where ``which [B, R]`` says."""
@@ -141,7 +145,7 @@ class Control(ABC):
         return found
 
     def _roll(
-        self, tasks: Tensor, rollouts: int, outputs: Callable[[Tensor], Tensor], noise: Noise, measure: Any
+        self, tasks: Tensor, rollouts: int, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
     ) -> Trajectories:
         with measure("simulate"):
             world = self.start(tasks, rollouts, noise)
@@ -151,12 +155,12 @@ class Control(ABC):
         chance = noise("actions", rollouts * longest * draws)
         chance = self.actions.from_words(chance).reshape(*shape, longest, draws)
         on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
-        time = torch.zeros(shape, device=tasks.device)
+        time, taken = torch.zeros(shape, device=tasks.device), torch.zeros(shape, device=tasks.device)
         seen, done, said, earned, mask, times = [], [], [], [], [], []
         for t in range(longest):
             with measure("policy"):
                 x = self._seen(world, tasks)
-                said.append(outputs(x))
+                said.append(answer(x))
                 done.append(self.actions.draw(said[-1], chance[:, :, t]))
             with measure("simulate"):
                 reward, ended = world.act(done[-1])
@@ -167,23 +171,28 @@ class Control(ABC):
             ended = ended | (time + 1 >= self.horizon)
             again = ended & on if self.fill and t + 1 < self.horizon else torch.zeros_like(on)
             on = on & ~(ended & ~again)
-            time = torch.where(ended, 0, time + 1)
-            if again.any():
-                with measure("simulate"):
+            taken, time = taken + mask[-1], torch.where(ended, 0, time + 1)
+            if not self.fill:
+                continue
+            if t + 1 >= self.horizon:
+                on = on & in_reach(taken, time, rollouts * self.horizon)
+                if not on.any():
+                    break
+            with measure("simulate"):
+                cast(Restarting, world).rest(~on)
+                if again.any():
                     cast(Restarting, world).restart(again)
-            if not on.any() and self.fill:
-                break
         with measure("baseline"):
-            observations, rewards, still, since = (torch.stack(steps, 2) for steps in (seen, earned, mask, times))
+            fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
+            still, since = torch.stack(mask, 2), torch.stack(times, 2)
+            if self.fill:
+                fields, still, since = packed(fields, whole(still, since, rollouts * self.horizon), since)
+            observations, acted, outputs, rewards = fields
             if not (observations.isfinite().all() and rewards.isfinite().all()):
                 raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")
-            if self.fill:
-                still = whole(still, since, rollouts * self.horizon)
             values = linear_baseline(observations, discounted(rewards, self.discount, since), still, since) * still
             gains = advantages(rewards, values, still, since, self.discount, self.trace)
-            acted = torch.stack(done, 2), torch.stack(said, 2)
-            found = Trajectories(observations, *acted, rewards, values, gains, still, since)
-            return packed(found) if self.fill else found
+            return Trajectories(observations, acted, outputs, rewards, values, gains, still, since)
 
     def _seen(self, world: World, tasks: Tensor) -> Tensor:
         x = world.observe()

@@ -18,7 +18,7 @@ from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Control, Noise, World
-from maml_bench.rl.physics import Numbers, Physics, Sensed, versions
+from maml_bench.rl.physics import ALL, Numbers, Physics, Rows, versions
 from maml_bench.rl.published_tasks import published_uniform
 
 HEALTHY_HEIGHT = (0.2, 1.0)
@@ -51,9 +51,6 @@ ANT = {
     "rllab": Body("ant.xml", (125, 8), 5e-3, timestep=0.02, contacts=True, alive=0.05, falls=True, centred=True),
     "gymnasium": Body("ant.xml", (105, 8), 0.5, frame_skip=5, contacts=True, alive=1.0, dropped=2, falls=True),
 }
-
-
-NOTHING = Sensed(np.empty((0, 3)), np.empty((0, 3)), np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,7 @@ class _Track:
             body.file, copies, timestep=body.timestep, frame_skip=body.frame_skip, contacts=body.contacts
         )
         self._time = 0
+        self._rows: Rows = ALL
         self.restart(torch.ones(self._shape, dtype=torch.bool))
 
     def observe(self) -> Tensor:
@@ -127,8 +125,8 @@ class _Track:
         actions = actions.clamp(-1, 1)
         self._time += 1
         before = physics.positions[:, 0].copy()
-        physics.step(actions.flatten(0, 1).double().cpu().numpy() * self._reach())
-        self._sensed = self._sense()
+        physics.step(actions.flatten(0, 1).double().cpu().numpy() * self._reach(), self._rows)
+        self._sense(self._rows)
         if body.centred:
             velocity = self._sensed.velocity[:, 0]
         else:
@@ -141,11 +139,22 @@ class _Track:
         fallen = ~((height >= HEALTHY_HEIGHT[0]) & (height <= HEALTHY_HEIGHT[1])) & body.falls
         return reward, torch.from_numpy(fallen).reshape(self._shape).to(reward.device)
 
-    def _sense(self) -> Sensed:
-        return self._physics.sense() if self._body.centred or self._body.contacts else NOTHING
+    def _sense(self, rows: Rows) -> None:
+        if not (self._body.centred or self._body.contacts):
+            return
+        found = self._physics.sense(rows)
+        if isinstance(rows, slice):
+            self._sensed = found
+            return
+        for old, new in zip(self._sensed, found, strict=True):
+            old[rows] = new
 
     def _reach(self) -> Numbers:
         return np.asarray(self._physics.model.actuator_ctrlrange[:, 1])
+
+    def rest(self, which: Tensor) -> None:
+        """They stay where they are."""
+        self._rows = np.flatnonzero(~which.flatten().cpu().numpy()) if which.any() else ALL
 
     def restart(self, which: Tensor) -> None:
         """Standing, but for some noise: normal of 0.01 and 0.1 as rllab has it, else as gymnasium does."""
@@ -163,7 +172,7 @@ class _Track:
             positions = rest + uniform(chance[:, :nq], -0.1, 0.1).double().numpy()
         rows = which.flatten().cpu().numpy()
         self._physics.place(rows, positions[rows], 0.1 * normal[rows, nq:])
-        self._sensed = self._sense()
+        self._sense(ALL if rows.all() else np.flatnonzero(rows))
 
     def _tensor(self, numbers: Numbers) -> Tensor:
         values = torch.from_numpy(numbers).float().reshape(*self._shape, *numbers.shape[1:])

@@ -4,10 +4,9 @@ Wants the extra ``rl``: mujoco, and gymnasium for its model files.
 """
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources, util
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +19,12 @@ from maml_bench.rl.planar import Planar, is_planar
 BEGUN_S = 1.0
 """The time that a copy starts at, so that a start over shows; no force depends on it."""
 Numbers = npt.NDArray[np.float64]
+Rows = slice | npt.NDArray[np.intp]
+"""Some of the copies, by number."""
+ALL = slice(None)
 
 
-@dataclass(frozen=True)
-class Sensed:
+class Sensed(NamedTuple):
     """What is read off the copies ``[n, ...]`` where they are now: centre of mass ``[n, 3]`` of the whole body and its
     velocity, and the clipped contact forces on every body ``[n, 6 * bodies]``, empty if they were not asked for."""
 
@@ -48,7 +49,7 @@ class Physics:
     ) -> None:
         model, self._seeing = _models(file, timestep, contacts)
         self._mujoco = _mujoco()
-        self.model, self._copies, self._frame_skip, self._contacts = model, copies, frame_skip, contacts
+        self.model, self._frame_skip, self._contacts = model, frame_skip, contacts
         threads = torch.get_num_threads()
         self._pool = _pool(threads)
         self._data = [self._mujoco.MjData(model) for _ in range(threads)]
@@ -73,43 +74,45 @@ class Physics:
         self._state[which] = np.concatenate([begun, positions, velocities], 1)
         self._controls[which] = 0
 
-    def step(self, controls: Numbers) -> None:
-        """One step under ``controls [n, nu]``, held for all of it.
+    def step(self, controls: Numbers, rows: Rows = ALL) -> None:
+        """One step of the copies ``rows`` under ``controls [n, nu]``, held for all of it.
 
         Raises:
             Unstable: a copy left the finite numbers.
         """
-        self._controls = controls[:, None].copy()
-        held = np.broadcast_to(self._controls, (self._copies, self._frame_skip, controls.shape[1]))
-        states, _ = self._pool.rollout(self.model, self._data, self._state, np.ascontiguousarray(held))
-        after = np.ascontiguousarray(states[:, -1])
+        self._controls[rows] = controls[rows, None]
+        before = self._state[rows]
+        held = np.repeat(self._controls[rows], self._frame_skip, 1)
+        states, _ = self._pool.rollout(self.model, self._data, before, held)
+        after = states[:, -1]
         # MuJoCo puts a copy that left the finite numbers back to time zero, and goes on.
-        if (after[:, 0] <= self._state[:, 0]).any() or not np.isfinite(after).all():
+        if (after[:, 0] <= before[:, 0]).any() or not np.isfinite(after).all():
             raise Unstable("the physics exploded: a body left the finite numbers, the actions are too wild for it")
-        self._state = after
+        self._state[rows] = after
 
-    def sense(self) -> Sensed:
-        """Read off where the copies are, under the controls that they are still given."""
+    def sense(self, rows: Rows = ALL) -> Sensed:
+        """Read off where the copies ``rows`` are, under the controls that they are still given."""
         if self._planar:
-            return Sensed(*self._planar(self.positions, self.velocities), np.empty((self._copies, 0)))
-        return self.simulated()
+            centre, velocity = self._planar(self.positions[rows], self.velocities[rows])
+            return Sensed(centre, velocity, np.empty((len(centre), 0)))
+        return self.simulated(rows)
 
-    def simulated(self) -> Sensed:
+    def simulated(self, rows: Rows = ALL) -> Sensed:
         """As `sense`, always by MuJoCo.
 
         A rollout senses where a step begins, so this is another step, of a model that stands still, whose end is not
         kept.
         """
-        _, found = self._pool.rollout(self._seeing, self._data, self._state, self._controls)
+        _, found = self._pool.rollout(self._seeing, self._data, self._state[rows], self._controls[rows])
         found = found[:, 0]
-        centre, velocity, contacts = found[:, :3], found[:, 3:6], found[:, 6:].reshape(self._copies, -1, 9)
+        centre, velocity, contacts = found[:, :3], found[:, 3:6], found[:, 6:].reshape(len(found), -1, 9)
         if not self._contacts:
-            return Sensed(centre, velocity, np.empty((self._copies, 0)))
+            return Sensed(centre, velocity, np.empty((len(found), 0)))
         # Sensed is what the body does to its surroundings, wanted the opposite, about the centre of mass.
         force, torque, at = -contacts[..., :3], -contacts[..., 3:6], contacts[..., 6:]
         wrench = np.concatenate([torque + np.cross(at - centre[:, None], force), force], -1)
-        world = np.zeros((self._copies, 6))
-        return Sensed(centre, velocity, np.concatenate([world, wrench.reshape(self._copies, -1)], 1).clip(-1, 1))
+        world = np.zeros((len(found), 6))
+        return Sensed(centre, velocity, np.concatenate([world, wrench.reshape(len(found), -1)], 1).clip(-1, 1))
 
 
 def versions() -> dict[str, str]:

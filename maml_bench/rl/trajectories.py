@@ -4,6 +4,7 @@ Shapes: B tasks, R rollouts, T steps. Where an episode ends early, either others
 on and nothing there counts.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -104,13 +105,23 @@ def whole(mask: Tensor, time: Tensor, steps: int) -> Tensor:
     return (flat * (before.gather(1, begins) < steps)).reshape(mask.shape)
 
 
-def packed(batch: Trajectories) -> Trajectories:
-    """The same steps one after the other, ``[B, 1, T]``, with as little behind the last one as can be."""
-    flat = batch.mask.flatten(1)
+def in_reach(taken: Tensor, time: Tensor, steps: int) -> Tensor:
+    """Whether the episode that each rollout is in can still be among those that `whole` takes, ``[B, R]``.
+
+    ``taken [B, R]`` are the steps of the rollouts so far, ``time [B, R]`` those of their present episodes. Steps can
+    only become more: an episode with so many before it already will not be taken.
+    """
+    return taken.cumsum(1) - time < steps
+
+
+def packed(fields: Sequence[Tensor], mask: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The same steps one after the other, ``[B, 1, T, ...]``, with as little behind the last one as can be: of all
+    fields, their mask and the time."""
+    flat = mask.flatten(1)
     counts = flat.sum(1)
     order = flat.argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
     within = torch.arange(order.shape[1], device=flat.device) < counts.unsqueeze(1)
     rows = torch.arange(len(flat), device=flat.device).unsqueeze(1)
-    fields = (field.flatten(1, 2)[rows, order].unsqueeze(1) for field in batch)
-    found = Trajectories(*fields)
-    return found._replace(mask=within.unsqueeze(1).to(found.mask), time=found.time * within.unsqueeze(1))
+    *found, clock = (field.flatten(1, 2)[rows, order].unsqueeze(1) for field in (*fields, time))
+    still = within.unsqueeze(1).to(mask)
+    return found, still, clock * still

@@ -82,6 +82,9 @@ class _Plane:
         ended = (off.abs() < NEAR).all(-1) if self._rules.stop else torch.zeros_like(reward, dtype=torch.bool)
         return reward, ended
 
+    def rest(self, which: Tensor) -> None:
+        """They move on with the others, which costs nothing."""
+
     def restart(self, which: Tensor) -> None:
         self._at = self._at.masked_fill(which.unsqueeze(-1), 0.0)
 

@@ -164,3 +164,29 @@ def test_without_the_extra_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(physics.util, "find_spec", lambda name: None if name == "mujoco" else found(name))
     with pytest.raises(MamlBenchError, match=r"locomotion needs mujoco.*pip install 'maml-bench\[rl\]'"):
         physics.Physics("ant.xml", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("ant_dir", "rllab"), ("ant_vel", "gymnasium"), ("cheetah_vel", "rllab")]
+)
+def test_copies_at_rest_stay_and_the_others_do_as_they_would(name: str, variant: str) -> None:
+    rules = tasks(name, variant=variant)
+    goals = rules.draw("train", 0, 2, 0)
+    some, all_of_them = (rules.start(goals, COPIES, words) for _ in range(2))
+    resting = torch.tensor([[False, True, False], [True, False, False]])
+    again = torch.tensor([[True, False, False], [False, False, True]])
+    for step in range(6):
+        if step == 2:
+            some.rest(resting)
+            stopped = some.observe()[resting]
+        if step == 4:
+            for world in (some, all_of_them):
+                world.restart(again)
+        chosen = actions(step, some._physics.model.nu)
+        reward, ended = some.act(chosen)
+        wanted, ends = all_of_them.act(chosen)
+        assert torch.equal(reward[~resting], wanted[~resting])
+        assert torch.equal(ended[~resting], ends[~resting])
+        assert torch.equal(some.observe()[~resting], all_of_them.observe()[~resting])
+    assert torch.equal(some.observe()[resting], stopped)
+    assert not torch.equal(all_of_them.observe()[resting], stopped)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maml_bench.rl.trajectories import (
-    Trajectories,
     advantages,
     discounted,
+    in_reach,
     linear_baseline,
     packed,
     spread,
@@ -92,9 +94,38 @@ def test_packing_keeps_every_step_that_counts_in_order():
     steps = torch.arange(12.0).reshape(2, 2, 3)
     wide = steps.unsqueeze(-1)
     time = torch.tensor([0.0, 1, 2]) * mask
-    batch = packed(Trajectories(wide, wide, wide, steps, steps, steps, mask, time))
-    assert batch.mask.tolist() == [[[1, 1, 1, 1, 1]], [[1, 1, 0, 0, 0]]]
-    assert batch.rewards[0].tolist() == [[0, 1, 3, 4, 5]]
-    assert batch.rewards[1, 0, :2].tolist() == [6, 9]
-    assert torch.equal(batch.observations[..., 0], batch.rewards)
-    assert batch.time.tolist() == [[[0, 1, 0, 1, 2]], [[0, 0, 0, 0, 0]]]
+    (rewards, observations), mask, time = packed([steps, wide], mask, time)
+    assert mask.tolist() == [[[1, 1, 1, 1, 1]], [[1, 1, 0, 0, 0]]]
+    assert rewards[0].tolist() == [[0, 1, 3, 4, 5]]
+    assert rewards[1, 0, :2].tolist() == [6, 9]
+    assert torch.equal(observations[..., 0], rewards)
+    assert time.tolist() == [[[0, 1, 0, 1, 2]], [[0, 0, 0, 0, 0]]]
+
+
+def test_episodes_out_of_reach_are_not_among_the_whole_ones():
+    """Whatever is left out once it is out of reach, the same episodes are taken."""
+    noise = torch.Generator().manual_seed(0)
+    ends = torch.rand(6, 5, 40, generator=noise) < 0.1
+    time, since = torch.zeros(6, 5), []
+    for t in range(40):
+        since.append(time)
+        time = torch.where(ends[:, :, t], 0, time + 1)
+    time = torch.stack(since, 2)
+    kept = whole(torch.ones_like(time), time, 70)
+    mask, on = torch.zeros_like(time), torch.ones(6, 5, dtype=torch.bool)
+    for t in range(40):
+        on = on & in_reach(mask.sum(2), time[:, :, t], 70)
+        mask[:, :, t] = on
+    assert torch.equal(whole(mask, time, 70), kept)
+    assert kept.sum() < mask.sum() < mask.numel()
+
+
+@settings(max_examples=30)
+@given(steps=st.integers(1, 200))
+def test_no_episode_is_out_of_reach_too_early(steps):
+    """On a clock: rollouts of episodes of 7, 11 and 13 steps, one after the other."""
+    lengths = torch.tensor([7.0, 11, 13]).reshape(1, 3, 1)
+    time = torch.arange(50.0) % lengths
+    mask = torch.stack([in_reach(torch.full((1, 3), float(t)), time[:, :, t], steps) for t in range(50)], 2)
+    kept = whole(torch.ones_like(time), time, steps)
+    assert not bool((kept.bool() & ~mask).any())
