@@ -139,14 +139,14 @@ def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Cal
 def entries(bench: str) -> Iterator[tuple[str, str | None, Callable[[], Any]]]:
     """(library, schedule, context manager of what measures seconds) of a bench; ours first."""
     if bench == "iteration-cheetah-dir":
-        share = "outer.trust.share=0.2"
+        share = "outer.trust.share=0.1"
         yield OURS, f"traced, {share}", lambda: nullcontext(iteration("cheetah-dir", "traced", (share,)))
         yield f"{OURS} whole curvature", "traced", lambda: nullcontext(iteration("cheetah-dir", "traced"))
         yield LOOP, "loop", lambda: nullcontext(iteration("cheetah-dir", "loop"))
         return
     world = WORLDS["rollouts-cheetah" if bench == "training-cheetah" else bench]
     if bench == "training-cheetah":
-        share, steps = "outer.trust.share=0.2", 2 * 200
+        share, steps = "outer.trust.share=0.1", 2 * 200
         once = iteration("cheetah-dir", "traced", (share,))
         yield OURS, f"training, {share}", lambda: nullcontext(lambda: once() / steps)
     else:

@@ -163,7 +163,7 @@ class TrustRegion:
 
         outputs, pull, batch = torch.func.vjp(all_answers, meta, has_aux=True)  # type: ignore[misc]
         # J' times a cotangent is linear in it, so that its derivative by the cotangent along v is J v.
-        _, push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))
+        push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))[1]
 
         def apply(v: Params) -> Params:
             (forward,) = push(v)
