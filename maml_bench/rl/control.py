@@ -3,7 +3,8 @@ losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt.py 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, cast
@@ -157,31 +158,32 @@ class Control(ABC):
         on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
         time, taken = torch.zeros(shape, device=tasks.device), torch.zeros(shape, device=tasks.device)
         seen, done, said, earned, mask, times = [], [], [], [], [], []
-        for t in range(longest):
-            with measure("policy"):
-                x = self._seen(world, tasks)
-                said.append(answer(x))
-                done.append(self.actions.draw(said[-1], chance[:, :, t]))
-            with measure("simulate"):
-                reward, ended = world.act(done[-1])
-            seen.append(x)
-            earned.append(reward * on)
-            mask.append(on.to(reward.dtype))
-            times.append(time * on)
-            ended = ended | (time + 1 >= self.horizon)
-            again = ended & on if self.fill and t + 1 < self.horizon else torch.zeros_like(on)
-            on = on & ~(ended & ~again)
-            taken, time = taken + mask[-1], torch.where(ended, 0, time + 1)
-            if not self.fill:
-                continue
-            if t + 1 >= self.horizon:
-                on = on & in_reach(taken, time, rollouts * self.horizon)
-                if not on.any():
-                    break
-            with measure("simulate"):
-                cast(Restarting, world).rest(~on)
-                if again.any():
-                    cast(Restarting, world).restart(again)
+        with _one_thread():
+            for t in range(longest):
+                with measure("policy"):
+                    x = self._seen(world, tasks)
+                    said.append(answer(x))
+                    done.append(self.actions.draw(said[-1], chance[:, :, t]))
+                with measure("simulate"):
+                    reward, ended = world.act(done[-1])
+                seen.append(x)
+                earned.append(reward * on)
+                mask.append(on.to(reward.dtype))
+                times.append(time * on)
+                ended = ended | (time + 1 >= self.horizon)
+                again = ended & on if self.fill and t + 1 < self.horizon else torch.zeros_like(on)
+                on = on & ~(ended & ~again)
+                taken, time = taken + mask[-1], torch.where(ended, 0, time + 1)
+                if not self.fill:
+                    continue
+                if t + 1 >= self.horizon:
+                    on = on & in_reach(taken, time, rollouts * self.horizon)
+                    if not on.any():
+                        break
+                with measure("simulate"):
+                    cast(Restarting, world).rest(~on)
+                    if again.any():
+                        cast(Restarting, world).restart(again)
         with measure("baseline"):
             fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
             still, since = torch.stack(mask, 2), torch.stack(times, 2)
@@ -253,6 +255,18 @@ class Control(ABC):
     def fingerprint(self) -> dict[str, Any] | None:
         """None: tasks come from a formula."""
         return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's threads wait for work by spinning, some milliseconds long, and would take the cores from the physics; a
+    step's policy is too small to gain by them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def returns(batch: Trajectories) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from maml_bench import registry
+from maml_bench.core.acting import Unstable
 from maml_bench.harness.train import score
 from maml_bench.harness.training import acting
 from maml_bench.rl.trajectories import Trajectories
@@ -143,3 +144,32 @@ def test_a_fallen_ant_starts_over_with_noise_of_its_own(recipe):
     assert ((height > 0.3) & (height < 1)).all()
     assert len(starts.unique(dim=0)) == len(starts)
     assert batch.mask.sum((1, 2)).min() >= 4 * 150
+
+
+def test_torchs_threads_are_its_own_again_after_a_rollout_whatever_came(monkeypatch):
+    run, found = started(), []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        start = type(run.tasks).start
+
+        def watched(*arguments):
+            world = start(*arguments)
+            act = world.act
+
+            def acting(actions):
+                found.append(torch.get_num_threads())
+                if len(found) == 4:
+                    raise Unstable("a body left the finite numbers")
+                return act(actions)
+
+            world.act = acting
+            return world
+
+        monkeypatch.setattr(type(run.tasks), "start", watched)
+        with pytest.raises(Unstable):
+            drawn(run)
+        assert torch.get_num_threads() == 3
+        assert found == [1] * 4
+    finally:
+        torch.set_num_threads(threads)
