@@ -1,7 +1,7 @@
 """A linear layer whose derivatives of every order lie in memory as its inputs do, example after example.
 
 Torch differentiates the product of matrices that a linear layer is into products whose results lie the other way
-round, example by example where it was feature by feature, as soon as every task has weights of its own and derivatives
+round, feature by feature where it was example by example, as soon as every task has weights of its own and derivatives
 are taken twice. Each elementwise operation between the two layouts then takes several times as long. Here three
 bilinear maps stand for all of them: the derivatives of each are the other two.
 
