@@ -84,6 +84,12 @@ def test_normalisation_agrees_with_the_processors(maps, pool):
     assert_close(both(kernels.norm_double, x, gamma, beta, mean.float(), r.float(), dy, u, a, b, pool), 5e-3)
 
 
+def counting(gradients):
+    """Names of all but the biases that normalisation cancels, whose gradients are rounding, in float64 too."""
+    size = {name: float(gradient.norm()) for name, gradient in gradients.items()}
+    return [name for name in size if size[name] > 1e-9 * max(size.values())]
+
+
 def on_gpu(episode):
     return Episode(*(Batch(batch.x.float().cuda(), batch.y.cuda()) for batch in episode))
 
@@ -99,8 +105,13 @@ def test_the_meta_gradient_agrees_with_the_loops(setup, network, schedule):
     body = MetaStep(method, learner, schedule=schedule, device="cuda")
     found, got = body.gradient({name: p.float().cuda() for name, p in meta.items()}, on_gpu(episode))
     assert off(got, losses) < 1e-5
-    for name, gradient in exact.items():
-        assert off(found[name], gradient) < 1e-3, name
+    counted = counting(exact)
+    largest = max(float(gradient.norm()) for gradient in exact.values())
+    for name in exact:
+        if name in counted:
+            assert off(found[name], exact[name]) < 1e-3, name
+        else:
+            assert float(found[name].norm()) < 1e-3 * largest, name
 
 
 def test_a_graph_plays_back_what_its_program_does_and_keeps_no_hold_on_the_past():
@@ -118,6 +129,8 @@ def test_a_graph_plays_back_what_its_program_does_and_keeps_no_hold_on_the_past(
         paths.append(path)
     for plain, played in zip(*paths, strict=True):
         for name in plain:
+            if name.startswith("body.") and name.endswith("bias"):
+                continue  # normalisation cancels it, and Adam makes whole steps of what is rounding
             assert off(played[name], plain[name]) < 1e-3, name
 
 
