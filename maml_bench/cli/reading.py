@@ -186,6 +186,9 @@ def compare(
 ) -> None:
     """Tell whether quality or speed moved, significantly and beyond a threshold; exit 1 if anything is worse.
 
+    Quality is compared by a paired bootstrap over the same test episodes; step times differ where the medians lie
+    outside each other's 5 to 95 % range.
+
     Example: [cyan]maml-bench compare results runs[/cyan]
     """
     from maml_bench.report.compare import compare as compare_records

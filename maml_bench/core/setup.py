@@ -76,9 +76,21 @@ class Setup(ABC):
     ) -> tuple[Params, Tensor]:
         """Meta-gradient averaged over the tasks of ``episodes``, and the outer loss of each task ``[B]``."""
 
-        def mean_loss(meta: Params) -> tuple[Tensor, Tensor]:
-            losses = over_tasks(lambda episode: self.loss(learner, meta, episode), episodes)
-            return losses.mean(), losses.detach()
+        def loss(meta: Params, episode: Episode) -> tuple[Tensor, tuple[()]]:
+            return self.loss(learner, meta, episode), ()
 
-        grads, losses = torch.func.grad(mean_loss, has_aux=True)(meta)
-        return grads, losses
+        gradient, losses, _ = mean_gradient(loss, meta, episodes, over_tasks)
+        return gradient, losses
+
+
+def mean_gradient(
+    loss: Callable[[Params, Episode], tuple[Tensor, Any]], meta: Params, episodes: Episode, over_tasks: OverTasks
+) -> tuple[Params, Tensor, Any]:
+    """The gradient of the mean over tasks of a loss that brings tensors along, the losses ``[B]``, and the rest."""
+
+    def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
+        losses, brought = over_tasks(lambda episode: loss(meta, episode), episodes)
+        return losses.mean(), (losses.detach(), brought)
+
+    gradient, (losses, brought) = torch.func.grad(mean_loss, has_aux=True)(meta)
+    return gradient, losses, brought

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from maml_bench.core.conjugate_gradient import conjugate_gradient, dot
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.core.setup import OverTasks, Setup, mean_gradient
 from maml_bench.types import Episode, Params, Predict
 
 Product = Callable[[Params], Params]
@@ -111,12 +111,7 @@ class TrustRegion:
             state, batch = self._setup.judged(self._learner, meta, episode)
             return self._learner.outer_loss(self._predict(meta, state), batch), state
 
-        def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Params]]:
-            losses, states = self._over_tasks(partial(loss, meta), episodes)
-            return losses.mean(), (losses, states)
-
-        gradient, (losses, states) = torch.func.grad(mean_loss, has_aux=True)(meta)
-        return gradient, losses, states
+        return mean_gradient(loss, meta, episodes, self._over_tasks)
 
     def _judged(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
