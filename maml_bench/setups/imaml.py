@@ -22,16 +22,25 @@ class IMAML(Setup):
     It is (I + H / strength)^-1 grad L_query(phi) with H the Hessian of L_support at phi, by ``cg_steps`` steps of
     conjugate gradient. Parameters outside of the inner loop change phi too, so they have the derivative through it
     beside their own. The paper's other variant, Hessian-free inside, is left out.
+
+    Where H has eigenvalues below -strength the system is no longer positive definite, and few steps of conjugate
+    gradient lead anywhere. The released code solves ((1 + ``ridge``) I + H / (strength + ``damping``)) x = grad instead,
+    with 1 and 10; both are 0 in the paper.
     """
 
     strength: float = 2.0
     cg_steps: int = 5
+    ridge: float = 0.0
+    damping: float = 0.0
 
     citation: ClassVar[str] = "Rajeswaran et al. 2019, arXiv:1909.04630"
 
     def __post_init__(self) -> None:
         if self.strength <= 0:
             raise MamlBenchError(f"imaml: strength is {self.strength}, but must be above 0")
+        for name in ("ridge", "damping"):
+            if getattr(self, name) < 0:
+                raise MamlBenchError(f"imaml: {name} is {getattr(self, name)}, but must be at least 0")
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         rule = Proximal(SGD(learner.inner.rate), self.strength)
@@ -46,12 +55,14 @@ class IMAML(Setup):
             slope = torch.func.grad(lambda params: learner.scale * learner.batch_loss(params, episode.support))
 
             def curved(v: Params) -> Params:
-                """The support loss differentiated along ``v`` and then by all parameters, over the strength."""
-                return {n: h / self.strength for n, h in torch.func.grad(lambda p: dot(slope(p), v))(phi).items()}
+                """The support loss differentiated along ``v`` and then by all parameters, over the damped strength."""
+                over = self.strength + self.damping
+                return {n: h / over for n, h in torch.func.grad(lambda p: dot(slope(p), v))(phi).items()}
 
             moving = {name: g for name, g in outer.items() if learner.moves(name)}
+            eye = 1 + self.ridge
             x, _ = conjugate_gradient(
-                lambda v: {n: v[n] + h for n, h in curved(v).items() if n in v}, moving, self.cg_steps
+                lambda v: {n: eye * v[n] + h for n, h in curved(v).items() if n in v}, moving, self.cg_steps
             )
             through = curved(x) if len(x) < len(outer) else {}
             return {n: x[n] if n in x else g - through[n] for n, g in outer.items()}, loss

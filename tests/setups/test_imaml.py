@@ -1,6 +1,6 @@
 """iMAML: closed forms on quadratics, and the derivative through many unrolled steps elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -45,8 +45,10 @@ def test_the_proximal_rule_ends_between_the_minimum_and_the_start() -> None:
     assert path[-1]["w"].item() == pytest.approx(7, rel=1e-12)
 
 
-def test_on_linear_regression_the_gradient_has_a_closed_form() -> None:
-    """phi = (H + s I)^-1 (X'y 2/n + s theta), H = 2 X'X / n; the gradient is (I + H / s)^-1 times that of the query."""
+@pytest.mark.parametrize(("ridge", "damping"), [(0.0, 0.0), (1.0, 10.0)])
+def test_on_linear_regression_the_gradient_has_a_closed_form(ridge: float, damping: float) -> None:
+    """phi = (H + s I)^-1 (X'y 2/n + s theta), H = 2 X'X / n; the gradient is (I + H / s)^-1 times that of the query,
+    or with the system of the released code."""
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(3, 8, n, generator=generator, dtype=torch.float64) for n in (4, 1))
     model = built(lambda: nn.Linear(4, 1, bias=False)).double()
@@ -60,12 +62,12 @@ def test_on_linear_regression_the_gradient_has_a_closed_form() -> None:
         pull = (2 / 5 * support.T @ target).flatten() + strength * theta
         phi = torch.linalg.solve(hessian + strength * eye, pull)
         slope = 2 / 3 * query.T @ (query @ phi - answer.flatten())
-        expected += torch.linalg.solve(eye + hessian / strength, slope) / 3
-    setup = IMAML(strength=strength, cg_steps=4)
+        expected += torch.linalg.solve((1 + ridge) * eye + hessian / (strength + damping), slope) / 3
+    setup = IMAML(strength=strength, cg_steps=4, ridge=ridge, damping=damping)
     grads, losses = meta_gradient(setup, learner, learner.initial(), episodes)
     torch.testing.assert_close(grads["weight"].flatten(), expected, rtol=1e-10, atol=0)
     assert losses.shape == (3,)
-    fewer, _ = meta_gradient(IMAML(strength=strength, cg_steps=1), learner, learner.initial(), episodes)
+    fewer, _ = meta_gradient(replace(setup, cg_steps=1), learner, learner.initial(), episodes)
     assert not torch.allclose(fewer["weight"].flatten(), expected, rtol=1e-3)
 
 
@@ -99,6 +101,12 @@ def test_many_steps_on_a_wide_layer_are_recorded() -> None:
     """Each step uses the weights twice: were that to double what the recording knows of them, 24 would never end."""
     learner, episodes = problem("wide", steps=24, tasks=2, dtype=torch.float64)
     gradients_agree(IMAML(cg_steps=1), learner, episodes, "traced", 1e-10)
+
+
+@pytest.mark.parametrize("name", ["ridge", "damping"])
+def test_the_system_is_not_made_less_definite(name: str) -> None:
+    with pytest.raises(MamlBenchError, match=f"{name} is -1.0, but must be at least 0"):
+        IMAML(**{name: -1.0})
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])
