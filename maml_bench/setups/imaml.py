@@ -24,8 +24,8 @@ class IMAML(Setup):
     beside their own. The paper's other variant, Hessian-free inside, is left out.
 
     Where H has eigenvalues below -strength the system is no longer positive definite, and few steps of conjugate
-    gradient lead anywhere. The released code solves ((1 + ``ridge``) I + H / (strength + ``damping``)) x = grad instead,
-    with 1 and 10; both are 0 in the paper.
+    gradient lead anywhere. The released code solves ((1 + ``ridge``) I + H / (strength + ``damping``)) x = grad
+    instead, with 1 and 10; both are 0 in the paper.
     """
 
     strength: float = 2.0
