@@ -33,7 +33,7 @@ def draw_suite(view: View) -> dict[str, Figure]:
     if not cells:
         return {}
     columns = min(COLUMNS, len(cells))
-    figure, panels = canvas(-(-len(cells) // columns), columns, 2.1)
+    figure, panels = canvas(-(-len(cells) // columns), columns, 2.4)
     for axes, (cell, mine) in zip(panels, cells.items(), strict=False):
         for place, score in mine:
             _point(axes, place, score, view.looks[place.group.setup])
@@ -71,7 +71,8 @@ def _point(axes: Axes, place: Place, score: Score, look: Look) -> None:
 def _frame(axes: Axes, cell: Cell, metric: str) -> None:
     """Equal axes that hold all points, and the diagonal."""
     ends = [*axes.get_xlim(), *axes.get_ylim()]
-    low, high = min(ends), max(ends)
+    gap = 0.04 * (max(ends) - min(ends))  # an axis whose values are close leaves little of its own
+    low, high = min(ends) - gap, max(ends) + gap
     axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
