@@ -12,15 +12,17 @@ from maml_bench.harness.training import Training
 from maml_bench.types import Episode, Params
 
 
-def started(recipe: str = "navigation", setup: str = "maml", schedule: str = "vmap", *settings: str) -> Training:
+def started(
+    recipe: str = "navigation", setup: str = "maml", schedule: str = "vmap", *settings: str, device: str = "cpu"
+) -> Training:
     """The smoke preset of a recipe before its first step."""
-    return begin(resolve(recipe, preset="smoke", setup=setup, settings=settings), 0, "cpu", schedule)
+    return begin(resolve(recipe, preset="smoke", setup=setup, settings=settings), 0, device, schedule)
 
 
 def drawn(run: Training, count: int = 3, meta: Params | None = None) -> Episode:
     """Its first training episodes."""
     actor = run.body.actor(meta or run.meta, lambda name: nullcontext())
-    return run.tasks.sample("train", 0, count, key=1, shape=run.recipe.train.shape, adapt=actor)
+    return run.tasks.sample("train", 0, count, key=1, shape=run.recipe.train.shape, adapt=actor, device=run.device)
 
 
 def double(tree: object) -> object:
