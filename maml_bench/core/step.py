@@ -167,8 +167,10 @@ class MetaStep:
             return setup.predict(learner, meta, setup.adapt(learner, meta, [], 0)[0], x)
 
         if not self._acting:
-            kept = Recorded if self.schedule in RECORDED else torch.no_grad()
-            self._acting = {"adapt": kept(adapt), "answer": kept(answer), "shared": kept(shared)}
+            plain = torch.no_grad()
+            kept = Recorded if self.schedule in RECORDED else plain
+            once = plain if learner.geometry.varies else kept  # a recording is good for one length
+            self._acting = {"adapt": once(adapt), "answer": kept(answer), "shared": kept(shared)}
         return Actor(meta, **self._acting, steps=learner.inner.steps, measure=measure)
 
     def _trust_region(self, trust: Trust) -> TrustRegion:

@@ -26,6 +26,11 @@ Product = Callable[[Params], Params]
 class Geometry(Protocol):
     """What a trust region must know about outputs. A batch is that of one task, but in ``part``."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether batches differ in length from one draw to the next."""
+        ...
+
     def answers(self, predict: Predict, batch: Any) -> Tensor:
         """Outputs for everything in the batch."""
         ...

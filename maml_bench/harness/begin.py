@@ -69,7 +69,7 @@ def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
     """
     steps = recipe.outer.steps
     if learner.geometry:  # what is recorded are the policies, asked at every step of every rollout
-        return "traced" if steps >= ACTING_FROM_STEPS and device == "cpu" else "vmap"
+        return "traced" if steps >= ACTING_FROM_STEPS else "vmap"
     if device != "cpu":
         return "traced" if steps >= GRAPH_FROM_STEPS else "vmap"
     convolutions = any(isinstance(layer, torch.nn.Conv2d) for layer in learner.model.modules())

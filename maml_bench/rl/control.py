@@ -89,6 +89,11 @@ class Control(ABC):
     fill = False
     actions: ClassVar[Actions]
 
+    @property
+    def varies(self) -> bool:
+        """Whether the rollouts of a task differ in length from one draw to the next."""
+        return self.fill
+
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
         """Numbers that are observed, and dimensions of actions (or actions to choose from)."""

@@ -11,6 +11,7 @@ from maml_bench.core.native.build import compiler
 from maml_bench.harness import begin as start
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
+from maml_bench.harness.training import acting
 
 
 def test_both_schedules_are_recorded_and_agree(tiny, options):
@@ -51,6 +52,9 @@ def test_a_recorded_schedule_ends_where_the_loop_does_and_keeps_compiling_apart(
         ("sinusoid-k10", ["outer.steps=199"], "cuda", "vmap"),
         ("sinusoid-k10", ["outer.steps=20000"], "cuda", "traced"),
         ("omniglot-5w1s", ["outer.steps=200"], "cuda", "traced"),
+        ("navigation", ["outer.steps=9"], "cuda", "vmap"),
+        ("navigation", ["outer.steps=10"], "cuda", "traced"),
+        ("navigation", ["outer.steps=10"], "cpu", "traced"),
     ],
 )
 def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settings, device, expected):
@@ -58,7 +62,7 @@ def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settin
     asked = resolve(recipe, preset="paper", settings=settings)
     tasks = registry.build_tasks(asked.tasks, "here")
     model = tasks.model(asked.train.shape, torch.Generator().manual_seed(0))
-    learner = Learner(model, tasks.loss, tasks.score, asked.inner, asked.train.way)
+    learner = Learner(model, tasks.loss, tasks.score, asked.inner, asked.train.way, geometry=acting(tasks))
     assert start.schedule_for(asked, learner, device) == expected
     monkeypatch.setattr(start, "compiler", lambda: None)
     without = {"compiled": "traced"}.get(expected, expected) if device == "cpu" else expected

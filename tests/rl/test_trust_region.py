@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from maml_bench.core import outer
+from maml_bench.core import outer, step
 from maml_bench.core.outer import schedule
 from maml_bench.core.step import MetaStep
 from maml_bench.core.trust_region import Trust, TrustRegion
@@ -135,6 +135,21 @@ def test_recorded_actors_act_as_others_do():
     plain, recorded = drawn(started()), drawn(started(schedule="traced"))
     for one, other in zip(plain.query, recorded.query, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_steps_on_rollouts_of_ever_new_lengths_are_not_recorded(monkeypatch, fill):
+    recorded = []
+
+    class Watched(step.Recorded):
+        def __init__(self, function, **options):
+            super().__init__(function, **options)
+            recorded.append(function.__name__)
+
+    monkeypatch.setattr(step, "Recorded", Watched)
+    drawn(started("navigation", "maml", "traced", f"tasks.fill={str(fill).lower()}"))
+    assert {"answer", "shared"} <= set(recorded)
+    assert ("adapt" in recorded) is not fill
 
 
 def test_tasks_without_actors_are_refused():
