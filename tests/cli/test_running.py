@@ -1,19 +1,14 @@
 """``maml-bench run``: from arguments to records, sentences and exit codes."""
 
-import io
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from maml_bench.cli import progress
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
-from maml_bench.harness import run as harness
 from maml_bench.record import load_all
 from maml_bench.report.rows import rows as flat
 
@@ -207,59 +202,6 @@ def test_a_bad_setup_file_is_one_sentence(command, mine, text, sentence):
     assert said.err.count("\n") == 1
 
 
-def interrupt_at(monkeypatch, step, times=1):
-    """Send this process the signal of Ctrl-C after a meta-step."""
-    real = outer_module.meta_gradient
-    count = iter(range(1, 1000))
-
-    def gradient(*arguments, **options):
-        result = real(*arguments, **options)
-        if next(count) == step:
-            for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
-        return result
-
-    monkeypatch.setattr(outer_module, "meta_gradient", gradient)
-
-
-def test_ctrl_c_finishes_the_step_and_the_same_command_resumes(command, monkeypatch):
-    before = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 5)
-        said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")
-    assert said.code == 130
-    assert "stopping after this step; press Ctrl-C again to stop at once" in said.err
-    assert said.err.splitlines()[-1] == "stopped at step 5; the same command goes on from there"
-    assert records() == {}
-    assert signal.getsignal(signal.SIGINT) is before
-    said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")
-    assert said.code == 0
-    assert "resuming from step 5 of 12" in said.err
-    assert set(records()) == {("maml", 0), ("maml", 1)}
-
-
-def test_ctrl_c_in_the_last_step_keeps_the_record_and_starts_no_other(command, monkeypatch):
-    interrupt_at(monkeypatch, 12)
-    assert command("run", "sinusoid-k10", *RUN, "--seeds", "0,1").code == 130
-    assert [(key, record.whole) for key, record in records().items()] == [(("maml", 0), True)]
-
-
-def test_ctrl_c_twice_stops_at_once(command, monkeypatch):
-    interrupt_at(monkeypatch, 5, times=2)
-    said = command("run", "sinusoid-k10", *RUN)
-    assert said.code == 130
-    assert "Traceback" not in said.err
-    assert records() == {}
-
-
-def test_after_a_forced_run_the_sentence_tells_how_to_go_on(command, monkeypatch):
-    command("run", "sinusoid-k10", *RUN)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 5)
-        said = command("run", "sinusoid-k10", *RUN, "--force")
-    assert "without --force" in said.err.splitlines()[-1]
-
-
 def test_only_run_starts_itself_again(command, monkeypatch):
     started = []
     monkeypatch.setattr(memory, "retain", lambda: started.append(True))
@@ -267,48 +209,3 @@ def test_only_run_starts_itself_again(command, monkeypatch):
     assert started == []
     command("run")
     assert started == [True]
-
-
-def test_a_terminal_sees_a_bar(command, monkeypatch):
-    shown = []
-
-    def console(*, stderr):
-        return Console(stderr=stderr, force_terminal=True, width=160, highlight=False)
-
-    monkeypatch.setattr(progress, "console", console)
-    moments = iter(range(100_000))
-    monkeypatch.setattr(progress.Bars, "_now", lambda self: next(moments))
-    real = progress.Bars.stepped
-
-    def stepped(self, step, loss):
-        real(self, step, loss)
-        shown.append(dict(self._progress.tasks[0].fields, completed=self._progress.tasks[0].completed))
-
-    monkeypatch.setattr(progress.Bars, "stepped", stepped)
-    said = command("run", "sinusoid-k10", *RUN)
-    assert said.code == 0
-    assert [task["completed"] for task in shown] == list(range(1, 13))
-    assert shown[0]["rate"] == "1.0 steps/s"
-    assert shown[0]["loss"].startswith("loss ")
-    assert shown[4]["validation"].startswith("validation ")
-    assert "testing on 6 tasks" in said.err
-    assert "steps to go" not in said.err
-
-
-def test_without_a_terminal_one_line_a_tenth(monkeypatch):
-    lines = []
-    monkeypatch.setattr(progress, "say", lines.append)
-    monkeypatch.setattr(progress, "console", lambda *, stderr=False: Console(file=io.StringIO()))
-    with progress.Bars() as bars:
-        monkeypatch.setattr(bars, "_now", iter(range(1000)).__next__)
-        bars.started("waves", 0, 100)
-        for step in range(0, 101, 5):
-            bars.validated(step, 0.5)
-        bars.done()
-    assert lines[0] == "waves: 100 steps to go"
-    assert [line.split(",")[0] for line in lines[1:]] == [f"waves: step {s} of 100" for s in range(10, 101, 10)]
-    assert lines[1] == "waves: step 10 of 100, validation 0.5, 10.0 steps/s, 9 s left"
-
-
-def test_the_observer_is_a_harness_observer():
-    assert {name for name in vars(harness.Observer) if not name.startswith("_")} <= set(dir(progress.Bars))
