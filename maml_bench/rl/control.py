@@ -19,7 +19,8 @@ from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.policy import Policy
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, in_reach, linear_baseline, packed, whole
+from maml_bench.rl.quota import FirstEnded, InTurn, Quota
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
 from maml_bench.types import Episode, Predict, Shape
 
 Noise = Callable[[str, int], Tensor]
@@ -71,7 +72,8 @@ class Control(ABC):
     ``horizon`` is the number of steps of a rollout, ``discount`` and ``trace`` (lambda) are those of the advantages,
     ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
     the agent sees. Where episodes can end early, ``fill`` has others follow, whole ones, until there are as many steps
-    as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed.
+    as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. Which ones count
+    is in turn or, at validation and test, with ``first_ended``, by when they end (see quota.py).
     """
 
     horizon: int = 200
@@ -87,6 +89,7 @@ class Control(ABC):
     metric: ClassVar[Metric] = Metric("return")
     acts: ClassVar[bool] = True
     fill = False
+    first_ended = False
     actions: ClassVar[Actions]
 
     @property
@@ -147,53 +150,49 @@ class Control(ABC):
                 with actor.measure("adapt"):
                     policies = actor.policies(found)
                 streams = _Streams((key, self.name, split, step), first, count, device)
-                found.append(self._roll(tasks, number, partial(actor.outputs, policies), streams.words, actor.measure))
+                quota = self._quota(split)(count, number, self.horizon, device)
+                found.append(self._roll(tasks, quota, partial(actor.outputs, policies), streams.words, actor.measure))
         return found
 
+    def _quota(self, split: str) -> type[Quota]:
+        """In training the released code has one rollout of each task going, episode after episode: in turn."""
+        if not self.fill:
+            return Quota
+        return FirstEnded if self.first_ended and split != "train" else InTurn
+
     def _roll(
-        self, tasks: Tensor, rollouts: int, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
+        self, tasks: Tensor, quota: Quota, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
     ) -> Trajectories:
+        shape = quota.on.shape
         with measure("simulate"):
-            world = self.start(tasks, rollouts, noise)
-        longest = 2 * self.horizon if self.fill else self.horizon
-        shape = (len(tasks), rollouts)
+            world = self.start(tasks, shape[1], noise)
         draws = self.actions.draws(self.sizes()[1])
-        chance = noise("actions", rollouts * longest * draws)
-        chance = self.actions.from_words(chance).reshape(*shape, longest, draws)
-        on = torch.ones(shape, dtype=torch.bool, device=tasks.device)
-        time, taken = torch.zeros(shape, device=tasks.device), torch.zeros(shape, device=tasks.device)
-        seen, done, said, earned, mask, times = [], [], [], [], [], []
+        chance = noise("actions", shape[1] * quota.longest * draws)
+        chance = self.actions.from_words(chance).reshape(*shape, quota.longest, draws)
+        seen, done, said, earned = [], [], [], []
         with _one_thread():
-            for t in range(longest):
+            for t in range(quota.longest):
                 with measure("policy"):
-                    x = self._seen(world, tasks)
-                    said.append(answer(x))
+                    seen.append(self._seen(world, tasks))
+                    said.append(answer(seen[-1]))
                     done.append(self.actions.draw(said[-1], chance[:, :, t]))
                 with measure("simulate"):
                     reward, ended = world.act(done[-1])
-                seen.append(x)
-                earned.append(reward * on)
-                mask.append(on.to(reward.dtype))
-                times.append(time * on)
-                ended = ended | (time + 1 >= self.horizon)
-                again = ended & on if self.fill and t + 1 < self.horizon else torch.zeros_like(on)
-                on = on & ~(ended & ~again)
-                taken, time = taken + mask[-1], torch.where(ended, 0, time + 1)
+                earned.append(reward * quota.on)
+                again = quota.step(ended)
                 if not self.fill:
                     continue
-                if t + 1 >= self.horizon:
-                    on = on & in_reach(taken, time, rollouts * self.horizon)
-                    if not on.any():
-                        break
+                if not quota.on.any():
+                    break
                 with measure("simulate"):
-                    cast(Restarting, world).rest(~on)
+                    cast(Restarting, world).rest(~quota.on)
                     if again.any():
                         cast(Restarting, world).restart(again)
         with measure("baseline"):
             fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
-            still, since = torch.stack(mask, 2), torch.stack(times, 2)
+            still, since = quota.counted()
             if self.fill:
-                fields, still, since = packed(fields, whole(still, since, rollouts * self.horizon), since)
+                fields, still, since = packed(fields, still, since)
             observations, acted, outputs, rewards = fields
             if not (observations.isfinite().all() and rewards.isfinite().all()):
                 raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")

@@ -60,6 +60,7 @@ class Locomotion(Control):
 
     variant: Literal["rllab", "gymnasium"] = "rllab"
     fill: bool = later(False)
+    first_ended: bool = later(False)
 
     actions: ClassVar[Actions] = Gaussian()
     bodies: ClassVar[dict[str, Body]]

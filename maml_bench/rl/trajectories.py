@@ -94,26 +94,6 @@ def over_steps(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)
 
 
-def whole(mask: Tensor, time: Tensor, steps: int) -> Tensor:
-    """The mask of the first episodes, rollout by rollout, that have ``steps`` steps together, the last one to its end.
-
-    The released sampler stops likewise when there are enough steps.
-    """
-    flat, begun = mask.flatten(1), (mask * (time == 0)).flatten(1)
-    before = flat.cumsum(1) - flat
-    begins = torch.where(begun.bool(), torch.arange(flat.shape[1], device=flat.device), 0).cummax(1).values
-    return (flat * (before.gather(1, begins) < steps)).reshape(mask.shape)
-
-
-def in_reach(taken: Tensor, time: Tensor, steps: int) -> Tensor:
-    """Whether the episode that each rollout is in can still be among those that `whole` takes, ``[B, R]``.
-
-    ``taken [B, R]`` are the steps of the rollouts so far, ``time [B, R]`` those of their present episodes. Steps can
-    only become more: an episode with so many before it already will not be taken.
-    """
-    return taken.cumsum(1) - time < steps
-
-
 def packed(fields: Sequence[Tensor], mask: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
     """The same steps one after the other, ``[B, 1, T, ...]``, with as little behind the last one as can be: of all
     fields, their mask and the time."""

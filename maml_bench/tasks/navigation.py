@@ -34,6 +34,7 @@ class Navigation(Control):
     stop: bool = True
     radius: float = 0.1
     fill: bool = later(False)
+    first_ended: bool = later(False)
     horizon: int = 100
 
     name: ClassVar[str] = "navigation"

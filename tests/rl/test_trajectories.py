@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from maml_bench.rl.trajectories import (
     advantages,
     discounted,
-    in_reach,
     linear_baseline,
     packed,
     spread,
     standardised,
-    whole,
 )
 
 
@@ -78,17 +74,6 @@ def test_spread_is_the_population_deviation():
     assert float(spread(torch.tensor([[1.0, 3.0]]), torch.ones(1, 2))) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_whole_episodes_up_to_a_number_of_steps():
-    """Two rollouts: episodes of 2 and 3 steps, then of 4 and 1. The one in which the number is reached is the last."""
-    time = torch.tensor([[[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]])
-    mask = torch.ones(1, 2, 5)
-    kept = {steps: int(whole(mask, time, steps).sum()) for steps in (1, 2, 3, 5, 6, 9, 10, 99)}
-    assert kept == {1: 2, 2: 2, 3: 5, 5: 5, 6: 9, 9: 9, 10: 10, 99: 10}
-    mask[0, 0, 2:] = 0  # the first rollout ends after its first episode
-    time[0, 0, 2:] = 0
-    assert whole(mask, time, 3).tolist() == [[[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]]
-
-
 def test_packing_keeps_every_step_that_counts_in_order():
     mask = torch.tensor([[[1.0, 1, 0], [1, 1, 1]], [[1, 0, 0], [1, 0, 0]]])
     steps = torch.arange(12.0).reshape(2, 2, 3)
@@ -100,32 +85,3 @@ def test_packing_keeps_every_step_that_counts_in_order():
     assert rewards[1, 0, :2].tolist() == [6, 9]
     assert torch.equal(observations[..., 0], rewards)
     assert time.tolist() == [[[0, 1, 0, 1, 2]], [[0, 0, 0, 0, 0]]]
-
-
-def test_episodes_out_of_reach_are_not_among_the_whole_ones():
-    """Whatever is left out once it is out of reach, the same episodes are taken."""
-    noise = torch.Generator().manual_seed(0)
-    ends = torch.rand(6, 5, 40, generator=noise) < 0.1
-    time, since = torch.zeros(6, 5), []
-    for t in range(40):
-        since.append(time)
-        time = torch.where(ends[:, :, t], 0, time + 1)
-    time = torch.stack(since, 2)
-    kept = whole(torch.ones_like(time), time, 70)
-    mask, on = torch.zeros_like(time), torch.ones(6, 5, dtype=torch.bool)
-    for t in range(40):
-        on = on & in_reach(mask.sum(2), time[:, :, t], 70)
-        mask[:, :, t] = on
-    assert torch.equal(whole(mask, time, 70), kept)
-    assert kept.sum() < mask.sum() < mask.numel()
-
-
-@settings(max_examples=30)
-@given(steps=st.integers(1, 200))
-def test_no_episode_is_out_of_reach_too_early(steps):
-    """On a clock: rollouts of episodes of 7, 11 and 13 steps, one after the other."""
-    lengths = torch.tensor([7.0, 11, 13]).reshape(1, 3, 1)
-    time = torch.arange(50.0) % lengths
-    mask = torch.stack([in_reach(torch.full((1, 3), float(t)), time[:, :, t], steps) for t in range(50)], 2)
-    kept = whole(torch.ones_like(time), time, steps)
-    assert not bool((kept.bool() & ~mask).any())

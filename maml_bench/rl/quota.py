@@ -1,0 +1,109 @@
+"""Which steps of rollouts count: those of one episode each, or, where episodes can end early and others follow, those
+of as many whole episodes as have the steps of so many rollouts of full length.
+
+Shapes: B tasks, R rollouts side by side, T steps of time; all on one device.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Quota:
+    """An episode for every rollout, until it ends or the horizon is there.
+
+    Attributes:
+        longest: how many steps of time may be needed.
+        on: rollouts that go on, ``[B, R]`` bool.
+        time: steps of their present episodes so far, ``[B, R]``.
+    """
+
+    def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
+        self.longest = self._horizon = horizon
+        self._steps = rollouts * horizon
+        self.on = torch.ones(tasks, rollouts, dtype=torch.bool, device=device)
+        self.time = torch.zeros(tasks, rollouts, device=device)
+        self._mask: list[Tensor] = []
+        self._times: list[Tensor] = []
+        self._over: list[Tensor] = []
+
+    def step(self, ended: Tensor) -> Tensor:
+        """A step of time on, with which some episodes ``ended [B, R]``: which rollouts begin another one, likewise."""
+        self._mask.append(self.on.to(self.time.dtype))
+        self._times.append(self.time * self.on)
+        self._over.append(self.on & (ended | (self.time + 1 >= self._horizon)))
+        again = self._follow(self._over[-1])
+        self.time = torch.where(self._over[-1], 0, self.time + 1)
+        return again
+
+    def counted(self) -> tuple[Tensor, Tensor]:
+        """A mask, 1 for the steps that count, and the steps since their episodes began, both ``[B, R, T]``."""
+        return self._counting(torch.stack(self._mask, 2)), torch.stack(self._times, 2)
+
+    def _follow(self, over: Tensor) -> Tensor:
+        self.on = self.on & ~over
+        return torch.zeros_like(over)
+
+    def _counting(self, mask: Tensor) -> Tensor:
+        return mask
+
+
+class InTurn(Quota):
+    """The first episodes, rollout by rollout, as if there were one after the other. Which ones count does not depend on
+    how long they are, so that short and long ones are among them as they come about."""
+
+    def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(tasks, rollouts, horizon, device)
+        self.longest = 2 * horizon
+        self._taken = torch.zeros_like(self.time)
+
+    def _follow(self, over: Tensor) -> Tensor:
+        now = len(self._mask)
+        again = over if now < self._horizon else torch.zeros_like(over)
+        self.on = self.on & ~(over & ~again)
+        self._taken = self._taken + self._mask[-1]
+        if now >= self._horizon:
+            self.on = self.on & in_reach(self._taken, torch.where(over, 0, self.time + 1), self._steps)
+        return again
+
+    def _counting(self, mask: Tensor) -> Tensor:
+        return whole(mask, torch.stack(self._times, 2), self._steps)
+
+
+class FirstEnded(Quota):
+    """The episodes that end first, until they have enough steps together; what still goes on then does not count.
+
+    So the released evaluation has it (vectorized_sampler.py of cbfinn/maml_rl). Short episodes are more among them than
+    they come about: where the end is the goal, returns look better than they are.
+    """
+
+    def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(tasks, rollouts, horizon, device)
+        self.longest = 2 * horizon
+        self._taken = torch.zeros_like(self.time[:, :1])
+
+    def _follow(self, over: Tensor) -> Tensor:
+        self._taken = self._taken + ((self.time + 1) * over).sum(1, keepdim=True)
+        enough = self._taken >= self._steps
+        self.on = self.on & ~enough
+        return over & ~enough
+
+    def _counting(self, mask: Tensor) -> Tensor:
+        over = torch.stack(self._over, 2)
+        return mask * (over.flip(2).cumsum(2).flip(2) > 0)
+
+
+def whole(mask: Tensor, time: Tensor, steps: int) -> Tensor:
+    """The mask of the first episodes, rollout by rollout, that have ``steps`` steps together, the last to its end."""
+    flat, begun = mask.flatten(1), (mask * (time == 0)).flatten(1)
+    before = flat.cumsum(1) - flat
+    begins = torch.where(begun.bool(), torch.arange(flat.shape[1], device=flat.device), 0).cummax(1).values
+    return (flat * (before.gather(1, begins) < steps)).reshape(mask.shape)
+
+
+def in_reach(taken: Tensor, time: Tensor, steps: int) -> Tensor:
+    """Whether the episode that each rollout is in can still be among those that `whole` takes, ``[B, R]``.
+
+    ``taken [B, R]`` are the steps of the rollouts so far, ``time [B, R]`` those of their present episodes. Steps can
+    only become more: an episode with so many before it already will not be taken.
+    """
+    return taken.cumsum(1) - time < steps
