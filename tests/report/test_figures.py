@@ -55,6 +55,7 @@ def test_walks_are_drawn_a_row_per_setup_and_a_column_per_goal():
     _, after, goal = figure.axes[0].get_lines()
     assert after.get_xydata().tolist() == [[0, 0], [0.1, 0.4]]
     assert goal.get_xydata().tolist() == [[0.1, 0.4]]
+    assert "each row to its own scale" in figure.get_suptitle()
     assert draw("walks", [record()]) is None
 
 

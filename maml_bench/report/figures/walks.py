@@ -24,7 +24,7 @@ def draw(selection: Selection) -> Figure | None:
         return None
     setups = list(shown)
     tasks = min(len(shown[setup]) for setup in setups)
-    figure, panels = canvas(len(setups), tasks, 1.75, sharex=True, sharey=True)
+    figure, panels = canvas(len(setups), tasks, 1.75, sharex="row", sharey="row")
     for place, axes in enumerate(panels):
         setup, task = setups[place // tasks], place % tasks
         _panel(axes, shown[setup][task])
@@ -32,7 +32,8 @@ def draw(selection: Selection) -> Figure | None:
         axes.set_aspect("equal", "box")
     legend(figure, panels[0])
     seed = selection.groups[setups[0]].first.seed
-    heading(figure, selection.title("one rollout to each goal", seed=seed))
+    scale = ", each row to its own scale" if len(setups) > 1 else ""
+    heading(figure, selection.title(f"one rollout to each goal{scale}", seed=seed))
     return figure
 
 
