@@ -12,7 +12,8 @@ from maml_bench.harness.training import Training
 from maml_bench.record import load_all
 from maml_bench.suites import Cell, Part, Suite
 
-from .test_running import fail, interrupt_at
+from .test_interrupting import interrupt_at
+from .test_running import fail
 
 WAVES = Suite(
     "Waves", (Cell("sinusoid-k10", "K = 10"),), (Part("smoke", ("*",), ("scratch", "fomaml", "maml"), (0, 1)),)
