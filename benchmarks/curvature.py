@@ -20,14 +20,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from maml_bench.core.conjugate_gradient import conjugate_gradient, dot
+from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.outer import in_parts, meta_gradient
-from maml_bench.core.trust_region import TrustRegion
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory, weights
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.training import Training, draw
+from maml_bench.harness.run_state import Training, draw
+from maml_bench.rl.trust_region import TrustRegion
 
 SHARES = (1.0, 0.5, 0.2, 0.1)
 

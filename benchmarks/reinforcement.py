@@ -28,10 +28,10 @@ import torch
 
 from benchmarks.peers.rows import ratios, save, target
 from maml_bench.harness import machine, memory
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.training import Training, draw
+from maml_bench.harness.run_state import Training, draw
 from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
 
 COPIES = 16

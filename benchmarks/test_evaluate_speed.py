@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from meta_step import problem
 
-from maml_bench.core.step import SCHEDULES, MetaStep
-from maml_bench.harness.train import CHUNK_ELEMENTS
+from maml_bench.engine.meta_step import SCHEDULES, MetaStep
+from maml_bench.harness.loop import CHUNK_ELEMENTS
 from maml_bench.setups.maml import MAML
 from maml_bench.types import Shape
 

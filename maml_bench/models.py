@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
-from maml_bench.core.statistics import normalised
+from maml_bench.core.normalisation import normalised
 
 Normalise = Literal["batch", "group", "none"]
 GROUPS = 8

@@ -137,7 +137,9 @@ def setup_reference(name: str) -> dict[str, str]:
 
 
 def _names(package: str) -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    return sorted(
+        m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__) if not m.name.startswith("_")
+    )
 
 
 def _module(package: str, name: str, kind: str, known: list[str]) -> ModuleType:

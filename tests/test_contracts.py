@@ -13,11 +13,11 @@ from maml_bench.core.learner import Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
 from maml_bench.data import sources
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.harness.run_state import acting
 from maml_bench.harness.seeding import generator, stream_key
-from maml_bench.harness.training import acting
 from maml_bench.record import Metric
 from maml_bench.types import Episode, Params, TaskDistribution
 from tests.tasks.torchmeta_data import real, write_omniglot

@@ -6,7 +6,7 @@ import torch
 from maml_bench import registry
 from maml_bench.core.evaluate import evaluate, population
 from maml_bench.core.learner import Learner
-from maml_bench.core.statistics import MODES
+from maml_bench.core.normalisation import MODES
 from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.types import Batch, Episode
 

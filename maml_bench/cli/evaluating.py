@@ -75,7 +75,7 @@ def evaluate(
     [cyan]maml-bench evaluate mini-imagenet-5w1s --weights mine.safetensors --setup anil --normalisation support
     --episodes 200[/cyan]
     """
-    from maml_bench.harness.evaluation import evaluate_weights
+    from maml_bench.harness.evaluate_weights import evaluate_weights
     from maml_bench.harness.run import Options
     from maml_bench.harness.weights import load
 
@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _resolve(name: str, preset: str, setup: str | None, files: "list[Weights]", settings: list[str]) -> "Recipe":
-    from maml_bench.harness.evaluation import setup_of
+    from maml_bench.harness.evaluate_weights import setup_of
     from maml_bench.harness.recipe import resolve
 
     return resolve(name, preset=preset, setup=setup or setup_of(files), settings=settings)

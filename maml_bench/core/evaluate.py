@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from maml_bench.core.learner import Learner
+from maml_bench.core.normalisation import Mode, Moments, collected, first, fixed
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
-from maml_bench.core.statistics import Mode, Moments, collected, first, fixed
 from maml_bench.types import Episode, Params, Predict
 
 AT_ONCE_ELEMENTS = 2**20

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from maml_bench.checked import later
-from maml_bench.core.exact import ExactNormalisation
 from maml_bench.core.inner import SGD, Update, adapt
+from maml_bench.core.normalisation import ExactNormalisation
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params, Predict
 
@@ -109,9 +109,9 @@ class Learner:
         Raises:
             NoCompiler: the kernels for ``device`` cannot be built here.
         """
-        from maml_bench.core.native import lower
+        from maml_bench.engine.kernels import replacing
 
-        network, words = lower.lower(self.model, device)
+        network, words = replacing.lower(self.model, device)
         if network is None:
             return self, words
         other = copy(self)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from maml_bench.core.native.build import NoCompiler, library
-from maml_bench.core.native.kernels import gather_rows
 from maml_bench.data.draws import Integers
+from maml_bench.engine.kernels.build import NoCompiler, library
+from maml_bench.engine.kernels.operators import gather_rows
 
 COPIES_BYTES = 2**28
 """Arrays are kept ready if their four turns fit this: those of Omniglot take 102 MB, unturned ones 25 MB."""

@@ -16,15 +16,15 @@ import torch
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write, locked
-from maml_bench.harness import guard, machine, memory
-from maml_bench.harness.begin import begin, rehearse, threads_for
+from maml_bench.harness import machine, memory, preflight
+from maml_bench.harness.build import begin, rehearse, threads_for
 from maml_bench.harness.checkpoint import State
 from maml_bench.harness.clock import Clock, now_utc
+from maml_bench.harness.loop import WARM_UP_STEPS, score, train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import EpisodeShape, Recipe, Test, Validation
 from maml_bench.harness.run import Options
-from maml_bench.harness.train import WARM_UP_STEPS, score, train
-from maml_bench.harness.training import KEEP, Silent, Training
+from maml_bench.harness.run_state import KEEP, Silent, Training
 from maml_bench.record import Evaluation, Record
 
 MEASURE_S = 2.0
@@ -164,7 +164,7 @@ def measure(recipe: Recipe, options: Options) -> Pace:
     Raises:
         MamlBenchError: it cannot be run here, as its data are not stored or there is no such device.
     """
-    device = guard.usable_device(options.device)
+    device = preflight.usable_device(options.device)
     quiet = replace(recipe, validation=replace(recipe.validation, episodes=0))
     training = begin(quiet, 0, device, options.schedule, options.chunk)
     rehearse(training)

@@ -15,10 +15,10 @@ from typing import Any, Literal
 from maml_bench import registry
 from maml_bench.checked import construct, later, plain
 from maml_bench.core.learner import Inner
-from maml_bench.core.statistics import Mode
-from maml_bench.core.trust_region import Trust
+from maml_bench.core.normalisation import Mode
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.rl.trust_region import Trust
 from maml_bench.types import Shape
 
 PRESETS = ("smoke", "quick", "paper")

@@ -9,18 +9,18 @@ from typing import Literal
 import torch
 
 from maml_bench import registry
-from maml_bench.core.acting import Unstable
-from maml_bench.core.step import refuse_unknown
+from maml_bench.engine.meta_step import refuse_unknown
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness import checkpoint, guard, machine, scoring, weights
-from maml_bench.harness.begin import begin, rehearse, threads_for
+from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
+from maml_bench.harness.build import begin, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s
+from maml_bench.harness.loop import train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
-from maml_bench.harness.sitting import Sitting, conditions_of, moved, record_of, resume, state_of
-from maml_bench.harness.train import train
-from maml_bench.harness.training import Observer, Silent, Training
+from maml_bench.harness.record_of_run import Sitting, conditions_of, moved, record_of, resume, state_of
+from maml_bench.harness.run_state import Observer, Silent, Training
 from maml_bench.record import Evaluation, Record, Status, load, relative_path
+from maml_bench.rl.actor import Unstable
 
 CHECKPOINT_EVERY_S = 30.0
 
@@ -78,14 +78,14 @@ def run(
     options = options or Options()
     observer = observer or Silent()
     tests = asked_tests(recipe, options.protocols)
-    device = guard.usable_device(options.device)
+    device = preflight.usable_device(options.device)
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()  # as it is when the run starts; kept for the record
     relative = relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
     path = options.results / relative
-    guard.refuse_unwritable(path)
-    with guard.alone(path):
+    preflight.refuse_unwritable(path)
+    with preflight.alone(path):
         place = path.with_suffix(".ckpt")
         found = load(path) if path.exists() and not options.force else None
         if found is not None:
@@ -127,9 +127,9 @@ def run(
         if status == "ok":
             due = tests if training.step >= recipe.outer.steps else _of_a_share(recipe, options)
             try:
-                evaluations = scoring.evaluations(training, due, observer, _from_now(interrupted))
-                exhibit = scoring.exhibit(training)
-            except scoring.Stopped:
+                evaluations = meta_test.evaluations(training, due, observer, _from_now(interrupted))
+                exhibit = meta_test.exhibit(training)
+            except meta_test.Stopped:
                 return Outcome("interrupted", training.step)
             except MamlBenchError:
                 raise
@@ -157,7 +157,7 @@ def _completed(
     interrupted: Callable[[], bool],
 ) -> Outcome:
     """A record that nothing is left to train for, with the tests that it lacks taken from its weights."""
-    missing = [test for test in tests if not scoring.has(found.evaluations, test)]
+    missing = [test for test in tests if not meta_test.has(found.evaluations, test)]
     there = Outcome("already there", found.outer_steps, found, path)
     if not missing or found.status != "ok":
         return there
@@ -174,10 +174,10 @@ def _completed(
         return there
     torch.set_num_threads(found.threads)
     try:
-        new = scoring.evaluations(training, missing, observer, _from_now(interrupted))
-    except scoring.Stopped:
+        new = meta_test.evaluations(training, missing, observer, _from_now(interrupted))
+    except meta_test.Stopped:
         return Outcome("interrupted", found.outer_steps)
-    record = replace(found, evaluations=scoring.joined(found.evaluations, new))
+    record = replace(found, evaluations=meta_test.joined(found.evaluations, new))
     record.save(options.results)
     return Outcome("tests added", found.outer_steps, record, path)
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from maml_bench import registry, suites
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.harness import checkpoint, guard, machine, memory, paces
-from maml_bench.harness.begin import begin, threads_for
+from maml_bench.harness import checkpoint, machine, memory, paces, preflight
+from maml_bench.harness.build import begin, threads_for
 from maml_bench.harness.paces import Pace
 from maml_bench.harness.recipe import EpisodeShape, Recipe, resolve
 from maml_bench.harness.run import Options
@@ -161,7 +161,7 @@ def plan(work: Sequence[Entry], options: Options) -> Plan:
     Raises:
         MamlBenchError: no such device; a record, a checkpoint or a file of paces cannot be read.
     """
-    device = guard.usable_device(options.device)
+    device = preflight.usable_device(options.device)
     here = machine.identity(device)
     wanted, known = {_path(entry, options, here) for entry in work}, paces.load(options.results)
     records: dict[Path, Record] = {}

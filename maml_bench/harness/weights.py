@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import atomic_write
-from maml_bench.harness.training import KEEP, Training
+from maml_bench.harness.run_state import KEEP, Training
 from maml_bench.record import Record
 from maml_bench.types import Params
 

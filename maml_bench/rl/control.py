@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Literal, Protocol, cast
 import torch
 from torch import Generator, Tensor
 
-from maml_bench.core.acting import Actor, Unstable
 from maml_bench.data.draws import key_of, words
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
+from maml_bench.rl.actor import Actor, Unstable
 from maml_bench.rl.policy import Policy
 from maml_bench.rl.quota import FirstEnded, InTurn, Quota
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed

@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from maml_bench.core.linear import Linear
 from maml_bench.models import ContextInput, empty
+from maml_bench.rl.linear import Linear
 
 
 class Policy(nn.Module):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maml_bench.core import ridge
+from maml_bench.core.linear_systems import solve
 
 RIDGE = 1e-5
 
@@ -64,7 +64,7 @@ def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: T
     targets = (returns * mask).flatten(1, 2).unsqueeze(-1).double()
     square = features.mT @ features
     square.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
-    weights = ridge.solve(square, features.mT @ targets)
+    weights = solve(square, features.mT @ targets)
     fitted: Tensor = features @ weights
     return fitted.reshape(returns.shape).to(returns)
 

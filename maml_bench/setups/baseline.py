@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core.classifier import FrozenFeatures, new_head
 from maml_bench.core.learner import Learner
+from maml_bench.setups._shared.classifier import FrozenFeatures, new_head
 from maml_bench.types import Params
 
 

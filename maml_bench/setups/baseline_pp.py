@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core.classifier import FrozenFeatures
 from maml_bench.core.learner import Learner
+from maml_bench.setups._shared.classifier import FrozenFeatures
 from maml_bench.types import Episode, Params
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from maml_bench.core.context import ContextOnly, is_context
 from maml_bench.core.learner import Learner
+from maml_bench.setups._shared.context import ContextOnly, is_context
 from maml_bench.types import Params
 
 

@@ -4,7 +4,7 @@ the input (Rei 2015), meta-learned like all others, and the only ones that the i
 from dataclasses import dataclass
 from typing import ClassVar
 
-from maml_bench.core.context import ContextOnly
+from maml_bench.setups._shared.context import ContextOnly
 
 
 @dataclass(frozen=True)

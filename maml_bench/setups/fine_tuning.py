@@ -4,9 +4,9 @@ section 5: the baseline that the MAML paper quotes in Table 1."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.classifier import Classifier, new_head
 from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
+from maml_bench.setups._shared.classifier import Classifier, new_head
 from maml_bench.types import Params
 
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from maml_bench.core.conjugate_gradient import conjugate_gradient, dot
 from maml_bench.core.inner import SGD, Proximal
 from maml_bench.core.learner import Learner
+from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.setup import OverTasks, Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Episode, Params

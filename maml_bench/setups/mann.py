@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core.cells import beside, lstm, lstm_step, one_hot, uniform
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
+from maml_bench.setups._shared.class_statistics import one_hot
+from maml_bench.setups._shared.lstm import lstm, lstm_step
+from maml_bench.setups._shared.own_parameters import beside, uniform
 from maml_bench.types import Batch, Episode, Params
 
 EPS = 1e-6

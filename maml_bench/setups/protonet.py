@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from maml_bench.core.cells import class_sums, one_hot
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
+from maml_bench.setups._shared.class_statistics import class_sums, one_hot
 from maml_bench.types import Params
 
 

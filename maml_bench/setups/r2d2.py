@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core import ridge
-from maml_bench.core.cells import beside, one_hot
 from maml_bench.core.learner import Learner
+from maml_bench.core.linear_systems import solve
 from maml_bench.core.setup import Setup
+from maml_bench.setups._shared.class_statistics import one_hot
+from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Params
 
 
@@ -40,7 +41,7 @@ class R2D2(Setup):
         x = _embedded(learner, meta, support.x)
         y = one_hot(support.y, learner.way, x)
         small = meta["r2d2.log_lambda"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        return [{"weight": x.mT @ ridge.solve(x @ x.mT + small, y)}]
+        return [{"weight": x.mT @ solve(x @ x.mT + small, y)}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         return meta["r2d2.alpha"] * (_embedded(learner, meta, x) @ state["weight"]) + meta["r2d2.beta"]

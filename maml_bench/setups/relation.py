@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core.cells import beside, class_sums, one_hot
 from maml_bench.core.learner import Learner
+from maml_bench.core.normalisation import normalised
 from maml_bench.core.setup import Setup
-from maml_bench.core.statistics import normalised
 from maml_bench.errors import MamlBenchError
+from maml_bench.setups._shared.class_statistics import class_sums, one_hot
+from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Episode, Params
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import curvature
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.recipe import resolve
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from maml_bench.cli import progress
 from maml_bench.core import evaluate as core
-from maml_bench.harness import scoring, weights
+from maml_bench.harness import meta_test, weights
 from maml_bench.record import load_all
 
 from .conftest import RUN, TINY
@@ -106,7 +106,7 @@ def test_a_failure_is_told_and_exits_with_one(command, trained, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(scoring, "score_test", fail)
+    monkeypatch.setattr(meta_test, "score_test", fail)
     said = command("evaluate", "sinusoid-k10", "--weights", trained, *EVALUATE)
     assert said.code == 1
     assert "failed, RuntimeError: out of luck" in said.err

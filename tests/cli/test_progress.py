@@ -11,7 +11,7 @@ from rich.console import Console
 from maml_bench.cli import progress
 from maml_bench.cli.progress import interruptible
 from maml_bench.cli.terminal import duration, say
-from maml_bench.harness.training import Observer
+from maml_bench.harness.run_state import Observer
 from maml_bench.record import load_all
 from maml_bench.report import bands
 from maml_bench.report.bands import Band, Expected

@@ -8,7 +8,7 @@ import pytest
 from maml_bench import suites
 from maml_bench.core import outer as outer_module
 from maml_bench.harness import machine
-from maml_bench.harness.training import Training
+from maml_bench.harness.run_state import Training
 from maml_bench.record import load_all
 from maml_bench.suites import Cell, Part, Suite
 

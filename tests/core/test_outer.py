@@ -12,7 +12,7 @@ from maml_bench.setups.maml import MAML
 from maml_bench.setups.reptile import Reptile
 from tests.core.conftest import Make
 from tests.core.test_gradients import relative_error
-from tests.core.test_step import SETUPS
+from tests.engine.test_meta_step import SETUPS
 
 shared = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

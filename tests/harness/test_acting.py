@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from maml_bench.core.acting import Unstable
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness import train
+from maml_bench.harness import loop
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
 from maml_bench.record import Record
+from maml_bench.rl.actor import Unstable
 
 WORTH = ("evaluations", "exhibit", "env_steps", "outer_steps")
 
@@ -61,7 +61,7 @@ def test_all_setups_meet_the_same_test_tasks_under_the_same_noise(tmp_path: Path
 
 
 def test_an_explosion_is_a_diverged_record_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, calls = train.draw, []
+    draw, calls = loop.draw, []
 
     def explode(*arguments: object, **options: object) -> object:
         calls.append(1)
@@ -69,7 +69,7 @@ def test_an_explosion_is_a_diverged_record_with_a_sentence(tmp_path: Path, monke
             raise Unstable("the physics exploded")
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(train, "draw", explode)
+    monkeypatch.setattr(loop, "draw", explode)
     record = result(tmp_path)
     assert (record.status, record.reason, record.outer_steps) == ("diverged", "the physics exploded", 1)
     assert record.whole

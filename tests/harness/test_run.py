@@ -14,8 +14,8 @@ import torch
 from maml_bench import registry
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness import begin as start
-from maml_bench.harness import guard
+from maml_bench.harness import build as start
+from maml_bench.harness import preflight
 from maml_bench.harness import run as module
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
@@ -163,7 +163,7 @@ def test_a_record_at_work_is_locked(tiny, options):
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with guard.alone(path):
+        with preflight.alone(path):
             held.set()
             release.wait(30)
 

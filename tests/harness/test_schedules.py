@@ -7,11 +7,11 @@ import torch
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
-from maml_bench.core.native.build import compiler
-from maml_bench.harness import begin as start
+from maml_bench.engine.kernels.build import compiler
+from maml_bench.harness import build as start
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
-from maml_bench.harness.training import acting
+from maml_bench.harness.run_state import acting
 
 
 def test_both_schedules_are_recorded_and_agree(tiny, options):

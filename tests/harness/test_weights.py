@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import weights
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
 

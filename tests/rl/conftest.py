@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.training import Training
+from maml_bench.harness.run_state import Training
 from maml_bench.types import Episode, Params
 
 

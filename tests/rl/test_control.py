@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from maml_bench import registry
-from maml_bench.core.acting import Unstable
-from maml_bench.harness.train import score
-from maml_bench.harness.training import acting
+from maml_bench.harness.loop import score
+from maml_bench.harness.run_state import acting
+from maml_bench.rl.actor import Unstable
 from maml_bench.rl.trajectories import Trajectories
 from tests.rl.conftest import drawn, started
 
@@ -93,7 +93,7 @@ def test_the_reveal_adds_the_task_to_what_is_seen():
 
 
 def test_a_policy_that_explodes_is_told_in_a_sentence():
-    from maml_bench.core.acting import Unstable
+    from maml_bench.rl.actor import Unstable
 
     run = started()
     broken = {name: p * float("nan") for name, p in run.meta.items()}

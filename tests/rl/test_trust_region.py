@@ -5,13 +5,14 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from maml_bench.core import outer, step
+from maml_bench.core import outer
 from maml_bench.core.outer import schedule
-from maml_bench.core.step import MetaStep
-from maml_bench.core.trust_region import Trust, TrustRegion
+from maml_bench.engine import meta_step
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.begin import begin
+from maml_bench.harness.build import begin
 from maml_bench.harness.recipe import resolve
+from maml_bench.rl.trust_region import Trust, TrustRegion
 from maml_bench.types import Params
 from tests.rl.conftest import double, drawn, started
 
@@ -141,12 +142,12 @@ def test_recorded_actors_act_as_others_do():
 def test_steps_on_rollouts_of_ever_new_lengths_are_not_recorded(monkeypatch, fill):
     recorded = []
 
-    class Watched(step.Recorded):
+    class Watched(meta_step.Recorded):
         def __init__(self, function, **options):
             super().__init__(function, **options)
             recorded.append(function.__name__)
 
-    monkeypatch.setattr(step, "Recorded", Watched)
+    monkeypatch.setattr(meta_step, "Recorded", Watched)
     drawn(started("navigation", "maml", "traced", f"tasks.fill={str(fill).lower()}"))
     assert {"answer", "shared"} <= set(recorded)
     assert ("adapt" in recorded) is not fill

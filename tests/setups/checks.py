@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
-from maml_bench.core.step import MetaStep
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.models import BatchNorm
 from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import built, fill

@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maml_bench.core.classifier import Classifier, in_turn
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
-from maml_bench.core.step import MetaStep
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.seeding import generator
 from maml_bench.registry import build_tasks, setup_class, setup_names
+from maml_bench.setups._shared.classifier import Classifier, in_turn
 from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import SmoothConv, built, fill
 from tests.core.test_gradients import finite_differences, relative_error
-from tests.core.test_step import NETWORKS
+from tests.engine.test_meta_step import NETWORKS
 
 CLASSES, WAY = 7, 3
 NAMES = [name for name in setup_names() if issubclass(setup_class(name), Classifier)]

@@ -7,7 +7,7 @@ import torch
 
 from maml_bench import registry
 from maml_bench.core.setup import Setup
-from maml_bench.core.step import MetaStep
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
@@ -16,7 +16,7 @@ from maml_bench.setups.matching import MatchingNet
 from maml_bench.setups.protonet import ProtoNet
 from maml_bench.setups.r2d2 import R2D2
 from maml_bench.setups.relation import RelationNet
-from tests.core.test_step import gradients_agree
+from tests.engine.test_meta_step import gradients_agree
 from tests.harness.conftest import surroundings  # noqa: F401  (for every test here)
 from tests.setups.checks import EXACT, learner_of, tasks_of
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from maml_bench.core.context import ContextOnly
 from maml_bench.core.inner import Adam
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import ContextInput, Conv, Conv4
+from maml_bench.setups._shared.context import ContextOnly
 from maml_bench.setups.cavia import CAVIA
 from maml_bench.setups.context import Context
 from maml_bench.types import Batch, Episode
 from tests.core.conftest import Make, built
 from tests.core.test_gradients import finite_differences, relative_error
-from tests.core.test_step import gradients_agree
+from tests.engine.test_meta_step import gradients_agree
 
 BOTH = [pytest.param(setup, id=type(setup).__name__) for setup in (CAVIA(), Context())]
 

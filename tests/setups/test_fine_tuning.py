@@ -2,7 +2,7 @@
 
 import torch
 
-from maml_bench.core.classifier import new_head
+from maml_bench.setups._shared.classifier import new_head
 from maml_bench.setups.fine_tuning import FineTuning
 from maml_bench.types import Batch
 from tests.core.conftest import by_hand

@@ -17,7 +17,7 @@ from maml_bench.setups.imaml import IMAML
 from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import Make, built
 from tests.core.test_gradients import relative_error
-from tests.core.test_step import gradients_agree, problem
+from tests.engine.test_meta_step import gradients_agree, problem
 
 
 @dataclass(frozen=True)

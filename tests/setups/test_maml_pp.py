@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from maml_bench.core.outer import meta_gradient, take
-from maml_bench.core.step import MetaStep
+from maml_bench.engine.meta_step import MetaStep
+from maml_bench.harness.loop import rate_at
 from maml_bench.harness.recipe import Outer
-from maml_bench.harness.train import rate_at
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.maml_pp import MAMLPlusPlus
 from tests.core.conftest import Make

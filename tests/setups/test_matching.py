@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from maml_bench.core.cells import lstm, lstm_step
+from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups.matching import MatchingNet
 from maml_bench.types import Batch
 from tests.setups.checks import EXACT, Identity, Smooth, drawn, hold, learner_of, tasks_of

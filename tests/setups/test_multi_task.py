@@ -10,7 +10,7 @@ from maml_bench.harness.recipe import resolve
 from maml_bench.setups.multi_task import MultiTask
 from tests.core.conftest import Make, by_hand
 from tests.core.test_gradients import relative_error
-from tests.core.test_step import gradients_agree
+from tests.engine.test_meta_step import gradients_agree
 
 
 def three(learner, **options) -> tuple[MultiTask, dict[str, Tensor]]:

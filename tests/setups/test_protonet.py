@@ -5,8 +5,8 @@ import torch
 
 from maml_bench.core.outer import take
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.loop import rate_at
 from maml_bench.harness.recipe import Outer, resolve
-from maml_bench.harness.train import rate_at
 from maml_bench.setups.protonet import ProtoNet
 from maml_bench.types import Batch
 from tests.setups.checks import EXACT, Identity, Smooth, hold, learner_of, tasks_of

@@ -1,0 +1,157 @@
+"""Batch normalisation: which statistics it uses at test time, and derivatives of it that are exact.
+
+The default is the statistics of the current batch. A test can choose others through a context, which is read while the
+network runs and while it is recorded, so that every setup's ``predict`` can be tested under each choice.
+models.BatchNorm reads the context, and so does a setup that normalises by itself. The layers of torch do not: they
+always use the statistics of the current batch.
+"""
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from maml_bench.errors import MamlBenchError
+
+Mode = Literal["transductive", "support", "one by one", "running"]
+"""How the query is normalised at test.
+
+``transductive``: by the statistics of the query itself, as the released MAML code does. ``support``: by those of the
+support. ``one by one``: each query alone, by the statistics of the support and itself together (Reptile without
+transduction, reptile.py 125-134 of openai/supervised-reptile). ``running``: by fixed statistics, the support too.
+"""
+MODES = ("transductive", "support", "one by one", "running")
+
+Moments = dict[Hashable, tuple[Tensor, Tensor]]
+"""Mean and biased variance ``[channels]`` of each normalising layer."""
+
+
+class _Rule(Protocol):
+    def __call__(self, layer: Hashable, x: Tensor, rows: int) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance to normalise ``x`` with; None for its own."""
+        ...
+
+
+_rule: ContextVar[_Rule | None] = ContextVar("rule", default=None)
+
+
+def normalised(layer: Hashable, x: Tensor, eps: float, rows: int = 1) -> Tensor:
+    """``x [examples * rows, channels, ...]`` without its mean and deviation, as the context asks of ``layer``.
+
+    ``layer`` is the module, or a name of its own for what is none; ``rows`` counts those of one example, which lie
+    together.
+    """
+    rule = _rule.get()
+    found = rule(layer, x, rows) if rule else None
+    if found is None:
+        return F.batch_norm(x, None, None, training=True, eps=eps)
+    mean, variance = (moment.reshape(-1, *(1,) * (x.ndim - 2)) for moment in found)
+    return (x - mean) * (variance + eps).rsqrt()
+
+
+@contextmanager
+def first(count: int) -> Iterator[None]:
+    """Normalise a batch by the statistics of its first ``count`` examples.
+
+    Raises:
+        MamlBenchError: inside, a layer is given fewer examples than that.
+    """
+
+    def rule(layer: Hashable, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        if len(x) < count * rows:
+            raise MamlBenchError(
+                f"the setup shows its network {len(x) // rows} examples at once, fewer than the {count} of the "
+                "support, so its query cannot be normalised by the support"
+            )
+        return _moments(x[: count * rows])
+
+    with _ruled(rule):
+        yield
+
+
+@contextmanager
+def collected() -> Iterator[Moments]:
+    """Normalise each batch by its own statistics, and hand them out; the mean where a layer runs several times."""
+    seen: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
+    found: Moments = {}
+
+    def rule(layer: Hashable, x: Tensor, rows: int) -> None:
+        seen.setdefault(layer, []).append(_moments(x))
+        means, variances = zip(*seen[layer], strict=True)
+        found[layer] = (sum(means) / len(means), sum(variances) / len(variances))
+
+    with _ruled(rule):
+        yield found
+
+
+@contextmanager
+def fixed(moments: Moments) -> Iterator[None]:
+    """Normalise by ``moments``, whatever the batch.
+
+    Raises:
+        MamlBenchError: inside, a layer runs that has none.
+    """
+
+    def rule(layer: Hashable, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        if layer not in moments:
+            raise MamlBenchError("a layer of batch-norm runs at test that did not run when its statistics were taken")
+        return moments[layer]
+
+    with _ruled(rule):
+        yield
+
+
+def refuse_unknowing(model: nn.Module, mode: Mode) -> None:
+    """Raise MamlBenchError where ``mode`` needs statistics that a layer of ``model`` does not know."""
+    for name, layer in model.named_modules():
+        if mode in ("support", "running") and isinstance(layer, _BatchNorm):
+            raise MamlBenchError(
+                f"the layer {name!r} is torch's {type(layer).__name__}, which knows the batch at hand alone, so "
+                f"normalisation {mode!r} cannot be tested: use maml_bench.models.BatchNorm"
+            )
+
+
+@contextmanager
+def _ruled(rule: _Rule) -> Iterator[None]:
+    token = _rule.set(rule)
+    try:
+        yield
+    finally:
+        _rule.reset(token)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    return x.mean(axes), x.var(axes, correction=0)
+
+
+WRONG = (F.batch_norm, F.instance_norm, F.layer_norm)
+_SIGNATURES = {function: inspect.signature(function) for function in WRONG}
+
+
+class ExactNormalisation(TorchFunctionMode):
+    """Normalisation whose scale and offset are applied outside of torch's operator.
+
+    Under vmap, torch differentiates ``batch_norm``, ``instance_norm`` and ``layer_norm`` wrongly the second time where
+    the scale differs from task to task (seen in 2.13): the meta-gradient of MAML on a network with ``nn.BatchNorm2d``
+    is off by some thousandths, on one with ``nn.LayerNorm`` by a quarter.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function not in WRONG:
+            return function(*args, **(kwargs or {}))
+        given = _SIGNATURES[function].bind(*args, **(kwargs or {}))
+        weight, bias = (given.arguments.pop(name, None) for name in ("weight", "bias"))
+        y: Tensor = function(**given.arguments)
+        # Layer normalisation scales the last axes, the others the second.
+        shape = (-1, *(1,) * (y.ndim - 2)) if function is not F.layer_norm else ()
+        y = y if weight is None else y * (weight.reshape(shape) if shape else weight)
+        return y if bias is None else y + (bias.reshape(shape) if shape else bias)

@@ -1,0 +1,194 @@
+"""The kernels of kernels.cpp, on a GPU those of gpu.py, as functions of tensors and as operators of torch. Layouts are
+in ops.
+
+As operators they are single nodes of a recording, and torch.compile leaves them as they are.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from maml_bench.engine.kernels.build import library
+
+LANES = 16
+"""Channels must be a multiple of this: the widest vector of a supported machine, in floats."""
+
+FEW = 8
+"""Images of fewer channels than this have kernels of their own."""
+
+BY_OPERATOR: dict[Any, Callable[..., Any]] = {}
+"""Operator of torch to the function behind it, for calling it without torch's dispatcher."""
+
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.uint8: "u8"}
+_LIBRARY = torch.library.Library("maml_bench", "DEF")
+
+
+def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function an operator ``maml_bench::<name>`` too; on tensors without memory it gives shapes alone."""
+    name = schema.partition("(")[0]
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _LIBRARY.define(schema)
+        for place in ("CPU", "CUDA"):
+            _LIBRARY.impl(name, function, place)
+        torch.library.register_fake(f"maml_bench::{name}", function, lib=_LIBRARY)
+        BY_OPERATOR[getattr(torch.ops.maml_bench, name).default] = function
+        return function
+
+    return register
+
+
+@lru_cache(maxsize=4096)
+def _sizes(*sizes: int) -> Any:
+    return (ctypes.c_long * len(sizes))(*sizes)
+
+
+@lru_cache(maxsize=32)
+def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    function = getattr(library(), f"{name}_{_SUFFIX.get(dtype, dtype)}", None)
+    if function is None:
+        raise TypeError(f"the kernels know float32 and float64, not {dtype}")
+    function.restype = None
+    return function
+
+
+COUNTED = 2**31 - 1
+"""Elements of a task that the kernels for GPUs can count; convolutions and their input's derivative go beyond."""
+BEYOND = ("conv", "conv_input")
+
+
+def refuse_uncounted(name: str, tasks: int, arguments: tuple[Any, ...]) -> None:
+    """Raise ValueError where a kernel for GPUs would write astray."""
+    most = max(a.numel() for a in arguments if isinstance(a, Tensor)) // tasks
+    if name not in BEYOND and most > COUNTED:
+        raise ValueError(
+            f"{name} has {most:,} elements in one task, more than a GPU's kernels count: show it fewer images"
+        )
+
+
+@lru_cache(maxsize=32)
+def _on_gpu(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    from maml_bench.engine.kernels import gpu
+
+    if dtype != torch.float32:
+        raise TypeError(f"the kernels for GPUs know float32, not {dtype}")
+    return gpu.KERNELS[name]
+
+
+def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
+    """Run a kernel on contiguous tensors; on those of a trace, which have shapes but no memory, do nothing."""
+    first = next(a for a in arguments if isinstance(a, Tensor))
+    if isinstance(first, FakeTensor):
+        return
+    if first.is_cuda:
+        refuse_uncounted(name, sizes[0], arguments)
+        with torch.cuda.device(first.device):
+            _on_gpu(name, first.dtype)(sizes, *arguments)
+    else:
+        plain = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_double(a) for a in arguments]
+        _kernel(name, first.dtype)(_sizes(*sizes), *plain)
+
+
+@_operator("conv(Tensor x, Tensor w, int stride) -> Tensor")
+def conv(x: Tensor, w: Tensor, stride: int) -> Tensor:
+    x, w = x.contiguous(), w.contiguous()
+    t, n, high, wide, i = x.shape
+    y = x.new_empty(t, n, (high - 1) // stride + 1, (wide - 1) // stride + 1, w.shape[4])
+    _call("conv", (t, n, high, wide, i, w.shape[4], stride), x, w, y)
+    return y
+
+
+@_operator("conv_input(Tensor g, Tensor w, int stride, int high, int wide) -> Tensor")
+def conv_input(g: Tensor, w: Tensor, stride: int, high: int, wide: int) -> Tensor:
+    channels = w.shape[3]
+    w = torch.nn.functional.pad(w, (0, 0, 0, -channels % LANES))  # the kernel writes whole vectors of channels
+    g, w = g.contiguous(), w.contiguous()
+    t, n = g.shape[:2]
+    d = g.new_empty(t, n, high, wide, w.shape[3])
+    _call("conv_input", (t, n, high, wide, w.shape[3], w.shape[4], stride), g, w, d)
+    return d if w.shape[3] == channels else d[..., :channels].contiguous()
+
+
+@_operator("conv_filter(Tensor x, Tensor g, int stride) -> Tensor")
+def conv_filter(x: Tensor, g: Tensor, stride: int) -> Tensor:
+    x, g = x.contiguous(), g.contiguous()
+    t, n, high, wide, i = x.shape
+    d = x.new_empty(t, 3, 3, i, g.shape[4])
+    _call("conv_filter", (t, n, high, wide, i, g.shape[4], stride), x, g, d)
+    return d
+
+
+@_operator("norm(Tensor x, Tensor gamma, Tensor beta, float eps, bool pool) -> (Tensor, Tensor, Tensor)")
+def norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, pool: bool) -> tuple[Tensor, Tensor, Tensor]:
+    x, gamma, beta = x.contiguous(), gamma.contiguous(), beta.contiguous()
+    t, n, high, wide, c = x.shape
+    y = x.new_empty(t, n, high // 2, wide // 2, c) if pool else torch.empty_like(x)
+    mean, r = torch.empty_like(gamma), torch.empty_like(gamma)
+    _call("norm", (t, n, high, wide, c, pool), eps, x, gamma, beta, y, mean, r)
+    return y, mean, r
+
+
+@_operator(
+    "norm_backward(Tensor x, Tensor gamma, Tensor beta, Tensor mean, Tensor r, Tensor dy, bool pool)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+def norm_backward(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    x, gamma, *rest = (v.contiguous() for v in (x, gamma, beta, mean, r, dy))
+    found = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
+    _call("norm_backward", (*x.shape, pool), x, gamma, *rest, *found)
+    return found
+
+
+@_operator(
+    "norm_double(Tensor x, Tensor gamma, Tensor beta, Tensor mean, Tensor r, Tensor dy, Tensor u, Tensor a, Tensor b,"
+    " bool pool) -> (Tensor, Tensor, Tensor)"
+)
+def norm_double(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, u: Tensor, a: Tensor, b: Tensor,
+    pool: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    x, gamma, *rest = (v.contiguous() for v in (x, gamma, beta, mean, r, dy, u, a, b))
+    found = torch.empty_like(rest[3]), torch.empty_like(gamma), torch.empty_like(x)
+    _call("norm_double", (*x.shape, pool), x, gamma, *rest, *found)
+    return found
+
+
+def sum_first(x: Tensor) -> Tensor:
+    """Sum over the first axis. Fast where the other axes lie densely in memory, in any order, which is then kept."""
+    if not _dense_rows(x):
+        return x.sum(0)
+    total = torch.empty_strided(x.shape[1:], x.stride()[1:], dtype=x.dtype)
+    _call("sum_first", (x.shape[0], total.numel()), x, total)
+    return total
+
+
+def gather_rows(rows: Tensor, place: Tensor, white: int) -> Tensor:
+    """``rows[place] / white`` as float32, for contiguous bytes ``[r, ...]``, int64 ``[n]``, and 1 <= white <= 255.
+
+    Raises:
+        IndexError: a place is out of range.
+    """
+    if len(place):
+        least, most = place.aminmax()
+        if int(least) < 0 or int(most) >= len(rows):
+            raise IndexError(f"places must be 0 to {len(rows) - 1}")
+    found = torch.empty(len(place), *rows.shape[1:], dtype=torch.float32)
+    _call("gather_rows", (len(place), rows[0].numel(), white), rows, place.contiguous(), found)
+    return found
+
+
+def _dense_rows(x: Tensor) -> bool:
+    """Whether the rows of a tensor follow each other in memory without a gap, and have none inside."""
+    expected = 1
+    for stride, size in sorted(zip(x.stride()[1:], x.shape[1:], strict=True)):
+        if size > 1 and stride != expected:
+            return False
+        expected *= size
+    return x.stride(0) == expected

@@ -1,0 +1,133 @@
+"""Weights from files under any protocol, as a Record of kind ``evaluation``: nothing is trained."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maml_bench import registry
+from maml_bench.core.normalisation import MODES
+from maml_bench.engine.meta_step import refuse_unknown
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.harness import machine, meta_test, preflight
+from maml_bench.harness.build import begin, rehearse, threads_for
+from maml_bench.harness.protocols import asked_tests, normalises_batches
+from maml_bench.harness.recipe import Recipe, Test
+from maml_bench.harness.record_of_run import Sitting, conditions_of, record_of
+from maml_bench.harness.run import Options, Outcome, sentence
+from maml_bench.harness.run_state import Observer, Silent
+from maml_bench.harness.weights import Weights
+from maml_bench.record import Evaluation, Record, Status, load, relative_path, weights_id
+
+
+def setup_of(files: Sequence[Weights]) -> str | None:
+    """The setup that the weights say they are of, if this package has it."""
+    named = {file.header.get("setup") for file in files}
+    return named.pop() if len(named) == 1 and named <= set(registry.setup_names()) else None
+
+
+def evaluate_weights(
+    recipe: Recipe,
+    files: Sequence[Weights],
+    options: Options | None = None,
+    *,
+    seed: int | None = None,
+    normalisation: str | None = None,
+    episodes: int | None = None,
+    observer: Observer | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Score ``files`` on the tests of ``options.protocols`` (none: paper); leave a Record below ``options.results``.
+
+    Several files are tested together, as an ensemble. What an earlier record of the same weights holds stays in it.
+
+    Args:
+        recipe: tasks, network, inner loop and tests; its budget does not matter.
+        files: what was loaded with harness.weights.load.
+        options: where and how; budgets mean nothing here.
+        seed: of what a test draws by seed, which the test split does not; default: that of the weights, else 0.
+        normalisation: one of core.statistics.MODES instead of the tests' own.
+        episodes: tasks to test on instead of the tests' own number.
+        observer: who watches.
+        interrupted: asked between tasks; once true, nothing is written.
+
+    Raises:
+        MamlBenchError: the input is at fault, or another process is at work on the same record.
+    """
+    options, observer = options or Options(), observer or Silent()
+    if normalisation is not None and normalisation not in MODES:
+        raise MamlBenchError(f"no normalisation {normalisation!r}{nearest(normalisation, MODES)}")
+    tests = _asked(recipe, options.protocols or ("paper",), normalisation, episodes)
+    device = preflight.usable_device(options.device)
+    if options.schedule != "auto":
+        refuse_unknown(options.schedule)
+    machine.commit()
+    seed = _seed_of(files) if seed is None else seed
+    content = weights_id([file.sha256 for file in files])
+    path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device), content)
+    preflight.refuse_unwritable(path)
+    with preflight.alone(path):
+        machine.reset_peak_memory(device)
+        training = begin(recipe, seed, device, options.schedule)
+        what = f"{recipe.setup['name']} on {recipe.id}"
+        models = [(_step_of(file), file.fit(training.meta, what)) for file in files]
+        rehearse(training, tests)
+        threads = options.threads or threads_for(training)
+        torch.set_num_threads(threads)
+        for file in files:
+            observer.said(_about(file))
+        gflops = machine.convolution_gflops(device)
+        status: Status = "ok"
+        reason, found = None, list[Evaluation]()
+        try:
+            found = meta_test.evaluations(training, tests, observer, interrupted, given=models)
+        except meta_test.Stopped:
+            return Outcome("interrupted", 0)
+        except MamlBenchError:
+            raise
+        except Exception as error:
+            status, reason = "failed", sentence(error)
+        conditions = conditions_of(training, threads)
+        record = record_of(
+            *(training, conditions, Sitting(), gflops, status, reason),
+            meta_test.joined(_earlier(path, training.tasks.version), found),
+            kind="evaluation",
+            weights=[{"file": f.path.name, "sha256": f.sha256, "header": f.header} for f in files],
+            outer_steps=0,
+            budget_steps=0,
+        )
+        record.save(options.results)
+        return Outcome("done", 0, record, path)
+
+
+def _asked(recipe: Recipe, protocols: Sequence[str], normalisation: str | None, episodes: int | None) -> list[Test]:
+    """The tests, with another normalisation where the network has statistics, and another number of tasks."""
+    changes: dict[str, Any] = {"episodes": episodes} if episodes else {}
+    changes |= {"normalisation": normalisation} if normalisation and normalises_batches(recipe) else {}
+    return list(dict.fromkeys(replace(test, **changes) for test in asked_tests(recipe, protocols)))
+
+
+def _earlier(path: Path, version: int) -> list[Evaluation]:
+    """What an earlier record of the same weights holds, if it is of the same tasks."""
+    if not path.exists():
+        return []
+    earlier: Record = load(path)
+    return earlier.evaluations if earlier.task_version == version else []
+
+
+def _seed_of(files: Sequence[Weights]) -> int:
+    seed = files[0].header.get("seed", "")
+    return int(seed) if seed.isdecimal() else 0
+
+
+def _step_of(file: Weights) -> int | None:
+    step = file.header.get("step", "")
+    return int(step) if step.isdecimal() else None
+
+
+def _about(file: Weights) -> str:
+    known = {key: file.header[key] for key in ("recipe", "setup", "preset", "seed", "step") if file.header.get(key)}
+    words = ", ".join(f"{key} {value}" for key, value in known.items()) or "nothing said of where they come from"
+    return f"weights {file.path} ({file.sha256[:8]}): {words}"

@@ -1,0 +1,183 @@
+"""Trust region policy optimisation as an outer step (Schulman et al. 2015; conjugate_gradient_optimizer.py of
+cbfinn/maml_rl): the natural gradient of the outer loss, as long as a bound on the divergence allows.
+
+The divergence is between the policies that acted and those that the new meta-parameters would adapt to, so its
+curvature goes through the inner loop. At the policies that acted its first derivative is zero, and the second is
+J' F J exactly: J the derivative of the adapted outputs, F the metric of their distribution.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from maml_bench.core.learner import Learner
+from maml_bench.core.linear_systems import conjugate_gradient, dot
+from maml_bench.core.setup import OverTasks, Setup, mean_gradient
+from maml_bench.types import Episode, Params, Predict
+
+Product = Callable[[Params], Params]
+
+
+class Geometry(Protocol):
+    """What a trust region must know about outputs. A batch is that of one task, but in ``part``."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether batches differ in length from one draw to the next."""
+        ...
+
+    def answers(self, predict: Predict, batch: Any) -> Tensor:
+        """Outputs for everything in the batch."""
+        ...
+
+    def divergence(self, outputs: Tensor, batch: Any) -> Tensor:
+        """Mean divergence of ``outputs`` from those of who acted, a scalar."""
+        ...
+
+    def curvature(self, tangent: Tensor, batch: Any) -> Tensor:
+        """The second derivative of ``divergence`` at the outputs of who acted, times ``tangent``."""
+        ...
+
+    def part(self, batch: Any, share: float) -> Any:
+        """About that share of the batches ``[B, ...]``, of every task alike; at least a bit of each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The step: ``bound`` of the mean divergence, ``iterations`` of conjugate gradient with ``damping``, and up to
+    ``backtracks`` tries, each ``shrink`` times as far as the one before. ``share`` of the rollouts go into the
+    curvature, as the TRPO paper allows (appendix C.1); gradient and line search take all."""
+
+    bound: float = 0.01
+    damping: float = 1e-5
+    iterations: int = 10
+    backtracks: int = 15
+    shrink: float = 0.8
+    share: float = 1.0
+
+
+class TrustRegion:
+    """``step(meta, episodes) -> (meta, losses before the step)``; no state from step to step.
+
+    Args:
+        plain: differentiate the divergence itself, twice and from the start for every product: the reference.
+    """
+
+    def __init__(
+        self, setup: Setup, learner: Learner, geometry: Geometry, trust: Trust, over_tasks: OverTasks, *, plain: bool
+    ) -> None:
+        self._setup, self._learner, self._geometry, self._trust = setup, learner, geometry, trust
+        self._over_tasks, self._plain = over_tasks, plain
+
+    def __call__(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
+        trust = self._trust
+        gradient, losses, states = self._gradient(meta, episodes)
+        apply = self.product(meta, episodes, states)
+        direction, bent = conjugate_gradient(apply, gradient, trust.iterations)
+        length = dot(direction, bent)
+        reach = torch.sqrt(2 * trust.bound / length)
+        if not bool(torch.isfinite(reach)):
+            return meta, losses
+        for tries in range(trust.backtracks):
+            far = reach * trust.shrink**tries
+            candidate = {name: p - far * direction[name] for name, p in meta.items()}
+            loss, divergence = self.judge(candidate, episodes)
+            if bool(loss < losses.mean()) and bool(divergence <= trust.bound):
+                return candidate, losses
+        return meta, losses
+
+    def judge(self, meta: Params, episodes: Episode) -> tuple[Tensor, Tensor]:
+        """Mean outer loss, and mean divergence from who acted."""
+        with torch.no_grad():
+            losses, divergences = self._over_tasks(lambda episode: self._judged(meta, episode), episodes)
+        return losses.mean(), divergences.mean()
+
+    def product(self, meta: Params, episodes: Episode, states: Params | None = None) -> Product:
+        """A vector of named tensors to the damped curvature of the mean divergence times it.
+
+        ``states`` are those of all tasks that `Setup.judged` finds, where they are known already.
+        """
+        apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes, states)
+        return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
+
+    def _gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor, Params | None]:
+        """The meta-gradient and the outer losses, and what the tasks were adapted to, where the loss is the usual."""
+        setup = type(self._setup)
+        if setup.loss is not Setup.loss or setup.gradient is not Setup.gradient:
+            return *self._setup.gradient(self._learner, meta, episodes, self._over_tasks), None
+
+        def loss(meta: Params, episode: Episode) -> tuple[Tensor, Params]:
+            state, batch = self._setup.judged(self._learner, meta, episode)
+            return self._learner.outer_loss(self._predict(meta, state), batch), state
+
+        return mean_gradient(loss, meta, episodes, self._over_tasks)
+
+    def _judged(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+        """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
+        if type(self._setup).loss is not Setup.loss:
+            return self._setup.loss(self._learner, meta, episode), self._divergence(meta, episode)
+        state, batch = self._setup.judged(self._learner, meta, episode)
+        outputs = self._geometry.answers(self._predict(meta, state), batch)
+        loss = self._learner.outer_loss(lambda x: outputs, batch)  # the geometry's answers are to all of the batch
+        return loss, self._geometry.divergence(outputs, batch)
+
+    def _divergence(self, meta: Params, episode: Episode) -> Tensor:
+        state, batch = self._setup.judged(self._learner, meta, episode)
+        return self._geometry.divergence(self._geometry.answers(self._predict(meta, state), batch), batch)
+
+    def _predict(self, meta: Params, state: Params) -> Predict:
+        return lambda x: self._setup.predict(self._learner, meta, state, x)
+
+    def _from_the_start(self, meta: Params, episodes: Episode) -> Product:
+        def mean(meta: Params) -> Tensor:
+            divergences: Tensor = self._over_tasks(lambda e: self._divergence(meta, e), episodes)
+            return divergences.mean()
+
+        def apply(v: Params) -> Params:
+            (product,) = torch.func.vjp(torch.func.grad(mean), meta)[1](v)
+            return product  # type: ignore[no-any-return]
+
+        return apply
+
+    def _kept(self, meta: Params, episodes: Episode, states: Params | None) -> Product:
+        """One forward pass kept for all products; each is J v, the metric, and J' of it."""
+        if states is None:
+            with torch.no_grad():
+                states = self._over_tasks(lambda e: self._setup.judged(self._learner, meta, e)[0], episodes)
+
+        def answers(meta: Params, task: tuple[Episode, Params]) -> tuple[Tensor, Any]:
+            episode, exact = task
+            state, batch = self._setup.judged(self._learner, meta, episode)
+            # At the state that the whole support leads to, with the derivative that a share of it has.
+            state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
+            return self._geometry.answers(self._predict(meta, state), batch), batch
+
+        def all_answers(meta: Params) -> Any:
+            return self._over_tasks(partial(answers, meta), (self._some(episodes), states))
+
+        outputs, pull, batch = torch.func.vjp(all_answers, meta, has_aux=True)  # type: ignore[misc]
+        # J' times a cotangent is linear in it, so that its derivative by the cotangent along v is J v.
+        push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))[1]
+
+        def apply(v: Params) -> Params:
+            (forward,) = push(v)
+            bent = torch.vmap(self._geometry.curvature)(forward, batch) / len(outputs)
+            (product,) = pull(bent)
+            return product  # type: ignore[no-any-return]
+
+        return apply
+
+    def _some(self, episodes: Episode) -> Episode:
+        if self._trust.share >= 1:
+            return episodes
+        return pytree.tree_map(  # type: ignore[no-any-return]
+            lambda batch: self._geometry.part(batch, self._trust.share),
+            episodes,
+            is_leaf=lambda node: isinstance(node, tuple) and not isinstance(node, Episode),
+        )

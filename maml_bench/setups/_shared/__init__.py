@@ -1,0 +1,1 @@
+"""What several setups are made of."""

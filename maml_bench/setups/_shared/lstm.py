@@ -1,0 +1,32 @@
+"""A long short-term memory cell as pure functions of named parameters."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from maml_bench.setups._shared.own_parameters import uniform
+from maml_bench.types import Params
+
+
+def lstm_step(drive: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and cell ``[..., H]`` of one step of an LSTM (Hochreiter & Schmidhuber 1997, with forget gates).
+
+    ``drive [..., 4 H]`` is what the input and the bias give to the gates (input, forget, output, candidate), ``hidden
+    [..., R]`` what comes back from the last step, ``weight [4 H, R]``.
+    """
+    gates = drive + F.linear(hidden, weight)
+    enter, keep, leave, new = gates.chunk(4, dim=-1)
+    cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
+    return leave.sigmoid() * cell.tanh(), cell
+
+
+def lstm(prefix: str, inputs: int, recurrent: int, size: int, generator: Generator) -> Params:
+    """Initial parameters of an LSTM of ``size`` units: ``<prefix>.input``, ``.hidden`` and ``.bias``, which is zero but
+    for the forget gate, where it is one."""
+    bias = torch.zeros(4 * size)
+    bias[size : 2 * size] = 1
+    return {
+        f"{prefix}.input": uniform(4 * size, inputs, generator=generator),
+        f"{prefix}.hidden": uniform(4 * size, recurrent, generator=generator),
+        f"{prefix}.bias": bias,
+    }
