@@ -24,15 +24,15 @@ from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.outer import in_parts, meta_gradient
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory, weights
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.run_state import Training, draw
+from maml_bench.harness.run_state import RunState, draw
 from maml_bench.rl.trust_region import TrustRegion
 
 SHARES = (1.0, 0.5, 0.2, 0.1)
 
 
-def directions(run: Training) -> Iterator[dict[str, Any]]:
+def directions(run: RunState) -> Iterator[dict[str, Any]]:
     """A row for every share."""
     recipe, meta, trust = run.recipe, run.meta, run.recipe.outer.trust
     episodes = draw(run, "train", 0, recipe.outer.meta_batch, key=0, shape=recipe.train.shape)
@@ -72,7 +72,7 @@ def main() -> None:
     memory.retain()
     torch.set_num_threads(options.threads)
     try:
-        run = begin(resolve(options.recipe, preset="paper", settings=tuple(options.set)), 0, "cpu", "traced")
+        run = build(resolve(options.recipe, preset="paper", settings=tuple(options.set)), 0, "cpu", "traced")
         if options.weights:
             run.meta = weights.load(options.weights).fit(run.meta, options.recipe)
     except MamlBenchError as error:

@@ -27,7 +27,7 @@ from peers.catalogue import LOOP, OURS, PEERS, Peer
 from peers.processes import Job
 
 from maml_bench.cli.terminal import counting, print_table, say, say_error
-from maml_bench.engine.meta_step import SCHEDULES
+from maml_bench.engine.execution import SCHEDULES
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write
 from maml_bench.harness import machine

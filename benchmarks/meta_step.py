@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from maml_bench.core.learner import Inner, Learner
-from maml_bench.engine.meta_step import SCHEDULES, MetaStep
+from maml_bench.engine.execution import SCHEDULES
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.harness import machine, memory
 from maml_bench.harness.clock import Clock
 from maml_bench.models import Conv4

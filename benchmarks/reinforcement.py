@@ -28,10 +28,10 @@ import torch
 
 from benchmarks.peers.rows import ratios, save, target
 from maml_bench.harness import machine, memory
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.run_state import Training, draw
+from maml_bench.harness.run_state import RunState, draw
 from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
 
 COPIES = 16
@@ -81,7 +81,7 @@ def stepping(world: World, vector: type) -> Iterator[Callable[[], float]]:
     """Seconds of so many steps of a vector of environments, for a step of 800 copies, policy included."""
     steps = PEER_STEPS[vector.__name__]
     environments = vector([world.make] * COPIES)
-    run = begin(resolve(world.recipe, preset="paper"), 0, "cpu", "vmap")
+    run = build(resolve(world.recipe, preset="paper"), 0, "cpu", "vmap")
     layers = run.learner.model
     seen, _ = environments.reset(seed=0)
     inputs = layers.body[0].in_features
@@ -108,8 +108,8 @@ def stepping(world: World, vector: type) -> Iterator[Callable[[], float]]:
 
 def ours_rolling(world: World) -> Callable[[], float]:
     """Seconds of one step of 800 copies in our rollouts, policy, baseline and advantages included."""
-    run = begin(resolve(world.recipe, preset="paper"), 0, "cpu", "traced")
-    horizon, actor = run.tasks.horizon, run.body.actor(run.meta, lambda name: nullcontext())
+    run = build(resolve(world.recipe, preset="paper"), 0, "cpu", "traced")
+    horizon, actor = run.tasks.horizon, run.episodes.actor(run.meta)
 
     def seconds() -> float:
         start = time.perf_counter()
@@ -122,13 +122,13 @@ def ours_rolling(world: World) -> Callable[[], float]:
 
 def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Callable[[], float]:
     """Seconds of a whole iteration: rollouts before and after the inner step, and the outer step."""
-    run: Training = begin(resolve(recipe, preset="paper", settings=settings), 0, "cpu", schedule)
+    run: RunState = build(resolve(recipe, preset="paper", settings=settings), 0, "cpu", schedule)
     shape = run.recipe.train.shape
 
     def seconds() -> float:
         start = time.perf_counter()
         episodes = draw(run, "train", 0, TASKS, key=0, shape=shape)
-        run.body(run.meta, run.optimiser, episodes, 0, 0.0)
+        run.meta_step(run.meta, run.optimiser, episodes, 0, 0.0)
         return time.perf_counter() - start
 
     if schedule != "loop":

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from meta_step import problem
 
-from maml_bench.engine.meta_step import SCHEDULES, MetaStep
+from maml_bench.engine.execution import SCHEDULES
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.harness.loop import CHUNK_ELEMENTS
 from maml_bench.setups.maml import MAML
 from maml_bench.types import Shape

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from meta_step import build
 
-from maml_bench.engine.meta_step import SCHEDULES
+from maml_bench.engine.execution import SCHEDULES
 
 
 @pytest.mark.parametrize("query", [1, 15])

@@ -1,7 +1,6 @@
 """What N-way K-shot classification has in common, wherever its examples come from; and what stored images share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -77,7 +76,6 @@ class StoredImages(Classification, ABC):
         *,
         key: int,
         shape: Shape,
-        adapt: Callable[[Any], Any] | None = None,
         device: str = "cpu",
     ) -> Episode:
         """x ``[B, N * K, C, H, W]`` float32 in [0, 1] and labels ``[B, N * K]``; the query likewise with Q.

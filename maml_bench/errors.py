@@ -16,3 +16,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (known: {', '.join(known)})" if known else ""
+
+
+class Unstable(ArithmeticError):
+    """The physics or a policy left the finite numbers: the run has diverged."""

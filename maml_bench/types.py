@@ -50,13 +50,8 @@ class Episode(NamedTuple):
         return cls(Batch(*batch["train"]), Batch(*batch["test"]))
 
 
-class TaskDistribution(Protocol):
-    """p(T) of Finn et al. (2017): where tasks come from, which network meets them, and what counts as good.
-
-    ``adapt`` in ``sample`` is for tasks whose episodes depend on who acts in them (reinforcement learning), a
-    core.acting.Actor; supervised distributions ignore it. Episode k of a split is a pure function of (key, split,
-    shape, k), and of the actor.
-    """
+class Family(Protocol):
+    """A family of tasks: the network for it, and what counts as good."""
 
     name: str
     version: int
@@ -65,20 +60,6 @@ class TaskDistribution(Protocol):
 
     def model(self, shape: Shape, generator: "Generator") -> "nn.Module":
         """The paper's network for ``shape``, initialised from ``generator``."""
-        ...
-
-    def sample(
-        self,
-        split: str,
-        first: int,
-        count: int,
-        *,
-        key: int,
-        shape: Shape,
-        adapt: Any = None,
-        device: str = "cpu",
-    ) -> Episode:
-        """Episodes ``first`` to ``first + count - 1`` of ``split``."""
         ...
 
     def loss(self, predict: Predict, batch: Any) -> "Tensor":
@@ -90,5 +71,19 @@ class TaskDistribution(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, Any] | None:
-        """What identifies the data behind the tasks, for the record; None where tasks are drawn from a formula."""
+        """What identifies the data behind the tasks, for the record; None if tasks are drawn from a formula."""
+        ...
+
+
+class TaskDistribution(Family, Protocol):
+    """p(T) of Finn et al. (2017): a family from which labelled tasks are drawn.
+
+    Families in which somebody acts offer rl.protocol.Acting instead.
+    """
+
+    def sample(self, split: str, first: int, count: int, *, key: int, shape: Shape, device: str = "cpu") -> Episode:
+        """Episodes ``first`` to ``first + count - 1`` of ``split``.
+
+        Episode k is a pure function of (key, split, shape, k).
+        """
         ...

@@ -1,6 +1,5 @@
 """Every task distribution with every setup keeps the same promises; both are found by file name."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,19 +12,19 @@ from maml_bench.core.learner import Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
 from maml_bench.data import sources
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.recipe_files import load_files
-from maml_bench.harness.run_state import acting
 from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.record import Metric
+from maml_bench.rl.protocol import acts
 from maml_bench.types import Episode, Params, TaskDistribution
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 
 def marks(tasks: str, setup: str) -> list[pytest.MarkDecorator]:
     """Real data where there are; tasks that differ in their physics alone meet every setup in the slow tests only."""
-    alike = acting(registry.task_class(tasks)) and tasks not in ("navigation", "bandit") and setup != "maml"
+    alike = acts(registry.task_class(tasks)) and tasks not in ("navigation", "bandit") and setup != "maml"
     return [pytest.mark.real_data] * (tasks in sources.names()) + [pytest.mark.slow] * bool(alike)
 
 
@@ -61,14 +60,13 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     recipe = recipe_for(tasks_name, setup_name)
     setup = registry.build_setup(recipe.setup, "test")
     tasks = registry.build_tasks(recipe.tasks, "test")
-    run = begin(recipe, 0, "cpu", "vmap")
+    run = build(recipe, 0, "cpu", "vmap")
     run.learner.model.double()
     meta = {name: p.double() for name, p in run.meta.items()}
     single = {name: p.float() for name, p in meta.items()}
-    acts = acting(tasks)
-    actor = begin(recipe, 0, "cpu", "vmap").body.actor(single, lambda name: nullcontext()) if acts else None
     key = stream_key("train", 0)
-    episodes = double(tasks.sample("train", 0, 3, key=key, shape=recipe.train.shape, adapt=actor))
+    drawn = build(recipe, 0, "cpu", "vmap").episodes.draw(single, "train", 0, 3, key=key, shape=recipe.train.shape)
+    episodes = double(drawn)
     return recipe, tasks, setup, run.learner, meta, episodes
 
 
@@ -82,7 +80,7 @@ def over(pairs: list[ParameterSet]) -> pytest.MarkDecorator:
 
 
 over_pairs = over(PAIRS)
-over_pairs_without_actors = over([p for p in PAIRS if not acting(registry.task_class(str(p.values[0])))])
+over_pairs_without_actors = over([p for p in PAIRS if not acts(registry.task_class(str(p.values[0])))])
 """Where somebody acts, scores are of rollouts: tests/rl/test_control.py."""
 
 
@@ -94,7 +92,7 @@ def test_schedules_agree_on_the_real_network(problem: Problem) -> None:
         setup = replace(setup, inner_optimiser="sgd")
     reference, _ = meta_gradient(setup, learner, meta, episodes, schedule_name="loop")
     grads, losses = meta_gradient(setup, learner, meta, episodes, schedule_name="vmap")
-    assert reference.keys() == meta.keys()
+    assert list(reference) == list(meta)  # in the same order in every process, or sums are rounded differently
     assert losses.shape == (3,)
     scale = max(float(g.abs().max()) for g in reference.values())
     assert scale > 0

@@ -26,7 +26,7 @@ def test_a_query_is_answered_alike_beside_any_others(name: str) -> None:
         lambda predict, batch: predict(batch.x)[0].nan_to_num(neginf=-1e3).sum(),
         recipe.inner,
         recipe.train.way,
-    ).facing(test.way)
+    ).with_way(test.way)
     meta = {name: p.double() for name, p in setup.init(learner, start).items()}
     many = double(tasks.sample("test", 0, 1, key=stream_key("test", 0), shape=test.shape))
     one = Episode(many.support, Batch(*(part[:, :1] for part in many.query)))

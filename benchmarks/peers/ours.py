@@ -8,7 +8,8 @@ import maml_bench
 import numpy as np
 from maml_bench.core.inner import Adam
 from maml_bench.core.learner import Inner, Learner
-from maml_bench.engine.meta_step import SCHEDULES, MetaStep
+from maml_bench.engine.execution import SCHEDULES
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.harness.build import schedule_for
 from maml_bench.setups.anil import ANIL
 from maml_bench.setups.fomaml import FOMAML

@@ -47,6 +47,15 @@ class Learner:
 
     Any ``nn.Module`` will do, unchanged, if its forward takes the inputs alone.
 
+    Args:
+        model: the network.
+        loss: mean loss of a predictor on one task's batch, which the inner loop descends.
+        score: the metric of a predictor on one task's batch.
+        inner: the choices of the inner loop.
+        way: classes per task; 1 in regression.
+        outer_loss: mean loss that the outer loop descends; by default that of the inner loop.
+        credit: where somebody acts, what the support's actions earned in the query (see rl.losses.credit).
+
     Raises:
         MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
             has a pattern that names nothing.
@@ -61,7 +70,7 @@ class Learner:
         way: int = 1,
         *,
         outer_loss: Callable[[Predict, Any], Tensor] | None = None,
-        geometry: Any = None,
+        credit: Callable[[Predict, Any, Any], Tensor] | None = None,
     ) -> None:
         for name, _ in model.named_buffers():
             if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
@@ -75,22 +84,22 @@ class Learner:
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
         self.model = model
         self.network = model
-        self.names = frozenset(name for name, _ in model.named_parameters())
+        self.names = tuple(name for name, _ in model.named_parameters())
         self.loss = loss
         self.outer_loss = outer_loss or loss
-        self.geometry = geometry
+        self._credit = credit
         self.score = score
         self.inner = inner
         self.way = way
         self.number: int | Tensor = 0
 
-    def at(self, number: int | Tensor) -> "Learner":
+    def at_step(self, number: int | Tensor) -> "Learner":
         """This learner at meta-step ``number``, from 0 (a 0-d tensor in a recording), for what changes with it."""
         other = copy(self)
         other.number = number
         return other
 
-    def facing(self, way: int) -> "Learner":
+    def with_way(self, way: int) -> "Learner":
         """This learner on tasks of ``way`` classes, for setups that train on more of them than they are tested on."""
         other = copy(self)
         other.way = way
@@ -101,22 +110,21 @@ class Learner:
         """What the inner loop multiplies the mean loss by."""
         return float(self.way) if self.inner.reduction == "per shot" else 1.0
 
-    def with_kernels(self, device: str = "cpu") -> tuple["Learner", str]:
-        """This learner with the convolution blocks of its network on kernels of our own, and in words what was found.
-
-        Where nothing can be replaced it is the learner itself.
-
-        Raises:
-            NoCompiler: the kernels for ``device`` cannot be built here.
-        """
-        from maml_bench.engine.kernels import replacing
-
-        network, words = replacing.lower(self.model, device)
-        if network is None:
-            return self, words
+    def with_network(self, network: nn.Module) -> "Learner":
+        """This learner with another form of the same network: the same parameters, the same outputs."""
         other = copy(self)
         other.network = network
-        return other, words
+        return other
+
+    def credit(self, predict: Predict, support: Any, query: Any) -> Tensor:
+        """What the support's actions earned in the query, of one task, a scalar.
+
+        Raises:
+            MamlBenchError: nobody acts in these tasks.
+        """
+        if self._credit is None:
+            raise MamlBenchError("the setup credits the actions of the support, and nobody acts in these tasks")
+        return self._credit(predict, support, query)
 
     def initial(self) -> Params:
         """The module's own parameters, copied: the start of meta-training."""

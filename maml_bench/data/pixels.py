@@ -4,8 +4,10 @@ What is the same for every meta-batch is done once for an array that is small en
 white by 255.
 """
 
+import ctypes
 from collections.abc import MutableMapping
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,9 +15,9 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from maml_bench.data.draws import Integers
-from maml_bench.engine.kernels.build import NoCompiler, library
-from maml_bench.engine.kernels.operators import gather_rows
+from maml_bench.native_code import NoCompiler, library
 
+SOURCE = Path(__file__).with_name("pixels.cpp")
 COPIES_BYTES = 2**28
 """Arrays are kept ready if their four turns fit this: those of Omniglot take 102 MB, unturned ones 25 MB."""
 
@@ -57,10 +59,26 @@ def gathered(images: Tensor, place: Integers, turn: Integers | None = None) -> T
 @cache
 def _has_kernels() -> bool:
     try:
-        library()
+        library(SOURCE)
     except NoCompiler:
         return False
     return True
+
+
+def gather_rows(rows: Tensor, place: Tensor, white: int) -> Tensor:
+    """``rows[place] / white`` as float32, for contiguous bytes ``[r, ...]``, int64 ``[n]``, and 1 <= white <= 255.
+
+    Raises:
+        IndexError: a place is out of range.
+    """
+    if len(place):
+        least, most = place.aminmax()
+        if int(least) < 0 or int(most) >= len(rows):
+            raise IndexError(f"places must be 0 to {len(rows) - 1}")
+    place, found = place.contiguous(), torch.empty(len(place), *rows.shape[1:], dtype=torch.float32)
+    sizes = (ctypes.c_long(size) for size in (len(place), rows[0].numel(), white))
+    library(SOURCE).gather_rows(*sizes, *(ctypes.c_void_p(t.data_ptr()) for t in (rows, place, found)))
+    return found
 
 
 def turned(pixels: Tensor, turn: Tensor) -> Tensor:

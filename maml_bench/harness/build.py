@@ -1,21 +1,31 @@
 """The start of a run: build what the recipe names, rehearse it, choose the threads."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
-from maml_bench.engine.kernels.build import compiler
+from maml_bench.core.setup import Setup
 from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
+from maml_bench.harness.episodes import Episodes, LabelledEpisodes
 from maml_bench.harness.loop import WARM_UP_STEPS, score_test
 from maml_bench.harness.recipe import Recipe, Test
-from maml_bench.harness.run_state import Training, acting, draw
+from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.seeding import generator
+from maml_bench.native_code import compiler
+from maml_bench.rl.actor import Policies
+from maml_bench.rl.episodes import CollectedEpisodes
+from maml_bench.rl.protocol import Acting, acts
+from maml_bench.rl.trust_region import TrustRegionStep
 
+TRUST_REGION = "trpo"
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
 GRAPH_FROM_STEPS = 200
@@ -24,10 +34,10 @@ COMPILED_FROM_STEPS = 20_000
 CORES = torch.get_num_threads()
 
 
-def begin(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | None = None) -> Training:
-    """Everything built from the recipe, before the first step; initial values come from the stream ``init``.
+def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | None = None) -> RunState:
+    """Everything that the recipe names, before the first step; initial values come from the stream ``init``.
 
-    ``schedule`` is one of core.step.SCHEDULES or ``auto``, see ``schedule_for``; ``chunk`` as in MetaStep.
+    ``schedule`` is one of engine.execution.SCHEDULES or ``auto``, see ``schedule_for``; ``chunk`` is as in MetaStep.
 
     Raises:
         MamlBenchError: the recipe names what is not there, or its data are not stored.
@@ -37,30 +47,61 @@ def begin(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     tasks = registry.build_tasks(recipe.tasks, where)
     start = generator("init", seed)
     with torch.random.fork_rng(devices=[]):
-        model = tasks.model(recipe.train.shape, start)
-    acts = acting(tasks)
-    learner = Learner(
-        model.to(device),
-        acts.estimate(recipe.inner.estimator) if acts else tasks.loss,
-        tasks.score,
-        recipe.inner,
-        recipe.train.way,
-        outer_loss=acts.estimate(recipe.outer.estimator) if acts else None,
-        geometry=acts,
-    )
-    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
+        model = tasks.model(recipe.train.shape, start).to(device)
     if schedule == "auto":
-        schedule = schedule_for(recipe, learner, device)
-    outer = recipe.outer
-    body = MetaStep(
-        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device,
-        trust=outer.trust, repeats=outer.repeats,
-    )  # fmt: skip
+        schedule = schedule_for(recipe, model, device, acting=acts(tasks))
+    if acts(tasks):
+        learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device)
+    else:
+        learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device)
+    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
-    return Training(recipe, tasks, setup, learner, seed, device, clock, body, meta, body.init(meta))
+    return RunState(recipe, tasks, setup, learner, seed, device, clock, step, episodes, meta, step.init(meta))
 
 
-def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
+Parts = tuple[Learner, OuterStep, Episodes]
+
+
+def _labelled(
+    recipe: Recipe, tasks: Any, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
+) -> Parts:
+    if recipe.outer.optimiser == TRUST_REGION:
+        raise MamlBenchError("the outer optimiser 'trpo' needs tasks in which somebody acts; take 'adam' or 'sgd'")
+    learner = Learner(model, tasks.loss, tasks.score, recipe.inner, recipe.train.way)
+    step = _meta_step(recipe, setup, learner, schedule, chunk, device)
+    as_at_test = registry.build_tasks(recipe.tasks | {"joint": False}, "recipe") if setup.joint else None
+    scorer = Scorer(setup, step.execution)
+    return learner, step, LabelledEpisodes(tasks, setup, learner, scorer, device, as_at_test)
+
+
+def _acting(
+    recipe: Recipe, tasks: Acting, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
+) -> Parts:
+    inner, outer = tasks.estimate(recipe.inner.estimator), tasks.estimate(recipe.outer.estimator)
+    way = recipe.train.way
+    learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, credit=tasks.credit)
+    step: OuterStep
+    if recipe.outer.optimiser == TRUST_REGION:
+        if chunk:
+            raise MamlBenchError("the outer optimiser 'trpo' takes all tasks at once: leave --chunk out")
+        step = TrustRegionStep(setup, learner, tasks, recipe.outer.trust, schedule=schedule, device=device)
+    else:
+        step = _meta_step(recipe, setup, learner, schedule, chunk, device)
+    policies = Policies(setup, step.execution, lengths_vary=tasks.lengths_vary())
+    return learner, step, CollectedEpisodes(tasks, policies, device)
+
+
+def _meta_step(
+    recipe: Recipe, setup: Setup, learner: Learner, schedule: str, chunk: int | None, device: str
+) -> MetaStep:
+    outer = recipe.outer
+    return MetaStep(
+        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device,
+        repeats=outer.repeats,
+    )  # fmt: skip
+
+
+def schedule_for(recipe: Recipe, model: nn.Module, device: str, *, acting: bool) -> str:
     """What ``auto`` means: a rule of network, budget and device alone, so that the same run is the same run again.
 
     Recording pays from a few hundred steps on, compiling from some ten thousand. Networks with convolution blocks are
@@ -68,11 +109,11 @@ def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
     A CPU without a C++ compiler cannot compile. On a GPU a recording is a CUDA graph, which pays sooner than compiling.
     """
     steps = recipe.outer.steps
-    if learner.geometry:  # what is recorded are the policies, asked at every step of every rollout
+    if acting:  # what is recorded are the policies, asked at every step of every rollout
         return "traced" if steps >= ACTING_FROM_STEPS else "vmap"
     if device != "cpu":
         return "traced" if steps >= GRAPH_FROM_STEPS else "vmap"
-    convolutions = any(isinstance(layer, torch.nn.Conv2d) for layer in learner.model.modules())
+    convolutions = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
     if convolutions:
         return "traced" if steps >= TRACED_FROM_STEPS else "vmap"
     if steps >= COMPILED_FROM_STEPS and compiler():
@@ -80,29 +121,29 @@ def schedule_for(recipe: Recipe, learner: Learner, device: str) -> str:
     return "traced" if steps >= 10 * TRACED_FROM_STEPS else "vmap"
 
 
-def rehearse(training: Training, tests: Sequence[Test] | None = None) -> None:
+def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
     """Draw one episode of every shape of the recipe and of ``tests`` (default: the recipe's), and score one task of
     every test that needs other statistics than the query's: what cannot work fails now, not after hours."""
-    recipe = training.recipe
+    recipe = run.recipe
     tests = recipe.test if tests is None else tests
     shapes = {("train", recipe.train.shape)}
     if recipe.validation.episodes:
         shapes.add(("validation", recipe.validation.shape))
     shapes |= {(test.split, test.shape) for test in tests}
     for split, shape in sorted(shapes):
-        draw(training, split, 0, 1, key=0, shape=shape)
+        run.episodes.draw(run.meta, split, 0, 1, key=0, shape=shape)
         if shape.way > recipe.train.way:
             raise MamlBenchError(
                 f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
             )
     for test in tests:
         if test.normalisation != "transductive":
-            score_test(training, test, [training.meta], tasks=1)
+            score_test(run, test, [run.meta], tasks=1)
 
 
-def threads_for(training: Training) -> int:
+def threads_for(run: RunState) -> int:
     """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
-    shape, count = training.recipe.train.shape, training.recipe.outer.meta_batch
-    one = draw(training, "train", 0, 1, key=0, shape=shape)
+    shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
+    one = run.episodes.draw(run.meta, "train", 0, 1, key=0, shape=shape)
     elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
     return 1 if elements < SMALL_ELEMENTS else CORES

@@ -9,13 +9,13 @@ import torch
 
 from maml_bench import registry
 from maml_bench.core.normalisation import MODES
-from maml_bench.engine.meta_step import refuse_unknown
+from maml_bench.engine.execution import refuse_unknown
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import machine, meta_test, preflight
-from maml_bench.harness.build import begin, rehearse, threads_for
+from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.protocols import asked_tests, normalises_batches
 from maml_bench.harness.recipe import Recipe, Test
-from maml_bench.harness.record_of_run import Sitting, conditions_of, record_of
+from maml_bench.harness.record_of_run import Segment, conditions_of, record_of
 from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.harness.weights import Weights
@@ -70,7 +70,7 @@ def evaluate_weights(
     preflight.refuse_unwritable(path)
     with preflight.alone(path):
         machine.reset_peak_memory(device)
-        training = begin(recipe, seed, device, options.schedule)
+        training = build(recipe, seed, device, options.schedule)
         what = f"{recipe.setup['name']} on {recipe.id}"
         models = [(_step_of(file), file.fit(training.meta, what)) for file in files]
         rehearse(training, tests)
@@ -91,7 +91,7 @@ def evaluate_weights(
             status, reason = "failed", sentence(error)
         conditions = conditions_of(training, threads)
         record = record_of(
-            *(training, conditions, Sitting(), gflops, status, reason),
+            *(training, conditions, Segment(), gflops, status, reason),
             meta_test.joined(_earlier(path, training.tasks.version), found),
             kind="evaluation",
             weights=[{"file": f.path.name, "sha256": f.sha256, "header": f.header} for f in files],

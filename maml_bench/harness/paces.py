@@ -17,14 +17,14 @@ import torch
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write, locked
 from maml_bench.harness import machine, memory, preflight
-from maml_bench.harness.build import begin, rehearse, threads_for
+from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.checkpoint import State
 from maml_bench.harness.clock import Clock, now_utc
 from maml_bench.harness.loop import WARM_UP_STEPS, score, train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import EpisodeShape, Recipe, Test, Validation
 from maml_bench.harness.run import Options
-from maml_bench.harness.run_state import KEEP, Silent, Training
+from maml_bench.harness.run_state import KEEP, RunState, Silent
 from maml_bench.record import Evaluation, Record
 
 MEASURE_S = 2.0
@@ -166,7 +166,7 @@ def measure(recipe: Recipe, options: Options) -> Pace:
     """
     device = preflight.usable_device(options.device)
     quiet = replace(recipe, validation=replace(recipe.validation, episodes=0))
-    training = begin(quiet, 0, device, options.schedule, options.chunk)
+    training = build(quiet, 0, device, options.schedule, options.chunk)
     rehearse(training)
     threads = options.threads or threads_for(training)
     torch.set_num_threads(threads)
@@ -196,7 +196,7 @@ def measure(recipe: Recipe, options: Options) -> Pace:
         name=name_of(machine.describe(device)),
         device=device,
         threads=threads,
-        schedule=training.body.schedule,
+        schedule=training.meta_step.execution.schedule,
         memory=memory.mode(),
         step_s=_step_s(training),
         score_s=clock.total_s("score") / max(shown, 1),
@@ -252,7 +252,7 @@ def name_of(description: dict[str, Any]) -> str:
     return str(description.get("gpu") or description.get("cpu"))
 
 
-def _step_s(training: Training) -> float:
+def _step_s(training: RunState) -> float:
     """Median seconds of a meta-step after warm-up, and its share of sampling."""
     if not training.step:
         return 0.0

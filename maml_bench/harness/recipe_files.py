@@ -6,7 +6,6 @@ setup, with the setup's published numbers.
 
 import tomllib
 from collections.abc import Iterator
-from copy import deepcopy
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 from maml_bench.errors import MamlBenchError, nearest
 
 
+@cache
 def load_files() -> dict[str, dict[str, Any]]:
     """Raw recipe tables by id, from all recipe files of the package, in file order.
+
+    Every call returns the same tables, so nobody may change them.
 
     Raises:
         MamlBenchError: a file is not TOML, an id is missing or stands twice, a setup's file names no recipe.
@@ -44,14 +46,11 @@ def load_files() -> dict[str, dict[str, Any]]:
     return found
 
 
-_parsed = cache(tomllib.loads)  # the files are read for every recipe that is resolved
-
-
 def _contents(folder: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, content) of the TOML files in a folder of the package, by name."""
     for file in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):
             try:
-                yield file.name, deepcopy(_parsed(file.read_text(encoding="utf-8")))
+                yield file.name, tomllib.loads(file.read_text(encoding="utf-8"))
             except tomllib.TOMLDecodeError as error:
                 raise MamlBenchError(f"recipe file {file.name} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""A run over several sittings: what each adds, what is kept between them, and the Record that all of them leave."""
+"""The Record of a run, also of one that was interrupted and continued: what each segment of it adds and keeps."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +10,12 @@ from torch.utils import _pytree as pytree
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
-from maml_bench.harness.run_state import Training, acting
+from maml_bench.harness.run_state import RunState
 from maml_bench.record import Curve, Evaluation, Record, Status
 
 
 @dataclass
-class Sitting:
+class Segment:
     """What one call adds to a run that may have begun in an earlier one."""
 
     started_at: str = field(default_factory=now_utc)
@@ -28,41 +28,41 @@ STAYS = ("recipe_id", "seed", "task_version", "data")
 """Conditions that are the experiment itself: a run can be moved to others of the rest."""
 
 
-def conditions_of(training: Training, threads: int) -> dict[str, Any]:
+def conditions_of(run: RunState, threads: int) -> dict[str, Any]:
     """What must be equal for a run to go on to the same bits."""
     return {
-        "recipe_id": training.recipe.recipe_id,
-        "seed": training.seed,
-        "schedule": training.body.schedule,
+        "recipe_id": run.recipe.recipe_id,
+        "seed": run.seed,
+        "schedule": run.meta_step.execution.schedule,
         "threads": threads,
-        "device": training.device,
-        "machine": machine.identity(training.device),
+        "device": run.device,
+        "machine": machine.identity(run.device),
         "torch": str(torch.__version__),
-        "task_version": training.tasks.version,
-        "data": training.tasks.fingerprint(),
+        "task_version": run.tasks.version,
+        "data": run.tasks.fingerprint(),
     }
 
 
-def state_of(training: Training, conditions: dict[str, Any], sitting: Sitting) -> checkpoint.State:
+def state_of(run: RunState, conditions: dict[str, Any], segment: Segment) -> checkpoint.State:
     """A run as a checkpoint."""
-    peak = max(sitting.peak_memory_bytes, machine.peak_memory_bytes(training.device))
+    peak = max(segment.peak_memory_bytes, machine.peak_memory_bytes(run.device))
     return checkpoint.State(
-        conditions, training.step, training.meta, training.optimiser, training.clock.state(),
-        training.curve, training.recent_losses, sitting.started_at, sitting.number, peak,
-        training.kept, training.env_steps, machine.commit()[0], sitting.earlier,
+        conditions, run.step, run.meta, run.optimiser, run.clock.state(),
+        run.curve, run.recent_losses, segment.started_at, segment.number, peak,
+        run.kept, run.episodes.counts().get("env_steps", 0), machine.commit()[0], segment.earlier,
     )  # fmt: skip
 
 
-def resume(training: Training, state: checkpoint.State) -> Sitting:
-    """Put a checkpoint into a run that has just begun, and begin another sitting."""
-    device = training.device
-    training.meta = {name: state.meta[name].to(device) for name in training.meta}
-    training.optimiser = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), state.optimiser)
-    training.clock.restore(state.clock)
-    training.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
-    training.step, training.curve, training.recent_losses = state.step, state.curve, state.recent_losses
-    training.env_steps = state.env_steps
-    return Sitting(state.started_at, state.sittings + 1, state.peak_memory_bytes, state.earlier)
+def resume(run: RunState, state: checkpoint.State) -> Segment:
+    """Put a checkpoint into a run that has just begun, and begin another segment."""
+    device = run.device
+    run.meta = {name: state.meta[name].to(device) for name in run.meta}
+    run.optimiser = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), state.optimiser)
+    run.clock.restore(state.clock)
+    run.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
+    run.step, run.curve, run.recent_losses = state.step, state.curve, state.recent_losses
+    run.episodes.restore({"env_steps": state.env_steps})
+    return Segment(state.started_at, state.sittings + 1, state.peak_memory_bytes, state.earlier)
 
 
 def moved(path: Path, conditions: dict[str, Any]) -> checkpoint.State:
@@ -79,9 +79,9 @@ def moved(path: Path, conditions: dict[str, Any]) -> checkpoint.State:
 
 
 def record_of(
-    training: Training,
+    run: RunState,
     conditions: dict[str, Any],
-    sitting: Sitting,
+    segment: Segment,
     gflops: float,
     status: Status,
     reason: str | None,
@@ -89,40 +89,40 @@ def record_of(
     **more: Any,
 ) -> Record:
     """The Record of a run as it stands; ``more`` sets further fields of it, or other values."""
-    recipe, device = training.recipe, training.device
+    recipe, device = run.recipe, run.device
     commit, dirty = machine.commit()
     validation = recipe.validation
     fields: dict[str, Any] = {
         "recipe": recipe.plain(),
         "recipe_id": recipe.recipe_id,
-        "seed": training.seed,
+        "seed": run.seed,
         "status": status,
         "reason": reason,
-        "task_version": training.tasks.version,
-        "metric": training.tasks.metric,
-        "data": training.tasks.fingerprint(),
-        "outer_steps": training.step,
+        "task_version": run.tasks.version,
+        "metric": run.tasks.metric,
+        "data": run.tasks.fingerprint(),
+        "outer_steps": run.step,
         "budget_steps": recipe.outer.steps,
-        "env_steps": training.env_steps if acting(training.tasks) else None,
+        "env_steps": run.episodes.counts().get("env_steps"),
         "evaluations": evaluations,
-        "curve": Curve(**training.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
+        "curve": Curve(**run.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
         "exhibit": None,
-        "timing_s": training.clock.summary_s(),
-        "train_s": training.train_s,
-        "peak_memory_bytes": max(sitting.peak_memory_bytes, machine.peak_memory_bytes(device)),
+        "timing_s": run.clock.summary_s(),
+        "train_s": run.train_s,
+        "peak_memory_bytes": max(segment.peak_memory_bytes, machine.peak_memory_bytes(device)),
         "memory": memory.mode(),
         "device": device,
         "threads": conditions["threads"],
-        "schedule": training.body.schedule,
-        "network": training.body.words,
+        "schedule": run.meta_step.execution.schedule,
+        "network": run.meta_step.execution.description,
         "machine": machine.describe(device),
         "machine_id": conditions["machine"],
         "machine_gflops": gflops,
         "software": machine.software(),
         "commit": commit,
         "dirty": dirty,
-        "started_at": sitting.started_at,
-        "sittings": sitting.number,
-        "earlier": sitting.earlier,
+        "started_at": segment.started_at,
+        "sittings": segment.number,
+        "earlier": segment.earlier,
     }
     return Record(**{**fields, **more})

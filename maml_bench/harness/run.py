@@ -9,18 +9,17 @@ from typing import Literal
 import torch
 
 from maml_bench import registry
-from maml_bench.engine.meta_step import refuse_unknown
-from maml_bench.errors import MamlBenchError
+from maml_bench.engine.execution import refuse_unknown
+from maml_bench.errors import MamlBenchError, Unstable
 from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
-from maml_bench.harness.build import begin, rehearse, threads_for
+from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s
 from maml_bench.harness.loop import train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
-from maml_bench.harness.record_of_run import Sitting, conditions_of, moved, record_of, resume, state_of
-from maml_bench.harness.run_state import Observer, Silent, Training
+from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
+from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.record import Evaluation, Record, Status, load, relative_path
-from maml_bench.rl.actor import Unstable
 
 CHECKPOINT_EVERY_S = 30.0
 
@@ -29,11 +28,11 @@ CHECKPOINT_EVERY_S = 30.0
 class Options:
     """Where and how to run; nothing here is part of the experiment, all of it stands in the record or cannot matter.
 
-    ``budget_s`` bounds the training clock of this sitting, ``budget_steps`` the outer steps in all; either ends the run
+    ``budget_s`` bounds the training clock of this segment, ``budget_steps`` the outer steps in all; either ends the run
     early at a checkpoint from which the next call goes on. ``force`` starts over and replaces what is there.
     ``threads`` None means all cores, or one for tasks as small as sinusoids. ``schedule`` is auto or one of
-    core.step.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to take, of
-    harness.protocols.PROTOCOLS; none for the recipe's default, of which a share of the budget gets ``paper`` alone.
+    engine.execution.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to
+    take, of harness.protocols.PROTOCOLS; none for the recipe's default, of which a partial budget gets ``paper`` alone.
     ``moved_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
     """
 
@@ -99,21 +98,21 @@ def run(
         if options.force:
             place.unlink(missing_ok=True)
         machine.reset_peak_memory(device)
-        training = begin(recipe, seed, device, options.schedule, options.chunk)
+        training = build(recipe, seed, device, options.schedule, options.chunk)
         rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
         conditions = conditions_of(training, threads)
-        sitting = Sitting()
+        segment = Segment()
         state = checkpoint.load(place, conditions)
         if state is None and options.moved_from:
             state = moved(options.moved_from, conditions)
         if state is not None:
-            sitting = resume(training, state)
+            segment = resume(training, state)
             observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")
 
         def keep() -> None:
-            checkpoint.save(place, state_of(training, conditions, sitting))
+            checkpoint.save(place, state_of(training, conditions, segment))
 
         gflops = machine.convolution_gflops(device)
         observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
@@ -135,7 +134,7 @@ def run(
                 raise
             except Exception as error:
                 status, reason = "failed", sentence(error)
-        record = record_of(training, conditions, sitting, gflops, status, reason, evaluations, exhibit=exhibit)
+        record = record_of(training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit)
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
@@ -161,7 +160,7 @@ def _completed(
     there = Outcome("already there", found.outer_steps, found, path)
     if not missing or found.status != "ok":
         return there
-    training = begin(recipe, found.seed, found.device, found.schedule)
+    training = build(recipe, found.seed, found.device, found.schedule)
     rehearse(training, missing)
     if not weights.restore(training, options.results, found):
         names = ", ".join(dict.fromkeys(test.protocol for test in missing))
@@ -209,7 +208,7 @@ def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) 
 
 
 def _train(
-    training: Training,
+    training: RunState,
     observer: Observer,
     options: Options,
     interrupted: Callable[[], bool],

@@ -1,17 +1,18 @@
-"""A run in progress, who watches it, and how it draws its episodes."""
+"""A run in progress, and who watches it."""
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
-from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.execution import Execution
 from maml_bench.harness.clock import Clock
+from maml_bench.harness.episodes import Episodes
 from maml_bench.harness.recipe import Recipe
-from maml_bench.types import Episode, Params, Shape, TaskDistribution
+from maml_bench.types import Episode, Family, Params
 
 
 class Observer(Protocol):
@@ -48,18 +49,39 @@ Kept = tuple[float, int, Params]
 KEEP = 5
 
 
+class OuterStep(Protocol):
+    """The body of the outer loop: engine.meta_step.MetaStep, or where somebody acts rl.trust_region.TrustRegionStep."""
+
+    execution: Execution
+
+    def init(self, meta: Params) -> Any:
+        """The state of the outer optimiser before the first step."""
+        ...
+
+    def __call__(
+        self, meta: Params, state: Any, episodes: Episode, number: int, rate: float
+    ) -> tuple[Params, Any, Tensor]:
+        """Meta-parameters and state after meta-step ``number`` at ``rate``, and the outer losses ``[B]``."""
+        ...
+
+    def gradient(self, meta: Params, episodes: Episode, number: int = 0) -> tuple[Params, Tensor]:
+        """The meta-gradient of meta-step ``number``, and the outer losses ``[B]``."""
+        ...
+
+
 @dataclass
-class Training:
+class RunState:
     """A run in progress: what is fixed, then what moves from step to step."""
 
     recipe: Recipe
-    tasks: TaskDistribution
+    tasks: Family
     setup: Setup
     learner: Learner
     seed: int
     device: str
     clock: Clock
-    body: MetaStep
+    meta_step: OuterStep
+    episodes: Episodes
     meta: Params
     optimiser: Any
     step: int = 0
@@ -68,7 +90,6 @@ class Training:
         default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
     )
     recent_losses: list[float] = field(default_factory=list)
-    env_steps: int = 0
 
     @property
     def train_s(self) -> float:
@@ -78,23 +99,3 @@ class Training:
     def diverged(self) -> bool:
         """Whether the last outer loss was not a number."""
         return bool(self.recent_losses) and not math.isfinite(self.recent_losses[-1])
-
-
-def acting(tasks: TaskDistribution) -> Any:
-    """The task distribution where somebody must act to learn of its tasks, else None."""
-    return tasks if getattr(tasks, "acts", False) else None
-
-
-def draw(
-    run: Training,
-    split: str,
-    first: int,
-    count: int,
-    *,
-    key: int,
-    shape: Shape,
-    measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
-) -> Episode:
-    """Episodes ``first`` to ``first + count - 1``; who acts in them is the setup at its present meta-parameters."""
-    actor = run.body.actor(run.meta, measure) if acting(run.tasks) else None
-    return run.tasks.sample(split, first, count, key=key, shape=shape, adapt=actor, device=run.device)

@@ -9,7 +9,7 @@ from typing import Literal
 from maml_bench import registry, suites
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import checkpoint, machine, memory, paces, preflight
-from maml_bench.harness.build import begin, threads_for
+from maml_bench.harness.build import build, threads_for
 from maml_bench.harness.paces import Pace
 from maml_bench.harness.recipe import EpisodeShape, Recipe, resolve
 from maml_bench.harness.run import Options
@@ -252,12 +252,12 @@ class _Ways:
         return found
 
     def _build(self, recipe: Recipe) -> tuple[int, str]:
-        training = begin(recipe, 0, self._device, self._options.schedule, self._options.chunk)
+        training = build(recipe, 0, self._device, self._options.schedule, self._options.chunk)
         size = recipe.tasks["name"], recipe.train, recipe.outer.meta_batch
         if size not in self._threads:
             self._threads[size] = self._options.threads or threads_for(training)
             memory.release()
-        return self._threads[size], training.body.schedule
+        return self._threads[size], training.meta_step.execution.schedule
 
 
 def _turn(line: Line) -> tuple[int, int, float]:

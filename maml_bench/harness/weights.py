@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import atomic_write
-from maml_bench.harness.run_state import KEEP, Training
+from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
 from maml_bench.types import Params
 
@@ -95,7 +95,7 @@ def load(path: Path) -> Weights:
     return Weights(path, sha256, header, tensors)
 
 
-def keep(training: Training, results: Path, record: Path) -> None:
+def keep(training: RunState, results: Path, record: Path) -> None:
     """Write the last meta-parameters of a run and those that validated best, beside its record at ``record``."""
     recipe, curve = training.recipe, training.curve
     about = {
@@ -117,7 +117,7 @@ def keep(training: Training, results: Path, record: Path) -> None:
         save(path, meta, about | {"step": step, "validation": mean})
 
 
-def restore(training: Training, results: Path, record: Record) -> bool:
+def restore(training: RunState, results: Path, record: Record) -> bool:
     """Put the weights that ``record`` left into a run that has just begun; False where they are not all there."""
     validated = sum(
         1 for step, mean in zip(record.curve.step, record.curve.validation, strict=True) if step and mean is not None

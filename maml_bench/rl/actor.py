@@ -4,46 +4,67 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from maml_bench.core.outer import tasks_in
+from maml_bench.core.setup import Setup
+from maml_bench.engine.execution import Execution
 from maml_bench.types import Params
 
 
-class Unstable(ArithmeticError):
-    """Physics or a policy left the finite numbers: the run has diverged."""
-
-
-class Actor:
-    """The policies of a setup at given meta-parameters.
+class Policies:
+    """The functions that acting needs, for a setup under an execution: recorded once, used at every draw.
 
     Args:
-        meta: meta-parameters.
-        adapt: ``adapt(meta, path)``, the state of every task ``[B, ...]`` after an inner step on each of ``path``.
-        answer: ``answer(meta, states, x [B, ...])``, outputs of every task's state.
-        shared: ``shared(meta, x)``, outputs before any inner step, alike for all tasks.
-        steps: how many inner steps training takes.
-        measure: what keeps the seconds of a block under a name.
+        setup: the method.
+        execution: the schedule, the device and the learner.
+        lengths_vary: whether rollouts differ in length from draw to draw. A recording holds for one length only, so the
+            inner steps are then not recorded.
     """
+
+    def __init__(self, setup: Setup, execution: Execution, *, lengths_vary: bool) -> None:
+        learner, over_tasks = execution.learner, execution.over_tasks
+
+        def adapt(meta: Params, path: list[Any]) -> Params:
+            return over_tasks(lambda path: setup.adapt(learner, meta, path, len(path))[-1], path)  # type: ignore[no-any-return]
+
+        def answer(meta: Params, states: Params, x: Tensor) -> Tensor:
+            return over_tasks(lambda task: setup.predict(learner, meta, *task), (states, x))  # type: ignore[no-any-return]
+
+        def shared(meta: Params, x: Tensor) -> Tensor:
+            return setup.predict(learner, meta, setup.adapt(learner, meta, [], 0)[0], x)
+
+        self.adapt = torch.no_grad()(adapt) if lengths_vary else execution.record(adapt)
+        self.answer, self.shared = execution.record(answer), execution.record(shared)
+        self._steps = learner.inner.steps
+
+    def actor(
+        self, meta: Params, measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+    ) -> "SetupActor":
+        """The actor at meta-parameters ``meta``; ``measure`` keeps the seconds of a block under a name."""
+        return SetupActor(self, meta, self._steps, measure)
+
+
+class SetupActor:
+    """A setup that acts at given meta-parameters; see rl.protocol.Actor."""
 
     def __init__(
         self,
+        functions: Policies,
         meta: Params,
-        *,
-        adapt: Callable[[Params, Any], Params],
-        answer: Callable[[Params, Params, Tensor], Tensor],
-        shared: Callable[[Params, Tensor], Tensor],
         steps: int,
-        measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        measure: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._meta, self._adapt, self._answer, self._shared = meta, adapt, answer, shared
-        self.steps = steps
-        self.measure = measure
+        self._functions, self._meta = functions, meta
+        self.steps, self.measure = steps, measure
 
     def policies(self, path: Sequence[Any]) -> Params | None:
         """The policy of every task ``[B, ...]`` after an inner step on each of ``path``; None where all share one."""
-        return self._adapt(self._meta, list(path)) if path and tasks_in(path[0]) else None
+        return self._functions.adapt(self._meta, list(path)) if path and tasks_in(path[0]) else None
 
     def outputs(self, policies: Params | None, x: Tensor) -> Tensor:
-        """What the policies put out for observations ``x [B, ...]``."""
-        return self._shared(self._meta, x) if policies is None else self._answer(self._meta, policies, x)
+        """The outputs of the policies for observations ``x [B, ...]``."""
+        if policies is None:
+            return self._functions.shared(self._meta, x)  # type: ignore[no-any-return]
+        return self._functions.answer(self._meta, policies, x)  # type: ignore[no-any-return]

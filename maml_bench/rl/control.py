@@ -13,12 +13,12 @@ import torch
 from torch import Generator, Tensor
 
 from maml_bench.data.draws import key_of, words
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
-from maml_bench.rl.actor import Actor, Unstable
 from maml_bench.rl.policy import Policy
+from maml_bench.rl.protocol import Actor
 from maml_bench.rl.quota import FirstEnded, InTurn, Quota
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
 from maml_bench.types import Episode, Predict, Shape
@@ -92,8 +92,7 @@ class Control(ABC):
     first_ended = False
     actions: ClassVar[Actions]
 
-    @property
-    def varies(self) -> bool:
+    def lengths_vary(self) -> bool:
         """Whether the rollouts of a task differ in length from one draw to the next."""
         return self.fill
 
@@ -124,19 +123,17 @@ class Control(ABC):
         *,
         key: int,
         shape: Shape,
-        adapt: Actor | None = None,
+        actor: Actor,
         device: str = "cpu",
     ) -> Episode:
         """Support: a list of ``shape.shot`` rollouts before each of the actor's inner steps; query: ``shape.query``
         rollouts after the last, or an empty list if that is 0.
 
         Raises:
-            MamlBenchError: there is no actor, or what it does is not finite.
+            Unstable: what the actor does is not finite.
         """
-        if adapt is None:
-            raise MamlBenchError(f"{self.name} needs somebody who acts: pass an Actor as `adapt`")
-        counts = [shape.shot] * max(1, adapt.steps) + [shape.query]
-        path = self.path(split, first, count, key=key, rollouts=counts, actor=adapt, device=device)
+        counts = [shape.shot] * max(1, actor.steps) + [shape.query]
+        path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
         return Episode(path[: len(counts) - 1], path[-1] if shape.query else [])
 
     def path(
@@ -255,6 +252,10 @@ class Control(ABC):
         """Steps in the world that the episode's rollouts took, until they ended."""
         rolled = [*episode.support] + ([episode.query] if episode.query else [])
         return int(sum(batch.mask.sum() for batch in rolled))
+
+    def exhibit_path(self, path: list[Trajectories]) -> dict[str, Any] | None:
+        """None: most families have no figure of their own."""
+        return None
 
     def fingerprint(self) -> dict[str, Any] | None:
         """None: tasks come from a formula."""

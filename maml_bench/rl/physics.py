@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from maml_bench.errors import MamlBenchError
-from maml_bench.rl.actor import Unstable
+from maml_bench.errors import MamlBenchError, Unstable
 from maml_bench.rl.planar import Planar, is_planar
 
 BEGUN_S = 1.0

@@ -9,43 +9,21 @@ J' F J exactly: J the derivative of the adapted outputs, F the metric of their d
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from maml_bench.core import outer
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.setup import OverTasks, Setup, mean_gradient
+from maml_bench.engine.execution import Execution
+from maml_bench.rl.protocol import Geometry
 from maml_bench.types import Episode, Params, Predict
 
 Product = Callable[[Params], Params]
-
-
-class Geometry(Protocol):
-    """What a trust region must know about outputs. A batch is that of one task, but in ``part``."""
-
-    @property
-    def varies(self) -> bool:
-        """Whether batches differ in length from one draw to the next."""
-        ...
-
-    def answers(self, predict: Predict, batch: Any) -> Tensor:
-        """Outputs for everything in the batch."""
-        ...
-
-    def divergence(self, outputs: Tensor, batch: Any) -> Tensor:
-        """Mean divergence of ``outputs`` from those of who acted, a scalar."""
-        ...
-
-    def curvature(self, tangent: Tensor, batch: Any) -> Tensor:
-        """The second derivative of ``divergence`` at the outputs of who acted, times ``tangent``."""
-        ...
-
-    def part(self, batch: Any, share: float) -> Any:
-        """About that share of the batches ``[B, ...]``, of every task alike; at least a bit of each."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -62,8 +40,50 @@ class Trust:
     share: float = 1.0
 
 
+class TrustRegionStep:
+    """The body of the outer loop, as engine.meta_step.MetaStep: no state goes from step to step, and no rate is read.
+
+    Args:
+        setup: the method.
+        learner: the policy and its losses.
+        geometry: what the tasks know about the outputs of policies.
+        trust: the size of the step and how it is found.
+        schedule: one of engine.execution.SCHEDULES. ``loop`` is the plain reference.
+        device: where the tensors will be.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        learner: Learner,
+        geometry: Geometry,
+        trust: Trust,
+        *,
+        schedule: str = "vmap",
+        device: str = "cpu",
+    ) -> None:
+        self.execution = Execution(learner, schedule, device)
+        in_parts = self.execution.mapping == "vmap" and device == "cpu"
+        over_tasks = outer.in_parts if in_parts else self.execution.over_tasks
+        self._step = TrustRegion(setup, self.execution.learner, geometry, trust, over_tasks, plain=schedule == "loop")
+
+    def init(self, meta: Params) -> None:
+        """None: there is no state."""
+
+    def __call__(
+        self, meta: Params, state: None, episodes: Episode, number: int, rate: float
+    ) -> tuple[Params, None, Tensor]:
+        """Meta-parameters after the step, and the outer losses ``[B]`` before it."""
+        meta, losses = self._step(meta, episodes)
+        return meta, None, losses
+
+    def gradient(self, meta: Params, episodes: Episode, number: int = 0) -> tuple[Params, Tensor]:
+        """The meta-gradient, and the outer losses ``[B]``."""
+        return self._step.gradient(meta, episodes)
+
+
 class TrustRegion:
-    """``step(meta, episodes) -> (meta, losses before the step)``; no state from step to step.
+    """``step(meta, episodes) -> (meta, losses before the step)``.
 
     Args:
         plain: differentiate the divergence itself, twice and from the start for every product: the reference.
@@ -105,6 +125,10 @@ class TrustRegion:
         """
         apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes, states)
         return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
+
+    def gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor]:
+        """The meta-gradient, and the outer losses ``[B]``."""
+        return self._setup.gradient(self._learner, meta, episodes, self._over_tasks)
 
     def _gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor, Params | None]:
         """The meta-gradient and the outer losses, and what the tasks were adapted to, where the loss is the usual."""

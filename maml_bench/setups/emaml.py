@@ -3,6 +3,7 @@ Explore via Meta-Reinforcement Learning", NeurIPS, arXiv:1803.01118, equation 4:
 credited to the actions that were adapted on."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from maml_bench.types import Episode, Params
 class EMAML(Setup):
     """MAML with the term of the outer loss that says how the support was come by.
 
-    It is the geometry's ``credit``: log-probability of the whole support times the mean return of the query. No
+    It is the family's ``credit``: log-probability of the whole support times the mean return of the query. No
     baseline is taken off, which would have to be independent of the support.
     """
 
@@ -31,5 +32,5 @@ class EMAML(Setup):
         states = self.adapt(learner, meta, episode.support, learner.inner.steps)
         loss = learner.outer_loss(lambda x: learner.apply(states[-1], x), episode.query)
         for state, batch in zip(states, episode.support, strict=False):
-            loss = loss - learner.geometry.credit(lambda x, s=state: learner.apply(s, x), batch, episode.query)
+            loss = loss - learner.credit(partial(learner.apply, state), batch, episode.query)
         return loss

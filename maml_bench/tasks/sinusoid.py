@@ -58,7 +58,6 @@ class Sinusoid:
         *,
         key: int,
         shape: Shape,
-        adapt: Callable[[Any], Any] | None = None,
         device: str = "cpu",
     ) -> Episode:
         """x ``[B, points, 1]`` (or 3) and y ``[B, points, 1]``; ``key`` and ``first`` choose the tasks, see module."""

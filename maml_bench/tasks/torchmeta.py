@@ -9,7 +9,7 @@ own choice of support and query depends on Python's hash of strings (splitters.p
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -92,7 +92,6 @@ class Torchmeta(Classification):
         *,
         key: int,
         shape: Shape,
-        adapt: Callable[[Any], Any] | None = None,
         device: str = "cpu",
     ) -> Episode:
         """x ``[B, N * K, C, H, W]`` float32 in [0, 1] (vectors: ``[B, N * K, features]``, as they are) and labels

@@ -3,12 +3,12 @@
 import pytest
 
 from benchmarks import curvature
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
 
 
 def test_gains_are_told_beside_that_of_all_rollouts_and_steps_stay_within_the_bound():
-    run = begin(resolve("navigation", preset="smoke"), 0, "cpu", "traced")
+    run = build(resolve("navigation", preset="smoke"), 0, "cpu", "traced")
     whole, *parts = curvature.directions(run)
     assert (whole["share"], whole["gain"]) == (1.0, 1.0)
     assert [row["share"] for row in parts] == list(curvature.SHARES[1:])

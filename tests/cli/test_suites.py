@@ -8,7 +8,7 @@ import pytest
 from maml_bench import suites
 from maml_bench.core import outer as outer_module
 from maml_bench.harness import machine
-from maml_bench.harness.run_state import Training
+from maml_bench.harness.run_state import RunState
 from maml_bench.record import load_all
 from maml_bench.suites import Cell, Part, Suite
 
@@ -97,7 +97,7 @@ def test_a_suite_is_run_reported_and_not_run_again(command):
 
 def test_a_suite_comes_to_its_end_in_pieces(command, monkeypatch):
     """By a clock of 0.01 s a step, 0.09 s are over after seven steps: the next two might not fit."""
-    monkeypatch.setattr(Training, "train_s", property(lambda training: 0.01 * training.step))
+    monkeypatch.setattr(RunState, "train_s", property(lambda training: 0.01 * training.step))
     line = (*LINE, "--no-report", "--setup", "maml", "--seeds", "0")
     steps = []
     for _ in range(3):
@@ -110,7 +110,7 @@ def test_a_suite_comes_to_its_end_in_pieces(command, monkeypatch):
 
 
 def test_a_budget_is_that_of_the_whole_call(command, monkeypatch):
-    monkeypatch.setattr(Training, "train_s", property(lambda training: 0.01 * training.step))
+    monkeypatch.setattr(RunState, "train_s", property(lambda training: 0.01 * training.step))
     said = command(*LINE, "--no-report", "--setup", "maml", "--budget", "0.3s")
     assert said.code == 0
     assert {seed: record.outer_steps for (_, seed), record in records().items()} == {0: 20, 1: 8}

@@ -106,5 +106,5 @@ def test_an_embedding_is_what_the_last_layer_is_given(model) -> None:
 
 def test_a_learner_can_face_fewer_classes_and_knows_its_meta_step() -> None:
     learner = Learner(built(lambda: nn.Linear(2, 2)), F.mse_loss, F.mse_loss, Inner(0.1, 1, "per shot"), way=20)
-    assert (learner.scale, learner.facing(5).scale, learner.facing(5).way) == (20.0, 5.0, 5)
-    assert (learner.number, learner.at(7).number, learner.number) == (0, 7, 0)
+    assert (learner.scale, learner.with_way(5).scale, learner.with_way(5).way) == (20.0, 5.0, 5)
+    assert (learner.number, learner.at_step(7).number, learner.number) == (0, 7, 0)

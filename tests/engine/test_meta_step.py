@@ -17,8 +17,9 @@ from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
 from maml_bench.engine import kernels
+from maml_bench.engine.execution import SCHEDULES
 from maml_bench.engine.kernels import build
-from maml_bench.engine.meta_step import SCHEDULES, MetaStep
+from maml_bench.engine.meta_step import MetaStep
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import MLP, Conv, Conv4
 from maml_bench.registry import setup_class

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, Unstable
 from maml_bench.harness import loop
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
 from maml_bench.record import Record
-from maml_bench.rl.actor import Unstable
 
 WORTH = ("evaluations", "exhibit", "env_steps", "outer_steps")
 

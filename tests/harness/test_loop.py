@@ -7,7 +7,7 @@ import torch
 
 from maml_bench.core import outer as outer_module
 from maml_bench.harness import loop as module
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.loop import rate_at, score, train, validate
 from maml_bench.harness.recipe import Outer
 from maml_bench.harness.run_state import Silent
@@ -19,7 +19,7 @@ from maml_bench.types import Shape
 def training(tiny):
     """Begin a training of the tiny recipe, with further settings and another setup if named."""
     torch.set_num_threads(1)
-    return lambda *settings, setup="maml", seed=0: begin(tiny(*settings, setup=setup), seed, "cpu", "vmap")
+    return lambda *settings, setup="maml", seed=0: build(tiny(*settings, setup=setup), seed, "cpu", "vmap")
 
 
 def go(run):

@@ -7,11 +7,11 @@ import torch
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
-from maml_bench.engine.kernels.build import compiler
 from maml_bench.harness import build as start
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
-from maml_bench.harness.run_state import acting
+from maml_bench.native_code import compiler
+from maml_bench.rl.protocol import acts
 
 
 def test_both_schedules_are_recorded_and_agree(tiny, options):
@@ -62,7 +62,7 @@ def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settin
     asked = resolve(recipe, preset="paper", settings=settings)
     tasks = registry.build_tasks(asked.tasks, "here")
     model = tasks.model(asked.train.shape, torch.Generator().manual_seed(0))
-    learner = Learner(model, tasks.loss, tasks.score, asked.inner, asked.train.way, geometry=acting(tasks))
+    learner = Learner(model, tasks.loss, tasks.score, asked.inner, asked.train.way, geometry=acts(tasks))
     assert start.schedule_for(asked, learner, device) == expected
     monkeypatch.setattr(start, "compiler", lambda: None)
     without = {"compiled": "traced"}.get(expected, expected) if device == "cpu" else expected

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import weights
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
 
@@ -112,7 +112,7 @@ def test_a_run_leaves_its_last_and_its_best_weights(tiny, options):
     for name, (mean, step) in zip(names, best, strict=False):
         assert header_of(folder / name) == {**about, "step": str(step), "validation": str(mean)}
     last = weights.load(folder / names[-1])
-    assert last.fit(begin(tiny(), 0, "cpu", "vmap").meta, "maml on waves").keys() == last.tensors.keys()
+    assert last.fit(build(tiny(), 0, "cpu", "vmap").meta, "maml on waves").keys() == last.tensors.keys()
 
 
 def test_stale_best_weights_go_when_a_run_is_made_again(tiny, options):
@@ -137,7 +137,7 @@ def test_a_run_that_diverged_leaves_none(tiny, options):
 
 def test_restored_weights_are_those_of_the_record(tiny, options):
     record = run(tiny(), 0, options).record
-    fresh = begin(tiny(), 0, "cpu", "vmap")
+    fresh = build(tiny(), 0, "cpu", "vmap")
     assert weights.restore(fresh, options.results, record)
     assert fresh.step == 12
     assert [(mean, step) for mean, step, _ in fresh.kept] == sorted((m, s) for m, s, _ in fresh.kept)
@@ -147,6 +147,6 @@ def test_restored_weights_are_those_of_the_record(tiny, options):
             place = weights.place(options.results, record.relative_path, rank)
             moved = weights.place(options.results, other.relative_path, rank)
             moved.write_bytes(place.read_bytes())
-        assert not weights.restore(begin(tiny(), 0, "cpu", "vmap"), options.results, other)
+        assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, other)
     weights.place(options.results, record.relative_path, 3).unlink()
-    assert not weights.restore(begin(tiny(), 0, "cpu", "vmap"), options.results, record)
+    assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, record)

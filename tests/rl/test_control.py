@@ -1,18 +1,16 @@
 """Rollouts: what is drawn depends on what it should depend on, and is scored by what was earned."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 
 from maml_bench import registry
+from maml_bench.errors import Unstable
 from maml_bench.harness.loop import score
-from maml_bench.harness.run_state import acting
-from maml_bench.rl.actor import Unstable
+from maml_bench.rl.protocol import acts
 from maml_bench.rl.trajectories import Trajectories
 from tests.rl.conftest import drawn, started
 
-ACTING = [name for name in registry.task_names() if acting(registry.task_class(name))]
+ACTING = [name for name in registry.task_names() if acts(registry.task_class(name))]
 RECIPES = {name: name.replace("_", "-") for name in ACTING}
 
 
@@ -36,11 +34,11 @@ def test_trajectories_have_the_shapes_that_they_say(name):
 @pytest.mark.parametrize("name", ACTING)
 def test_an_episode_is_the_same_in_any_batch_and_drawn_again(name):
     run = started(RECIPES[name])
-    actor = run.body.actor(run.meta, lambda name: nullcontext())
+    actor = run.episodes.actor(run.meta)
     shape = run.recipe.train.shape
 
     def sample(first: int, count: int) -> Trajectories:
-        return run.tasks.sample("train", first, count, key=5, shape=shape, adapt=actor).support[0]
+        return run.tasks.sample("train", first, count, key=5, shape=shape, actor=actor).support[0]
 
     together, again, alone = sample(0, 3), sample(0, 3), sample(2, 1)
     for field, same in zip(together, again, strict=True):
@@ -74,7 +72,7 @@ def test_scores_are_mean_returns_after_each_number_of_steps():
     run = started()
     test = run.recipe.test[0]
     scores = score(run, "test", test.shape, 4, (0, 1, 3))
-    actor = run.body.actor(run.meta, lambda name: nullcontext())
+    actor = run.episodes.actor(run.meta)
     from maml_bench.harness.seeding import stream_key
 
     path = run.tasks.path("test", 0, 4, key=stream_key("test", 0), rollouts=[4, 4, 4, 4], actor=actor)
@@ -93,7 +91,7 @@ def test_the_reveal_adds_the_task_to_what_is_seen():
 
 
 def test_a_policy_that_explodes_is_told_in_a_sentence():
-    from maml_bench.rl.actor import Unstable
+    from maml_bench.errors import Unstable
 
     run = started()
     broken = {name: p * float("nan") for name, p in run.meta.items()}
@@ -113,7 +111,7 @@ def test_after_short_episodes_others_follow_until_there_are_enough_steps():
     """A point that moves little: to a goal at its start it comes often, and starts over; to another it never does."""
     run = started("navigation", "maml", "vmap", "tasks.horizon=30", "tasks.reward=sparse")
     calm = {name: p * (name != "head.weight") - 2.5 * (name == "log_std") for name, p in run.meta.items()}
-    actor = run.body.actor(calm, lambda name: nullcontext())
+    actor = run.episodes.actor(calm)
     goals = torch.tensor([[0.0, 0.0], [0.4, -0.4]])
     object.__setattr__(run.tasks, "draw", lambda *_: goals)
     (batch,) = run.tasks.path("train", 0, 2, key=1, rollouts=[6], actor=actor)
@@ -135,7 +133,7 @@ def test_after_short_episodes_others_follow_until_there_are_enough_steps():
 def test_a_fallen_ant_starts_over_with_noise_of_its_own(recipe):
     run = started(recipe, "maml", "vmap", "tasks.horizon=150")
     wild = {name: p + 5 * (name == "log_std") for name, p in run.meta.items()}
-    actor = run.body.actor(wild, lambda name: nullcontext())
+    actor = run.episodes.actor(wild)
     (batch,) = run.tasks.path("train", 0, 2, key=1, rollouts=[4], actor=actor)
     begins = ((batch.time == 0) & batch.mask.bool())[:, 0]
     starts = torch.cat([batch.observations[task, 0][begins[task]] for task in range(2)])

@@ -43,7 +43,7 @@ def test_a_trust_region_step_is_that_of_the_cpu(setup, share):
         run = started("navigation", setup, "vmap", f"outer.trust.share={share}", device=device)
         run.learner.model.double()
         before = double(run.meta)
-        meta, _, losses = run.body(before, run.optimiser, on(device, episodes), 0, 0.0)
+        meta, _, losses = run.meta_step(before, run.optimiser, on(device, episodes), 0, 0.0)
         assert losses.device.type == device
         found[device] = torch.cat([p.flatten() for p in meta.values()]).cpu()
         assert not torch.equal(found[device], torch.cat([p.flatten() for p in before.values()]).cpu())

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from maml_bench import registry
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, Unstable
 from maml_bench.rl import physics
-from maml_bench.rl.actor import Unstable
 from maml_bench.rl.locomotion import Locomotion, _rotations
 
 mujoco = pytest.importorskip("mujoco", reason="needs the extra: pip install 'maml-bench[rl]'")

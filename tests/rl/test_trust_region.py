@@ -10,7 +10,7 @@ from maml_bench.core.outer import schedule
 from maml_bench.engine import meta_step
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.build import begin
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
 from maml_bench.rl.trust_region import Trust, TrustRegion
 from maml_bench.types import Params
@@ -125,7 +125,7 @@ def test_schedules_agree_on_a_step(setup):
         run.learner.model.double()
         episodes = double(drawn(started("navigation", setup, "vmap", "tasks.fill=false")))
         before = double(run.meta)
-        meta, _, _ = run.body(before, run.optimiser, episodes, 0, 0.0)
+        meta, _, _ = run.meta_step(before, run.optimiser, episodes, 0, 0.0)
         found[how] = torch.cat([p.flatten() for p in meta.values()])
         assert not torch.equal(found[how], torch.cat([p.flatten() for p in before.values()]))
     torch.testing.assert_close(found["vmap"], found["loop"], atol=1e-6, rtol=0)
@@ -154,7 +154,7 @@ def test_steps_on_rollouts_of_ever_new_lengths_are_not_recorded(monkeypatch, fil
 
 
 def test_tasks_without_actors_are_refused():
-    run = begin(resolve("sinusoid-k10", preset="smoke"), 0, "cpu", "vmap")
+    run = build(resolve("sinusoid-k10", preset="smoke"), 0, "cpu", "vmap")
     with pytest.raises(MamlBenchError, match="needs tasks in which somebody acts"):
         MetaStep(run.setup, run.learner, optimiser="trpo")
 
@@ -178,7 +178,7 @@ def test_several_steps_on_the_same_rollouts_are_several_steps():
     meta, state = run.meta, once.init(run.meta)
     for number in range(5):
         meta, state, _ = once(meta, state, episodes, number, 0.001)
-    together, _, _ = run.body(run.meta, run.optimiser, episodes, 0, 0.001)
+    together, _, _ = run.meta_step(run.meta, run.optimiser, episodes, 0, 0.001)
     for name, p in meta.items():
         torch.testing.assert_close(together[name], p)
 
@@ -190,5 +190,5 @@ def test_the_actor_measures_its_parts():
         seen.append(name)
         return nullcontext()
 
-    run.tasks.sample("train", 0, 1, key=0, shape=run.recipe.train.shape, adapt=run.body.actor(run.meta, measure))
+    run.tasks.sample("train", 0, 1, key=0, shape=run.recipe.train.shape, actor=run.episodes.actor(run.meta, measure))
     assert set(seen) == {"adapt", "simulate", "policy", "baseline"}

@@ -115,7 +115,7 @@ def test_it_faces_fewer_classes_than_it_was_trained_with(setup: Classifier) -> N
     learner = learner_of("strided")
     meta = start_of(setup, learner)
     x = episodes_of("strided", labels=WAY).support.x[0, :2]
-    learner = learner.facing(2)
+    learner = learner.with_way(2)
     state = setup.adapt(learner, meta, Batch(x, torch.tensor([1, 0])), 2)[-1]
     assert setup.predict(learner, meta, state, x).shape == (2, 2)
 

@@ -64,7 +64,7 @@ def test_it_starts_where_maml_is(classification: Make) -> None:
         MAMLPlusPlus().adapt(learner, meta, support, 5), MAML().adapt(learner, meta, support, 5), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
-    late, _ = meta_gradient(MAMLPlusPlus(), learner.at(5000), meta, episodes)
+    late, _ = meta_gradient(MAMLPlusPlus(), learner.at_step(5000), meta, episodes)
     expected, _ = meta_gradient(MAML(), learner, {n: meta[n] for n in learner.names}, episodes)
     weights = {n for n in learner.names if not n.endswith("beta")}
     assert relative_error({n: late[n] for n in weights}, {n: expected[n] for n in weights}) < 1e-12
@@ -75,7 +75,7 @@ def test_it_starts_where_maml_is(classification: Make) -> None:
 )
 def test_the_gradient_is_exact(parts: dict[str, bool], number: int, classification: Make) -> None:
     learner, _, episodes = classification(tasks=1, steps=2, **BETA)
-    setup, learner = MAMLPlusPlus(**parts), learner.at(number)
+    setup, learner = MAMLPlusPlus(**parts), learner.at_step(number)
     meta = setup.init(learner, torch.Generator())
     generator = torch.Generator().manual_seed(1)
     meta = {n: p + 0.05 * torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in meta.items()}
@@ -107,7 +107,7 @@ def test_one_recording_serves_all_epochs(schedule: str, classification: Make) ->
     meta = setup.init(learner, torch.Generator())
     step = MetaStep(setup, learner, schedule=schedule)
     for number in (0, 700, 5000):
-        expected, losses = meta_gradient(setup, learner.at(number), meta, episodes, schedule_name="loop")
+        expected, losses = meta_gradient(setup, learner.at_step(number), meta, episodes, schedule_name="loop")
         grads, same = step.gradient(meta, episodes, number)
         assert relative_error(grads, expected) < 1e-10
         torch.testing.assert_close(same, losses, rtol=1e-10, atol=0)

@@ -29,7 +29,7 @@ def test_gradient_and_schedules() -> None:
 
 
 def test_fewer_classes_than_in_training_are_told_apart() -> None:
-    learner = learner_of(lambda: Smooth(4, 6), 6).facing(2)
+    learner = learner_of(lambda: Smooth(4, 6), 6).with_way(2)
     [state] = ProtoNet().adapt(learner, learner.initial(), take(tasks_of(2, 1, 1, 4), 0).support, 0)
     assert state["prototypes"].shape == (2, 32)
 

@@ -25,24 +25,7 @@ void sum_first(long rows, long count, const S* x, S* y) {
     }
 }
 
-// y[i] = x[place[i]] / white, rows of bytes to rows of floats, in one pass.
-void gather_rows(long count, long size, long white, const unsigned char* x, const long long* place, float* y) {
-#pragma omp parallel for schedule(static) if (count * size > (1 << 16))
-    for (long i = 0; i < count; ++i) {
-        const unsigned char* from = x + place[i] * size;
-        float* to = y + i * size;
-        if (white == 1)
-            for (long j = 0; j < size; ++j) to[j] = float(from[j]);
-        else
-            for (long j = 0; j < size; ++j) to[j] = float(from[j]) / float(white);
-    }
-}
-
 }  // namespace
-
-extern "C" void gather_rows_u8(const long* s, const unsigned char* x, const long long* place, float* y) {
-    gather_rows(s[0], s[1], s[2], x, place, y);
-}
 
 #define KERNELS(name, S)                                                                                               \
     extern "C" void sum_first_##name(const long* s, const S* x, S* y) { sum_first<S>(s[0], s[1], x, y); }              \

@@ -7,13 +7,16 @@ As operators they are single nodes of a recording, and torch.compile leaves them
 import ctypes
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from maml_bench.engine.kernels.build import library
+from maml_bench.native_code import library
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
 
 LANES = 16
 """Channels must be a multiple of this: the widest vector of a supported machine, in floats."""
@@ -24,7 +27,7 @@ FEW = 8
 BY_OPERATOR: dict[Any, Callable[..., Any]] = {}
 """Operator of torch to the function behind it, for calling it without torch's dispatcher."""
 
-_SUFFIX = {torch.float32: "f32", torch.float64: "f64", torch.uint8: "u8"}
+_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 _LIBRARY = torch.library.Library("maml_bench", "DEF")
 
 
@@ -50,7 +53,7 @@ def _sizes(*sizes: int) -> Any:
 
 @lru_cache(maxsize=32)
 def _kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    function = getattr(library(), f"{name}_{_SUFFIX.get(dtype, dtype)}", None)
+    function = getattr(library(SOURCE), f"{name}_{_SUFFIX.get(dtype, dtype)}", None)
     if function is None:
         raise TypeError(f"the kernels know float32 and float64, not {dtype}")
     function.restype = None
@@ -167,21 +170,6 @@ def sum_first(x: Tensor) -> Tensor:
     total = torch.empty_strided(x.shape[1:], x.stride()[1:], dtype=x.dtype)
     _call("sum_first", (x.shape[0], total.numel()), x, total)
     return total
-
-
-def gather_rows(rows: Tensor, place: Tensor, white: int) -> Tensor:
-    """``rows[place] / white`` as float32, for contiguous bytes ``[r, ...]``, int64 ``[n]``, and 1 <= white <= 255.
-
-    Raises:
-        IndexError: a place is out of range.
-    """
-    if len(place):
-        least, most = place.aminmax()
-        if int(least) < 0 or int(most) >= len(rows):
-            raise IndexError(f"places must be 0 to {len(rows) - 1}")
-    found = torch.empty(len(place), *rows.shape[1:], dtype=torch.float32)
-    _call("gather_rows", (len(place), rows[0].numel(), white), rows, place.contiguous(), found)
-    return found
 
 
 def _dense_rows(x: Tensor) -> bool:

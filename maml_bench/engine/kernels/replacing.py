@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from maml_bench.core.learner import Learner
 from maml_bench.engine.kernels import differentiable, operators
-from maml_bench.engine.kernels.build import NoCompiler, library
 from maml_bench.models import BatchNorm
+from maml_bench.native_code import NoCompiler, library
 
 
 class _Block(nn.Module):
@@ -54,8 +55,20 @@ class _Found:
     beta: str | None
 
 
-def lower(model: nn.Module, device: str = "cpu") -> tuple[nn.Module | None, str]:
-    """The network with its blocks replaced, and in words what was found; None where nothing can be.
+def with_kernels(learner: Learner, device: str = "cpu") -> tuple[Learner, str]:
+    """The learner with the convolution blocks of its network on kernels, and a description of what was found.
+
+    If nothing can be replaced it is the learner itself.
+
+    Raises:
+        NoCompiler: the kernels for ``device`` cannot be built here.
+    """
+    network, description = replace_blocks(learner.model, device)
+    return learner if network is None else learner.with_network(network), description
+
+
+def replace_blocks(model: nn.Module, device: str = "cpu") -> tuple[nn.Module | None, str]:
+    """The network with its blocks replaced, and a description of what was found; None if nothing can be replaced.
 
     Raises:
         NoCompiler: the kernels for ``device`` cannot be built here.
@@ -70,7 +83,7 @@ def lower(model: nn.Module, device: str = "cpu") -> tuple[nn.Module | None, str]
         return None, "torch operators"
     rounding = "" if device == "cpu" else f" ({_for_gpu()})"
     if device == "cpu":
-        library()
+        library(operators.SOURCE)
     lowered = fx.GraphModule(model, graph)
     for number, block in enumerate(blocks):
         name = f"block_{number}"

@@ -1,4 +1,4 @@
-"""Building and loading the kernels: compiled once per machine by the system's C++ compiler."""
+"""C++ files of the package: compiled once per machine by the system's compiler, then loaded."""
 
 import ctypes
 import hashlib
@@ -15,20 +15,18 @@ from platformdirs import user_cache_path
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_path
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 
 
 class NoCompiler(MamlBenchError):
-    """The kernels cannot be built here; the message says why."""
+    """C++ files cannot be compiled here; the message says why."""
 
 
 def compiler() -> str | None:
-    """The C++ compiler: ``CXX``, else g++, c++ or clang++ on the path; None where there is none."""
+    """The C++ compiler: ``CXX``, else g++, c++ or clang++ on the path; None if there is none."""
     wanted = os.environ.get("CXX")
-    return next(
-        (found for name in ([wanted] if wanted else ["g++", "c++", "clang++"]) if (found := shutil.which(name))), None
-    )
+    names = [wanted] if wanted else ["g++", "c++", "clang++"]
+    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def refuse_without_compiler() -> str:
@@ -44,16 +42,18 @@ def refuse_without_compiler() -> str:
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """The loaded kernels; the first call on a machine compiles them, which takes about ten seconds.
+def library(source: Path) -> ctypes.CDLL:
+    """The loaded library of the C++ file ``source``, which may include headers from its own folder.
+
+    The first call on a machine compiles it, which takes up to ten seconds; the result stays in the user's cache folder.
 
     Raises:
-        NoCompiler: there is no C++ compiler, or it cannot compile the kernels.
+        NoCompiler: there is no C++ compiler, or it cannot compile the file.
     """
     program = refuse_without_compiler()
     if os.name == "nt":
-        raise NoCompiler("the kernels for convolutions are not built on Windows")
-    text = b"".join(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.[hc]*")))
+        raise NoCompiler("C++ kernels are not built on Windows")
+    text = b"".join(path.read_bytes() for path in [source, *sorted(source.parent.glob("*.h"))])
     version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout
     parts = [text, version, " ".join(FLAGS).encode(), _processor().encode()]
     name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -62,18 +62,18 @@ def library() -> ctypes.CDLL:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as new:
             done = subprocess.run(
-                [program, *FLAGS, "-o", str(new), str(SOURCE)], capture_output=True, text=True, check=False
+                [program, *FLAGS, "-o", str(new), str(source)], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise NoCompiler(f"{program} cannot compile the kernels for convolutions: {reason}")
+                raise NoCompiler(f"{program} cannot compile {source.name}: {reason}")
     # torch has loaded its OpenMP runtime already, under the same name: both share one pool of threads.
     torch.get_num_threads()
     return ctypes.CDLL(str(path))
 
 
 def _processor() -> str:
-    """What -march=native depends on: the flags of the first processor where the system lists them."""
+    """What -march=native depends on: the flags of the first processor, if the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

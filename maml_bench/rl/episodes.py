@@ -1,0 +1,99 @@
+"""Episodes of tasks in which somebody acts: collected by the setup at its present meta-parameters."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from maml_bench.core.normalisation import Mode, Moments
+from maml_bench.errors import MamlBenchError
+from maml_bench.rl.actor import Policies
+from maml_bench.rl.protocol import Acting, Actor
+from maml_bench.types import Episode, Params, Shape
+
+Measure = Callable[[str], AbstractContextManager[None]]
+EXHIBIT_TASKS = 4
+
+
+class CollectedEpisodes:
+    """See harness.episodes.Episodes. Scores are of the rollouts after each number of inner steps.
+
+    Args:
+        tasks: the family.
+        policies: the functions that act.
+        device: where the tensors will be.
+    """
+
+    def __init__(self, tasks: Acting, policies: Policies, device: str) -> None:
+        self._tasks, self._policies, self._device = tasks, policies, device
+        self._steps_taken = 0
+
+    def draw(
+        self,
+        meta: Params,
+        split: str,
+        first: int,
+        count: int,
+        *,
+        key: int,
+        shape: Shape,
+        measure: Measure | None = None,
+    ) -> Episode:
+        """Episodes of ``split``; the steps of those that are measured, which are those of training, are counted."""
+        actor = self.actor(meta, measure)
+        found = self._tasks.sample(split, first, count, key=key, shape=shape, actor=actor, device=self._device)
+        if measure:
+            self._steps_taken += self._tasks.steps_in(found)
+        return found
+
+    def actor(self, meta: Params, measure: Measure | None = None) -> Actor:
+        """The setup as an actor at ``meta``; ``measure`` keeps the seconds of a block under a name."""
+        return self._policies.actor(meta, measure or (lambda name: nullcontext()))
+
+    def steps_at_once(self, step_bytes: int) -> int:
+        """One: the next meta-batch is collected with the meta-parameters after this one."""
+        return 1
+
+    def counts(self) -> dict[str, int]:
+        """Steps in the environment."""
+        return {"env_steps": self._steps_taken}
+
+    def restore(self, counts: dict[str, int]) -> None:
+        self._steps_taken = counts["env_steps"]
+
+    def scores(
+        self,
+        models: Sequence[Params],
+        split: str,
+        shape: Shape,
+        episodes: int,
+        steps: tuple[int, ...],
+        *,
+        key: int,
+        mode: Mode = "transductive",
+        moments: Sequence[Sequence[Moments]] = (),
+        after_tasks: Callable[[int], None] = lambda done: None,
+    ) -> list[list[float]]:
+        """Mean returns of the rollouts after each number of inner steps; each step is taken on those before it."""
+        path = self._path(models[0], split, shape, episodes, max(steps), key)
+        after_tasks(episodes)
+        return [self._tasks.score(lambda x: x, path[count]).tolist() for count in steps]
+
+    def statistics(
+        self, model: Params, shape: Shape, episodes: int, steps: tuple[int, ...], *, key: int
+    ) -> list[Moments]:
+        """Policies have no layer that normalises.
+
+        Raises:
+            MamlBenchError: always.
+        """
+        raise MamlBenchError("the normalisation 'running' is for networks with batch normalisation; policies have none")
+
+    def exhibit(self, meta: Params, test: Any, key: int) -> dict[str, Any] | None:
+        """What the family shows of its first test tasks."""
+        path = self._path(meta, test.split, test.shape, EXHIBIT_TASKS, max(test.inner_steps), key)
+        return self._tasks.exhibit_path(path)
+
+    def _path(self, meta: Params, split: str, shape: Shape, episodes: int, steps: int, key: int) -> list[Any]:
+        rollouts = [shape.shot] * steps + [shape.query]
+        actor = self.actor(meta)
+        return self._tasks.path(split, 0, episodes, key=key, rollouts=rollouts, actor=actor, device=self._device)

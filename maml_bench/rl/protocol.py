@@ -1,0 +1,105 @@
+"""What a family of tasks must offer so that somebody can act in it.
+
+Who acts is an `Actor`: a setup at given meta-parameters. Episodes of such tasks are trajectories, and they depend on
+the actor: the query is collected by the policies that were adapted to the support. A family with the methods of
+`Acting` is one of these families; nothing else marks it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeGuard
+
+from torch import Tensor
+
+from maml_bench.types import Episode, Family, Params, Predict, Shape
+
+Batch = Any
+"""Trajectories of one task, a tree of tensors that only the family knows (see rl.trajectories)."""
+
+
+class Actor(Protocol):
+    """The policies of a setup at given meta-parameters."""
+
+    steps: int
+    """The number of inner steps that training takes."""
+    measure: Callable[[str], AbstractContextManager[None]]
+    """A context that keeps the seconds of a block under a name."""
+
+    def policies(self, path: Sequence[Batch]) -> Params | None:
+        """The policy of every task ``[B, ...]`` after one inner step on each batch of ``path``.
+
+        None if all tasks still share one policy.
+        """
+        ...
+
+    def outputs(self, policies: Params | None, x: Tensor) -> Tensor:
+        """The outputs of the policies for observations ``x [B, ...]``."""
+        ...
+
+
+class Geometry(Protocol):
+    """What a trust region must know about the outputs of a policy. A batch is of one task, except in ``part``."""
+
+    def answers(self, predict: Predict, batch: Batch) -> Tensor:
+        """The outputs for everything in the batch."""
+        ...
+
+    def divergence(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean divergence of ``outputs`` from those of the policy that acted, a scalar."""
+        ...
+
+    def curvature(self, tangent: Tensor, batch: Batch) -> Tensor:
+        """The second derivative of ``divergence`` at the outputs of the policy that acted, times ``tangent``."""
+        ...
+
+    def part(self, batch: Batch, share: float) -> Batch:
+        """About that share of the rollouts of every task of ``batch [B, ...]``; at least one step of each task."""
+        ...
+
+
+class Acting(Family, Geometry, Protocol):
+    """A family of tasks in which somebody acts."""
+
+    def lengths_vary(self) -> bool:
+        """Whether the rollouts of a task differ in length from one draw to the next."""
+        ...
+
+    def sample(
+        self, split: str, first: int, count: int, *, key: int, shape: Shape, actor: Actor, device: str = "cpu"
+    ) -> Episode:
+        """Episodes ``first`` to ``first + count - 1`` of ``split``, as ``actor`` collects them.
+
+        The support is a list of ``shape.shot`` rollouts before each inner step, the query ``shape.query`` rollouts
+        after the last one.
+        """
+        ...
+
+    def path(
+        self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
+    ) -> list[Batch]:
+        """Rollouts after 0, 1, 2, ... inner steps; each step is taken on the rollouts before it."""
+        ...
+
+    def estimate(self, estimator: str) -> Callable[[Predict, Batch], Tensor]:
+        """The policy loss of that name (rl.losses.ESTIMATORS), of one task's rollouts."""
+        ...
+
+    def credit(self, predict: Predict, support: Batch, query: Batch) -> Tensor:
+        """What E-MAML's outer loss subtracts from MAML's, of one task (rl.losses.credit)."""
+        ...
+
+    def steps_in(self, episode: Episode) -> int:
+        """How many steps the episode's rollouts took in the environment."""
+        ...
+
+    def exhibit_path(self, path: list[Batch]) -> dict[str, Any] | None:
+        """What a figure shows of the first test tasks; None if there is nothing to show."""
+        ...
+
+
+METHODS = ("answers", "credit", "curvature", "divergence", "estimate", "lengths_vary", "part", "path", "steps_in")
+
+
+def acts(tasks: object) -> TypeGuard[Acting]:
+    """Whether somebody acts in these tasks; ``tasks`` is a family, or the class of one."""
+    return all(hasattr(tasks, method) for method in METHODS)
