@@ -66,9 +66,7 @@ def described(cls: Any) -> list[list[str]]:
     """Name, type, default and meaning of every field of a dataclass."""
     hints = typing.get_type_hints(cls)
     return [
-        [f"`{f.name}`", kind(hints[f.name]), default(f), code(meaning(cls, f)) or "The code does not say yet."]
-        for f in fields(cls)
-        if f.init
+        [f"`{f.name}`", kind(hints[f.name]), default(f), code(meaning(cls, f)) or "-"] for f in fields(cls) if f.init
     ]
 
 
@@ -91,11 +89,11 @@ def meaning(cls: Any, field: "Field[Any]") -> str:
     values = typing.get_args(typing.get_type_hints(cls)[field.name])
     if len(values) == 1:
         return f"``{values[0]}`` is the only value."
-    module = inspect.cleandoc(inspect.getmodule(cls).__doc__ or "")
+    modules = [inspect.cleandoc(inspect.getmodule(owner).__doc__ or "") for owner in cls.__mro__ if owner is not object]
     names = [rf"``{field.name}\b", rf"\b{field.name.removesuffix('s')}s?\b"]
     choices = "|".join(re.escape(value) for value in values if isinstance(value, str))
     for pattern in [*names, *([rf"``(?:{choices})``"] if choices else [])]:
-        for text in [*texts, *([module] if pattern.startswith("``(") else [])]:
+        for text in [*texts, *(modules if pattern.startswith("``(") else [])]:
             found = [said for said in sentences(text) if re.search(pattern, said)]
             if found:
                 return " ".join(found)

@@ -3,6 +3,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from from_code import paragraphs
 from markdown_text import code, table
@@ -26,31 +27,25 @@ def whole(recipe: str, setup: str | None = None) -> Recipe:
 
 
 def settings(setup: str) -> str:
-    """The settings of a setup under the recipes that have a published number for it, and under those that no other
-    recipe is the base of."""
-    rows, tables = [], load_files()
-    for name, raw in tables.items():
-        base = whole(name)
-        if "fills" in raw or not registry.offers(base.tasks["name"], setup):
+    """The settings of a setup under the recipes that bring a published number for it, and under those that stand for
+    themselves."""
+    rows = []
+    for name, raw in load_files().items():
+        own = own_numbers(raw, setup)
+        if "fills" in raw or ("extends" in raw and not own) or not registry.offers(whole(name).tasks["name"], setup):
             continue
         recipe = whole(name, setup)
-        published = any(row.setup == setup for row in recipe.published)
-        if "extends" in raw and not published:
-            continue
-        inner, outer = recipe.inner, recipe.outer
-        rows.append(
-            [
-                f"`{name}`", f"{inner.steps}", f"{inner.rate:g}", f"{outer.steps:,}", f"{outer.meta_batch}",
-                f"{outer.optimiser}, {outer.rate:g}" if outer.rate else outer.optimiser,
-                "yes" if published else "no",
-            ]
-        )  # fmt: skip
+        outer, rate = recipe.outer, f", {recipe.outer.rate:g}" if recipe.outer.rate else ""
+        steps = [f"{recipe.inner.steps}", f"{recipe.inner.rate:g}", f"{outer.steps:,}", f"{outer.meta_batch}"]
+        rows.append([f"`{name}`", *steps, f"{outer.optimiser}{rate}", "yes" if own else "no"])
     head = ["recipe", "inner steps", "inner rate", "meta-steps", "tasks a step", "outer optimiser, rate", "published"]
-    return (
-        table(head, rows)
-        + "\n\nThese are the settings of the preset `paper`. `maml-bench run RECIPE "
-        + (f"--setup {setup}` uses them; the preset `quick` has fewer meta-steps.")
-    )
+    return f"{table(head, rows)}\n\nThe table shows the preset `paper`. Use it with `--setup {setup} --preset paper`."
+
+
+def own_numbers(raw: dict[str, Any], setup: str) -> list[dict[str, Any]]:
+    """The published numbers for a setup that a recipe's table brings itself, without those of what it extends."""
+    shared = [row for row in raw.get("published", ()) if row["setup"] == setup]
+    return [*shared, *raw.get("setups_published", {}).get(setup, ())]
 
 
 def recipes(tasks: str) -> str:
@@ -67,20 +62,26 @@ def recipes(tasks: str) -> str:
 
 
 def published(tasks: str) -> str:
-    """Every published number that the recipes of a task family hold."""
+    """Every published number that the recipes of a task family bring."""
+    percent = registry.task_class(tasks).metric.name == "accuracy"
     rows = []
-    for name in load_files():
-        if whole(name).tasks["name"] != tasks:
-            continue
-        for setup in [s for s in registry.setup_names() if registry.offers(tasks, s)]:
-            for row in whole(name, setup).published:
-                if row.setup == setup:
-                    scale = 100 if abs(row.value) <= 1 and tasks != "sinusoid" else 1
-                    value = f"{scale * row.value:.4g}" + (f" ± {scale * row.ci95:.2g}" if row.ci95 else "")
-                    rows.append([f"`{name}`", setup, f"{row.way}/{row.shot}", f"{row.inner_steps}", value, row.source])
+    for name, raw in load_files().items():
+        if whole(name).tasks["name"] == tasks:
+            for setup in registry.setup_names():
+                for row in own_numbers(raw, setup):
+                    shape = [f"{row['way']}-way {row['shot']}-shot" if row["way"] > 1 else f"{row['shot']}-shot"]
+                    value = number(row["value"], row.get("ci95"), percent)
+                    rows.append([setup, f"`{name}`", *shape, str(row["inner_steps"]), value, row["source"]])
     if not rows:
         return "The recipes of this family hold no published numbers."
-    return table(["recipe", "setup", "way/shot", "inner steps", "published value", "source"], rows)
+    head = ["setup", "recipe", "test", "inner steps", "published value", "source"]
+    return table(head, sorted(rows, key=lambda row: (row[0], row[1])))
+
+
+def number(value: float, ci95: float | None, percent: bool) -> str:
+    """A published value with its interval, an accuracy in percent."""
+    scale, unit = (100, " %") if percent else (1, "")
+    return f"{scale * value:.4g}" + (f" ± {scale * ci95:.3g}" if ci95 else "") + unit
 
 
 def methods() -> str:

@@ -44,8 +44,7 @@ def test_its_commands_have_options_recipes_and_setups_that_exist(page: Path) -> 
         assert told.exit_code == 0, words
         for option in (word for word in words if word.startswith("--")):
             assert option in told.output, f"{' '.join(words)}: there is no {option}"
-        after = dict(pairwise(words))
-        values = {after[word] for word in words if word.startswith("--") and word in after}
+        values = {value for option, value in pairwise(words) if option.startswith("--")}
         if verbs == ["run"]:
             named = {word.partition(":")[0] for word in words[1:] if not word.startswith("--")} - values
             assert {word for word in named if word.islower()} <= load_files().keys(), words
@@ -68,7 +67,7 @@ def test_it_is_in_the_navigation_of_the_site(page: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["list"], 0),
+        (["data", "list"], 0),
         (["run", "no-such-recipe"], 2),
         (["run", "sinusoid-k10", "--set", "inner.no_such_key=1"], 2),
         (["compare", "no-such-folder", "neither"], 2),
