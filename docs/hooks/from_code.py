@@ -31,16 +31,23 @@ def citation(setup: str) -> str:
 
 def options(setup: str) -> str:
     """The options of a setup, as recipes and ``--set setup.NAME=VALUE`` set them."""
-    rows = described(registry.setup_class(setup))
-    if not rows:
+    if not fields(registry.setup_class(setup)):
         return "This setup has no options of its own. Its rate and its number of steps are the keys of `inner`."
-    return f"Set an option with `--set setup.NAME=VALUE`.\n\n{table(['option', 'type', 'default', 'meaning'], rows)}"
+    return settable(registry.setup_class(setup), "setup")
 
 
 def task_options(tasks: str) -> str:
     """The options of a task family, as recipes and ``--set tasks.NAME=VALUE`` set them."""
-    rows = described(registry.task_class(tasks))
-    return f"Set an option with `--set tasks.NAME=VALUE`.\n\n{table(['option', 'type', 'default', 'meaning'], rows)}"
+    return settable(registry.task_class(tasks), "tasks")
+
+
+def settable(cls: Any, path: str) -> str:
+    """A table of options for a dataclass, and one for each dataclass that its fields hold."""
+    return "\n\n".join(
+        f"Set an option with `--set {where}.NAME=VALUE`.\n\n"
+        + table(["option", "type", "default", "meaning"], described(inner))
+        for where, inner in nested(cls, path)
+    )
 
 
 def recipe_keys() -> str:
@@ -125,7 +132,9 @@ def paragraphs(of: Any) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    return [said for block in text.split("\n\n") for said in re.split(r"(?<=\.) (?=[A-Z`])", " ".join(block.split()))]
+    """The sentences of a docstring; an entry under ``Attributes:`` is one."""
+    blocks = re.split(r"\n\n|\n(?= {4}\w[\w, ]*: )|Attributes:", text)
+    return [said for block in blocks for said in re.split(r"(?<=\.) (?=[A-Z`])", " ".join(block.split())) if said]
 
 
 def nested(cls: Any, path: str) -> Iterator[tuple[str, Any]]:

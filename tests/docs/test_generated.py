@@ -79,6 +79,7 @@ class Described:
         entry: an entry that goes
             over two lines.
         one, two: both at once.
+        other: an entry that names ``beside``.
     """
 
     below: int = 1
@@ -89,6 +90,7 @@ class Described:
     two: int = 0
     choice: Literal["first", "second"] = "first"
     single: Literal["only"] = "only"
+    beside: int = 0
     unsaid: bool = False
 
 
@@ -101,6 +103,7 @@ def test_the_meaning_of_a_field_is_found_wherever_the_code_says_it(generated: Mo
         "two": "both at once.",
         "choice": "``first`` is one of the choices.",
         "single": "``only`` is the only value.",
+        "beside": "other: an entry that names ``beside``.",
         "unsaid": "",
     }
 
