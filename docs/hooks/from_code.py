@@ -1,0 +1,232 @@
+"""What the site takes from the code: citations, options, keys, fields, commands and the public names."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import textwrap
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import typer
+from markdown_text import code, table
+
+from maml_bench import registry
+from maml_bench.cli import app
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.recipe import Recipe
+from maml_bench.record import Record
+
+
+def citation(setup: str) -> str:
+    """The paper of a setup: the opening sentence of its file."""
+    module = inspect.getmodule(registry.setup_class(setup))
+    return "> " + code(" ".join(paragraphs(module)[0].split()))
+
+
+def options(setup: str) -> str:
+    """The options of a setup, as recipes and ``--set setup.NAME=VALUE`` set them."""
+    if not fields(registry.setup_class(setup)):
+        return "This setup has no options of its own. Its rate and its number of steps are the keys of `inner`."
+    return settable(registry.setup_class(setup), "setup")
+
+
+def task_options(tasks: str) -> str:
+    """The options of a task family, as recipes and ``--set tasks.NAME=VALUE`` set them."""
+    return settable(registry.task_class(tasks), "tasks")
+
+
+def settable(cls: Any, path: str) -> str:
+    """A table of options for a dataclass, and one for each dataclass that its fields hold."""
+    return "\n\n".join(
+        f"Set an option with `--set {where}.NAME=VALUE`.\n\n"
+        + table(["option", "type", "default", "meaning"], described(inner))
+        for where, inner in nested(cls, path)
+    )
+
+
+def recipe_keys() -> str:
+    """Every key of a recipe: one table for the recipe and one for each dataclass inside it."""
+    return all_tables(Recipe, "The recipe", "key")
+
+
+def record_fields() -> str:
+    """Every field of a record: one table for the record and one for each dataclass inside it."""
+    return all_tables(Record, "The record", "field")
+
+
+def all_tables(cls: Any, title: str, head: str) -> str:
+    """A table for a dataclass, and one for each dataclass that its fields hold."""
+    return "\n\n".join(
+        f"### {f'`{path}`' if path else title}\n\n{code(paragraphs(inner)[0])}\n\n"
+        + table([head, "type", "default", "meaning"], described(inner))
+        for path, inner in nested(cls, "")
+    )
+
+
+def described(cls: Any) -> list[list[str]]:
+    """Name, type, default and meaning of every field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return [
+        [f"`{f.name}`", kind(hints[f.name]), default(f), code(meaning(cls, f)) or "-"] for f in fields(cls) if f.init
+    ]
+
+
+def meaning(cls: Any, field: "Field[Any]") -> str:
+    """What the code says of a field of a dataclass; empty if it says nothing.
+
+    That is the string right below the field, else its entry under ``Attributes:`` in the docstring of the class or of a
+    base, else every sentence there that names the field, else every sentence that names one of its possible values.
+    """
+    for owner in cls.__mro__:
+        if field.name in below(owner):
+            return below(owner)[field.name]
+    texts = [text for owner in cls.__mro__ if (text := written(owner))]
+    for text in texts:
+        entry = re.search(
+            rf"^ +(?:\w+, )*{field.name}(?:, \w+)*(?: \(.*?\))?: (.+(?:\n {{8,}}.+)*)", text, re.MULTILINE
+        )
+        if entry:
+            return " ".join(entry.group(1).split())
+    values = typing.get_args(typing.get_type_hints(cls)[field.name])
+    if len(values) == 1:
+        return f"``{values[0]}`` is the only value."
+    modules = [inspect.cleandoc(inspect.getmodule(owner).__doc__ or "") for owner in cls.__mro__ if owner is not object]
+    names = [rf"``{field.name}\b", rf"\b{field.name.removesuffix('s')}s?\b"]
+    choices = "|".join(re.escape(value) for value in values if isinstance(value, str))
+    for pattern in [*names, *([rf"``(?:{choices})``"] if choices else [])]:
+        for text in [*texts, *(modules if pattern.startswith("``(") else [])]:
+            found = [said for said in sentences(text) if re.search(pattern, said)]
+            if found:
+                return " ".join(found)
+    return ""
+
+
+@cache
+def below(cls: Any) -> dict[str, str]:
+    """The strings that stand right below the fields of a class, by field."""
+    if not is_dataclass(cls):
+        return {}
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(said.value.value.split())
+        for field, said in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant)
+    }
+
+
+def written(cls: Any) -> str:
+    """The docstring of a class, empty where it is not written by hand."""
+    text = vars(cls).get("__doc__") or ""
+    return "" if cls is object or text.startswith(f"{cls.__name__}(") else inspect.cleandoc(text)
+
+
+def paragraphs(of: Any) -> list[str]:
+    """The paragraphs of a docstring."""
+    return [" ".join(text.split()) for text in inspect.cleandoc(of.__doc__ or "").split("\n\n")]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a docstring; an entry under ``Attributes:`` is one."""
+    blocks = re.split(r"\n\n|\n(?= {4}\w[\w, ]*: )|Attributes:", text)
+    return [said for block in blocks for said in re.split(r"(?<=\.) (?=[A-Z`])", " ".join(block.split())) if said]
+
+
+def nested(cls: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """A dataclass and every dataclass that its fields hold, each with the path of its key."""
+    yield path, cls
+    for name, hint in typing.get_type_hints(cls).items():
+        for inner in dataclasses_in(hint):
+            yield from nested(inner, f"{path}.{name}" if path else name)
+
+
+def dataclasses_in(hint: Any) -> list[Any]:
+    if is_dataclass(hint):
+        return [hint]
+    return [cls for argument in typing.get_args(hint) for cls in dataclasses_in(argument)]
+
+
+def kind(hint: Any) -> str:
+    """A type in the words of a recipe file."""
+    words = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "nothing"}
+    if hint in words:
+        return words[hint]
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if typing.get_origin(hint) in (tuple, list):
+        return f"list of: {kind(arguments[0])}"
+    if typing.get_origin(hint) is dict or hint is dict:
+        return "table"
+    if arguments:
+        return " or ".join(kind(argument) for argument in arguments)
+    return "table" if is_dataclass(hint) else str(getattr(hint, "__name__", hint))
+
+
+def default(field: "Field[Any]") -> str:
+    if field.default is not MISSING:
+        return "its own defaults" if is_dataclass(field.default) else f"`{field.default}`"
+    return "required" if field.default_factory is MISSING else "empty"
+
+
+def command_line() -> str:
+    """Every command with its arguments and options, from the command line itself."""
+    root = typer.main.get_command(app)
+    return "\n\n".join(commands(root, "maml-bench"))
+
+
+def commands(command: Any, name: str) -> Iterator[str]:
+    """A section for every command below ``command`` that does something."""
+    children = getattr(command, "commands", {})
+    if not children:
+        rows = [[f"`{spelled(p)}`", marked(p.help or ""), shown(p)] for p in command.params]
+        yield f"## `{name}`\n\n{marked(command.help or '')}\n\n{table(['option', 'meaning', 'default'], rows)}"
+    for child, inner in children.items():
+        yield from commands(inner, f"{name} {child}")
+
+
+def spelled(parameter: Any) -> str:
+    """An option as it is typed, or the name of an argument."""
+    if parameter.param_type_name == "option":
+        return ", ".join([*parameter.opts, *parameter.secondary_opts])
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def shown(parameter: Any) -> str:
+    """The default of an option or argument."""
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    return "" if callable(value) or value in (None, False, True, [], ()) else f"`{value}`"
+
+
+def marked(text: str) -> str:
+    """Help with rich's marks as Markdown."""
+    text = re.sub(r"\[cyan\](.*?)\[/cyan\]", r"`\1`", inspect.cleandoc(text), flags=re.DOTALL)
+    return re.sub(r"\[/?bold\]", "**", text)
+
+
+def public_names(package: str) -> str:
+    """The public names of a package, each documented from its docstring (mkdocstrings reads the source)."""
+    module = import_module(package)
+    sections = []
+    for name in sorted(module.__all__):
+        thing = getattr(module, name)
+        where = f"{thing.__module__}.{getattr(thing, '__qualname__', name)}"
+        # A name can stand on the page of its module too, which is the one that other pages link to.
+        sections.append(f"## `{package}.{name}`\n\n::: {where}\n    options:\n      skip_local_inventory: true")
+    return "\n\n".join(sections)
+
+
+def modules(package: str) -> str:
+    """Every module of a package, documented from its docstrings."""
+    path = import_module(package).__path__
+    names = sorted(info.name for info in pkgutil.iter_modules(path) if not info.ispkg)
+    if not names:
+        raise MamlBenchError(f"{package} has no modules")
+    return "\n\n".join(f"## `{package}.{name}`\n\n::: {package}.{name}" for name in names)

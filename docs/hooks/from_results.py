@@ -1,0 +1,129 @@
+"""What the site takes from the recipes and the records: settings, published numbers, and our numbers beside them."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from from_code import paragraphs
+from markdown_text import code, table
+
+from maml_bench import registry
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.recipe import Recipe, presets_of, resolve
+from maml_bench.harness.recipe_files import load_files
+from maml_bench.record import Record, load_all
+from maml_bench.report.speed.rows import load as load_speed
+from maml_bench.report.speed.writing import write_speed_tables
+from maml_bench.report.writing import SPEED_SUMMARY, write_tables
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@cache
+def whole(recipe: str, setup: str | None = None) -> Recipe:
+    """A recipe with its whole budget, for one setup (default: its first)."""
+    return resolve(recipe, preset=presets_of(recipe)[-1], setup=setup)
+
+
+def settings(setup: str) -> str:
+    """The settings of a setup under the recipes that bring a published number for it, and under those that stand for
+    themselves."""
+    rows = []
+    for name, raw in load_files().items():
+        own = own_numbers(raw, setup)
+        if "fills" in raw or ("extends" in raw and not own) or not registry.offers(whole(name).tasks["name"], setup):
+            continue
+        recipe = whole(name, setup)
+        outer, rate = recipe.outer, f", {recipe.outer.rate:g}" if recipe.outer.rate else ""
+        steps = [f"{recipe.inner.steps}", f"{recipe.inner.rate:g}", f"{outer.steps:,}", f"{outer.meta_batch}"]
+        rows.append([f"`{name}`", *steps, f"{outer.optimiser}{rate}", "yes" if own else "no"])
+    head = ["recipe", "inner steps", "inner rate", "meta-steps", "tasks a step", "outer optimiser, rate", "published"]
+    return f"{table(head, rows)}\n\nThe table shows the preset `paper`. Use it with `--setup {setup} --preset paper`."
+
+
+def own_numbers(raw: dict[str, Any], setup: str) -> list[dict[str, Any]]:
+    """The published numbers for a setup that a recipe's table brings itself, without those of what it extends."""
+    shared = [row for row in raw.get("published", ()) if row["setup"] == setup]
+    return [*shared, *raw.get("setups_published", {}).get(setup, ())]
+
+
+def recipes(tasks: str) -> str:
+    """The recipes of a task family."""
+    rows = []
+    for name, raw in load_files().items():
+        recipe = whole(name)
+        if recipe.tasks["name"] == tasks:
+            run = f"{name}:NAME" if "fills" in raw else name
+            rows.append([f"`{run}`", recipe.title, recipe.variant])
+    if not rows:
+        raise MamlBenchError(f"no recipe has the tasks {tasks!r}")
+    return table(["recipe", "what it is", "settings from"], rows)
+
+
+def published(tasks: str) -> str:
+    """Every published number that the recipes of a task family bring."""
+    percent = registry.task_class(tasks).metric.name == "accuracy"
+    rows = []
+    for name, raw in load_files().items():
+        if whole(name).tasks["name"] == tasks:
+            for setup in registry.setup_names():
+                for row in own_numbers(raw, setup):
+                    shape = [f"{row['way']}-way {row['shot']}-shot" if row["way"] > 1 else f"{row['shot']}-shot"]
+                    value = number(row["value"], row.get("ci95"), percent)
+                    rows.append([setup, f"`{name}`", *shape, str(row["inner_steps"]), value, row["source"]])
+    if not rows:
+        return "The recipes of this family hold no published numbers."
+    head = ["setup", "recipe", "test", "inner steps", "published value", "source"]
+    return table(head, sorted(rows, key=lambda row: (row[0], row[1])))
+
+
+def number(value: float, ci95: float | None, percent: bool) -> str:
+    """A published value with its interval, an accuracy in percent."""
+    scale, unit = (100, " %") if percent else (1, "")
+    return f"{scale * value:.4g}" + (f" ± {scale * ci95:.3g}" if ci95 else "") + unit
+
+
+def methods() -> str:
+    """One line for every setup, with a link to its page."""
+    rows = []
+    for name in registry.setup_names():
+        cls = registry.setup_class(name)
+        rows.append([f"[`{name}`]({name}.md)", cls.citation, code(paragraphs(cls)[0])])
+    return table(["setup", "source", "in one sentence"], rows)
+
+
+@cache
+def records() -> tuple[Record, ...]:
+    return tuple(record for _, record in load_all(RESULTS))
+
+
+def results(setup: str) -> str:
+    """Our numbers of one setup, from the committed records, with the published value in brackets."""
+    mine = [record for record in records() if record.recipe["setup"]["name"] == setup]
+    return summaries(mine) or "The project has no committed record of this setup yet."
+
+
+def results_of(*tasks: str) -> str:
+    """Our numbers on some task families, from the committed records, with the published value in brackets."""
+    for name in tasks:
+        registry.task_class(name)
+    mine = [record for record in records() if record.recipe["tasks"]["name"] in tasks]
+    return summaries(mine) or "The project has no committed record of these tasks yet."
+
+
+def summaries(chosen: list[Record]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        written = [path for path in write_tables(chosen, Path(folder)) if path.name.endswith("-summary.md")]
+        return "\n\n".join(f"**{p.name.removesuffix('-summary.md')}**\n\n{without_mark(p)}" for p in written)
+
+
+def speed() -> str:
+    """The races against other libraries, from the committed records."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_speed_tables(load_speed(RESULTS), Path(folder))
+        return without_mark(Path(folder) / SPEED_SUMMARY)
+
+
+def without_mark(path: Path) -> str:
+    return path.read_text(encoding="utf-8").split("\n", 1)[1].strip()

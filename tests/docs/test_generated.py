@@ -1,0 +1,134 @@
+"""The generated parts of the site: they are complete, and what they are made from has something to say."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import pytest
+
+from maml_bench import registry
+from tests.docs.blocks import PAGES, ROOT
+
+HOOKS = ROOT / "docs" / "hooks"
+
+
+@pytest.fixture(scope="module")
+def generated() -> Iterator[ModuleType]:
+    """The hook as mkdocs imports it: with its folder on the path."""
+    sys.path.insert(0, str(HOOKS))
+    try:
+        yield __import__("generated")
+    finally:
+        sys.path.remove(str(HOOKS))
+
+
+def directives(page: Path) -> list[str]:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("<!-- generate: ").removesuffix(" -->") for line in lines if "<!-- generate: " in line]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if directives(p)], ids=lambda page: page.stem)
+def test_every_part_that_a_page_asks_for_can_be_made(page: Path, generated: ModuleType) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(generated.DIRECTIVE.findall(text)) == len(directives(page)), "a directive is misspelt"
+    assert "<!-- generate: " not in generated.expand(text)
+
+
+def test_a_part_that_does_not_exist_is_refused_with_the_names_of_those_that_do(generated: ModuleType) -> None:
+    with pytest.raises(generated.CannotGenerate, match=r"no generated part 'optoins'.*options"):
+        generated.expand("text\n\n<!-- generate: optoins maml -->\n")
+    with pytest.raises(generated.CannotGenerate, match="did you mean 'maml'"):
+        generated.expand("<!-- generate: options mamll -->")
+
+
+@pytest.mark.parametrize("setup", registry.setup_names())
+def test_every_setup_has_a_page_with_all_its_parts(setup: str) -> None:
+    found = directives(ROOT / "docs" / "methods" / f"{setup}.md")
+    assert found == [f"{part} {setup}" for part in ("citation", "options", "settings", "results")]
+
+
+@pytest.mark.parametrize("tasks", registry.task_names())
+def test_every_task_family_has_its_options_recipes_and_results_on_one_page(tasks: str) -> None:
+    pages = [p for p in PAGES if f"task_options {tasks}" in directives(p)]
+    assert len(pages) == 1
+    found = directives(pages[0])
+    assert f"recipes {tasks}" in found
+    assert any(part.startswith("results_of ") and tasks in part.split() for part in found)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [*map(registry.setup_class, registry.setup_names()), *map(registry.task_class, registry.task_names())],
+    ids=lambda cls: cls.__name__,
+)
+def test_the_code_describes_every_option(cls: type, generated: ModuleType) -> None:
+    silent = [f.name for f in fields(cls) if f.init and not generated.from_code.meaning(cls, f)]  # type: ignore[arg-type]
+    assert not silent, f"no docstring of {cls.__name__} says what these are: {', '.join(silent)}"
+
+
+@dataclass
+class Described:
+    """A class whose fields are described in each of the ways that the site reads.
+
+    The field ``sentence`` has a sentence. ``first`` is one of the choices.
+
+    Attributes:
+        entry: an entry that goes
+            over two lines.
+        one, two: both at once.
+        other: an entry that names ``beside``.
+    """
+
+    below: int = 1
+    """A string right below."""
+    sentence: float = 0.5
+    entry: str = ""
+    one: int = 0
+    two: int = 0
+    choice: Literal["first", "second"] = "first"
+    single: Literal["only"] = "only"
+    beside: int = 0
+    unsaid: bool = False
+
+
+def test_the_meaning_of_a_field_is_found_wherever_the_code_says_it(generated: ModuleType) -> None:
+    assert {f.name: generated.from_code.meaning(Described, f) for f in fields(Described)} == {
+        "below": "A string right below.",
+        "sentence": "The field ``sentence`` has a sentence.",
+        "entry": "an entry that goes over two lines.",
+        "one": "both at once.",
+        "two": "both at once.",
+        "choice": "``first`` is one of the choices.",
+        "single": "``only`` is the only value.",
+        "beside": "other: an entry that names ``beside``.",
+        "unsaid": "",
+    }
+
+
+def test_the_reference_of_the_command_line_has_every_command(generated: ModuleType) -> None:
+    text = generated.part("command_line")
+    for command in (
+        "list",
+        "run",
+        "suite",
+        "evaluate",
+        "records",
+        "show",
+        "report",
+        "compare",
+        "data add",
+        "data verify",
+    ):
+        assert f"## `maml-bench {command}`" in text
+    assert "[cyan]" not in text
+    assert "[bold]" not in text
+
+
+def test_numbers_of_a_setup_come_from_its_records_with_the_published_value(generated: ModuleType) -> None:
+    text = generated.part("results", "maml")
+    assert "**sinusoid**" in text
+    assert "(0.670)" in text
+    assert "fomaml" not in text
