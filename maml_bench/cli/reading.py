@@ -138,14 +138,6 @@ def report(
             "task families that the first one names are the only ones. Give it again for more files."
         ),
     ] = None,
-    bands: Annotated[
-        bool,
-        typer.Option(
-            "--bands",
-            help="Also write what validation scores to expect, tenth by tenth of a budget, into the package: for those "
-            "who keep its reference results.",
-        ),
-    ] = False,
 ) -> None:
     """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) again, from records only."""
     from maml_bench.cli.terminal import console
@@ -156,11 +148,6 @@ def report(
         made = build(results, lambda what: status.update(what))
     for document in into or []:
         include(results, document)
-    if bands:
-        from maml_bench.record import load_all
-        from maml_bench.report.bands import write
-
-        say(f"expected bands: {write(record for _, record in load_all(results))}")
     speed = f" and {made.speed} rows of speed" if made.speed else ""
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(

@@ -96,7 +96,6 @@ def _run(planned: "Plan", options: "Options", budget_s: float | None) -> "tuple[
             if left_s is not None and spent_s > 0 and line.state != "done" and not line.fits(left_s):
                 break  # but the first that is open is always begun, so that every call comes further
             memory.release()
-            bars.expect(recipe.recipe_id)
             try:
                 one = replace(options, budget_s=left_s)
                 outcome = run_one(recipe, seed, one, observer=bars, interrupted=interrupted)
