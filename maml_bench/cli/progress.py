@@ -54,9 +54,9 @@ def in_a_line(recipe: "Recipe", seed: int, how: str, record: "Record", path: Pat
 def conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: bool, report: bool) -> None:
     """Print the scores of what was run, and make the report if it is wanted."""
     if as_json:
-        from maml_bench.report.rows import rows
+        from maml_bench.report.flat_rows import flat_rows
 
-        print_json(rows(finished, results))
+        print_json(flat_rows(finished, results))
     else:
         _print_scores([record for _, record in finished])
     if report:

@@ -27,7 +27,7 @@ def records(
     """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.record import load_all
-    from maml_bench.report.rows import rows
+    from maml_bench.report.flat_rows import flat_rows
 
     kinds = ("runs", "speed", "growth")
     if kind not in kinds:
@@ -35,7 +35,7 @@ def records(
     if kind != "runs":
         _speed(kind, results, as_json)
         return
-    found = rows(load_all(results), results)
+    found = flat_rows(load_all(results), results)
     if as_json:
         print_json(found)
         return
@@ -94,7 +94,7 @@ def show(
 ) -> None:
     """Show one record: what was run, on what, what came out and how long it took."""
     from maml_bench.record import load
-    from maml_bench.report.rows import normalisation
+    from maml_bench.report.flat_rows import normalisation
 
     below = results / record
     found = load(below if below.exists() and not record.exists() else record)

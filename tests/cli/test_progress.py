@@ -4,26 +4,14 @@ import io
 import signal
 import sys
 
-import pytest
 from rich.console import Console
 
 from maml_bench.cli import progress
 from maml_bench.cli.progress import interruptible
-from maml_bench.cli.terminal import duration, say
+from maml_bench.cli.terminal import say
 from maml_bench.harness.run_state import Observer
 
 from .conftest import RUN
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "-"), (0.0, "0 s"), (0.04, "0.0 s"), (9.94, "9.9 s"), (45.4, "45 s"), (99.9, "100 s"),
-        (150.0, "2.5 min"), (5400.0, "90 min"), (9000.0, "2.5 h"), (36_000.0, "10 h"), (300_000.0, "3.5 days"),
-        (2e6, "23 days"),
-    ],
-)  # fmt: skip
-def test_durations(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_ctrl_c_in_the_middle_of_a_sentence_is_heard(monkeypatch, capfd):

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 
 from maml_bench.record import Metric, Record
-from maml_bench.report.groups import Group, pool
+from maml_bench.report.aggregate import Group, aggregate
 from maml_bench.report.speed.rows import Growth, Race
 from maml_bench.report.style import STYLE, Look, looks, save
 from maml_bench.report.suites.cells import Place, merit, places
@@ -107,7 +107,7 @@ def selections(records: Iterable[Record]) -> list[Selection]:
     records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
     found: dict[tuple[str, str, str], dict[str, Group]] = {}
-    groups = pool(records)
+    groups = aggregate(records)
     plain = {group.tasks for group in groups if not group.changed}
     for group in sorted(groups, key=merit):
         if group.changed and group.tasks in plain:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from maml_bench.files import atomic_write
 from maml_bench.record import Record
+from maml_bench.report.suites.accuracy_per_second import CLAIM, Field, claim, fields, ranking
 from maml_bench.report.suites.cells import of_suite, table
-from maml_bench.report.suites.pace import CLAIM, Field, claim, fields, ranking
 from maml_bench.report.suites.tables import failures, flat, scores, seconds, sources
 from maml_bench.report.writing import MARK, escape, pipes
 from maml_bench.suites import Suite, suite, suite_names
@@ -71,7 +71,10 @@ def _latex(name: str, one: Suite, records: list[Record]) -> str:
     tables = [
         _table(scores(one, records), f"{one.title}: accuracy in %, mean ± 95 % interval over test tasks.", name),
         _table(seconds(one, records), f"{one.title}: seconds of training.", f"{name}-seconds"),
-        *(_table(ranking(field), _caption(field), f"{name}-pace-{i}") for i, field in enumerate(fields(one, records))),
+        *(
+            _table(ranking(field), _caption(field), f"{name}-accuracy-per-second-{i}")
+            for i, field in enumerate(fields(one, records))
+        ),
     ]
     tables += [_table(ratios, f"Seconds per meta-step. {CLAIM}", f"{name}-second-derivatives")] if len(ratios) else []
     return "\n".join(tables).replace("±", r"$\pm$")

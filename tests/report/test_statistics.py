@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maml_bench.record import mean_ci95
-from maml_bench.report.stats import Timing, meets, over_tasks, paired_bootstrap, per_seed, ratio_of_medians, spread
+from maml_bench.report.statistics import Timing, meets, over_tasks, paired_bootstrap, per_seed, ratio_of_medians, spread
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
