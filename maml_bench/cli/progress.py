@@ -72,16 +72,14 @@ def make_report(results: Path) -> None:
 
 
 def _print_scores(records: "list[Record]") -> None:
-    """One short table per task family: score ± interval, and in brackets the published value."""
-    from maml_bench.report.tables import numbers, summary, unit
+    """Print one short table per task family, with its caption."""
+    from maml_bench.report.tables import caption, numbers, summary
 
     for tasks in sorted({record.recipe["tasks"]["name"] for record in records}):
         family = [record for record in records if record.recipe["tasks"]["name"] == tasks]
         frame = summary(family)
         print_table("", list(frame.columns), frame.to_numpy().tolist())
-        sources = "; ".join(sorted(numbers(family)["source"].dropna().unique()))
-        published = f"; in brackets the published value: {sources}" if sources else ""
-        say(f"{unit(family[0].metric.name)}: mean ± 95 % interval over test tasks{published}")
+        say(caption(numbers(family)))
 
 
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"

@@ -17,7 +17,8 @@ import numpy as np
 from maml_bench.errors import MamlBenchError
 from maml_bench.record import Metric, Record, load, load_all
 from maml_bench.report.aggregate import Group, Score, published_steps, shape_in_words, shape_of
-from maml_bench.report.statistics import Array, Interval, Timing, over_tasks, paired_bootstrap, ratio_of_medians
+from maml_bench.report.bootstrap import paired_bootstrap
+from maml_bench.report.statistics import Array, Interval, Timing, over_tasks, ratio_of_medians
 
 Verdict = Literal["same", "better", "worse", "incomparable"]
 Pair = tuple[Record, Record]

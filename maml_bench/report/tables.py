@@ -131,6 +131,13 @@ def unit(metric: str) -> str:
     return "accuracy, %" if metric == "accuracy" else metric.upper() if len(metric) <= 3 else metric
 
 
+def caption(frame: pd.DataFrame) -> str:
+    """What the cells of `summary` are, from the table of `numbers` behind it, with the sources of published values."""
+    sources = "; ".join(sorted(frame["source"].dropna().unique()))
+    published = f" In brackets: the published value ({sources})." if sources else ""
+    return f"{unit(frame['metric'].iloc[0])}: mean ± 95 % confidence interval over the test tasks.{published}"
+
+
 def plus_minus(mean: float, ci95: float | None, metric: str) -> str:
     """``98.7 ± 0.4`` for accuracy, in percent; ``0.670 ± 0.052`` for others, to three digits of the mean."""
     if not math.isfinite(mean):

@@ -235,5 +235,5 @@ def test_the_words_of_the_columns_are_explained_where_they_stand(tmp_path):
     plain = write_tables([record()], tmp_path)[0].read_text()
     more = write_tables([record(evaluations=[taken(normalisation="support", **MODERN)])], tmp_path)[0].read_text()
     assert "Normalisation `support`" not in plain
-    assert "Normalisation `support`: the query by the statistics of the support" in more
+    assert "Normalisation `support`: the query is normalised by the statistics of the support" in more
     assert "Checkpoint `selected`: the best by validation" in more

@@ -153,9 +153,10 @@ def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
 
 def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
     """Draw what the speed records show into ``folder``, each machine for itself, and return the paths."""
-    machines: dict[str, list[Race | Growth]] = {}
+    machines: dict[str, list[Race]] = {}
     for row in rows:
-        machines.setdefault(row.machine, []).append(row)
+        if isinstance(row, Race):
+            machines.setdefault(row.machine, []).append(row)
     written: list[Path] = []
     for machine, mine in sorted(machines.items()):
         for name, draw in discover("draw_speed").items():

@@ -66,7 +66,8 @@ class Field:
         return (math.nan, math.nan) if broken_off else by_then(curve, seconds)
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
+        """The problem, the preset, the machine and how it was used."""
         where = f"{self.machine}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"{self.cell.column}, {self.preset} preset, machine {where}, {self.memory} memory"
 
