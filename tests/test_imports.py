@@ -94,7 +94,7 @@ def test_one_place_for_time_printing_and_seeds(file: Path) -> None:
     if place != "harness/seeding.py":
         makers = ("Generator", "manual_seed", "default_rng", "RandomState")
         assert not {c for c in found if c.endswith(makers)} or place in (
-            "report/stats.py",
+            "report/bootstrap.py",
             "tasks/sinusoid.py",
             "rl/published_tasks.py",
         )

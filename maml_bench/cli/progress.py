@@ -15,7 +15,6 @@ from maml_bench.errors import MamlBenchError
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
     from maml_bench.record import Record
-    from maml_bench.report.bands import Expected
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -55,9 +54,9 @@ def in_a_line(recipe: "Recipe", seed: int, how: str, record: "Record", path: Pat
 def conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: bool, report: bool) -> None:
     """Print the scores of what was run, and make the report if it is wanted."""
     if as_json:
-        from maml_bench.report.rows import rows
+        from maml_bench.report.flat_rows import flat_rows
 
-        print_json(rows(finished, results))
+        print_json(flat_rows(finished, results))
     else:
         _print_scores([record for _, record in finished])
     if report:
@@ -73,16 +72,14 @@ def make_report(results: Path) -> None:
 
 
 def _print_scores(records: "list[Record]") -> None:
-    """One short table per task family: score ± interval, and in brackets the published value."""
-    from maml_bench.report.tables import numbers, summary, unit
+    """Print one short table per task family, with its caption."""
+    from maml_bench.report.tables import caption, numbers, summary
 
     for tasks in sorted({record.recipe["tasks"]["name"] for record in records}):
         family = [record for record in records if record.recipe["tasks"]["name"] == tasks]
         frame = summary(family)
         print_table("", list(frame.columns), frame.to_numpy().tolist())
-        sources = "; ".join(sorted(numbers(family)["source"].dropna().unique()))
-        published = f"; in brackets the published value: {sources}" if sources else ""
-        say(f"{unit(family[0].metric.name)}: mean ± 95 % interval over test tasks{published}")
+        say(caption(numbers(family)))
 
 
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"
@@ -116,8 +113,7 @@ def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
 class Bars:
     """The observer at the terminal: one bar per run with rate, loss, validation score and remaining time.
 
-    Where the reference results have the same recipe (``expect``), the validation score is shown beside the band that
-    was expected there, and a score on the band's bad side is told in a sentence, once per run.
+    Where standard error is no terminal, it prints a line at each tenth of the budget instead.
     """
 
     def __enter__(self) -> "Bars":
@@ -147,13 +143,6 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def expect(self, recipe_id: str) -> None:
-        """The recipe of the next run."""
-        from maml_bench.report.bands import shipped
-
-        self._expected = shipped().get(recipe_id)
-        self._warned = False
-
     def started(self, title: str, step: int, steps: int) -> None:
         self._title, self._steps, self._begun = title, steps, step
         self._task = self._progress.add_task(title, total=steps, completed=step, rate="", loss="", validation="")
@@ -169,23 +158,14 @@ class Bars:
             self._shown_s = now_s
 
     def validated(self, step: int, mean: float) -> None:
-        band = self._expected.at(step) if self._expected else None
-        expected = f"{band.low:.3g} to {band.high:.3g}" if band else ""
-        score = f"validation {mean:.4g}" + (f" (expected {expected})" if band else "")
+        score = f"validation {mean:.4g}"
         if self._live:
             self._progress.update(self._task, validation=score)
         elif step and step * 10 // max(self._steps, 1) != self._tenth:
             rate = (step - self._begun) / max(self._now() - self._first_s, 1e-9)
-            pace = f"{rate:,.1f} steps/s, {(self._steps - step) / rate:,.0f} s left"
-            say(f"{self._title}: step {step:,} of {self._steps:,}, {score}, {pace}")
+            speed = f"{rate:,.1f} steps/s, {(self._steps - step) / rate:,.0f} s left"
+            say(f"{self._title}: step {step:,} of {self._steps:,}, {score}, {speed}")
         self._tenth = step * 10 // max(self._steps, 1)
-        if band and self._expected and self._expected.worse(band, mean) and not self._warned:
-            self._warned = True
-            seeds = "one seed" if band.seeds == 1 else f"{band.seeds} seeds"
-            self.said(
-                f"{self._title}: at step {step:,} the validation score is {mean:.4g}, worse than the {expected} that "
-                f"{seeds} of the reference results had there: look at what differs before you spend the whole budget"
-            )
 
     def tested(self, tasks: int, of: int) -> None:
         if self._tests is None:
@@ -213,5 +193,3 @@ class Bars:
         return monotonic_s()
 
     _tenth = 0
-    _expected: "Expected | None" = None
-    _warned = False

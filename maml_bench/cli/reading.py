@@ -27,7 +27,7 @@ def records(
     """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.record import load_all
-    from maml_bench.report.rows import rows
+    from maml_bench.report.flat_rows import flat_rows
 
     kinds = ("runs", "speed", "growth")
     if kind not in kinds:
@@ -35,7 +35,7 @@ def records(
     if kind != "runs":
         _speed(kind, results, as_json)
         return
-    found = rows(load_all(results), results)
+    found = flat_rows(load_all(results), results)
     if as_json:
         print_json(found)
         return
@@ -94,7 +94,7 @@ def show(
 ) -> None:
     """Show one record: what was run, on what, what came out and how long it took."""
     from maml_bench.record import load
-    from maml_bench.report.rows import normalisation
+    from maml_bench.report.flat_rows import normalisation
 
     below = results / record
     found = load(below if below.exists() and not record.exists() else record)
@@ -138,14 +138,6 @@ def report(
             "task families that the first one names are the only ones. Give it again for more files."
         ),
     ] = None,
-    bands: Annotated[
-        bool,
-        typer.Option(
-            "--bands",
-            help="Also write what validation scores to expect, tenth by tenth of a budget, into the package: for those "
-            "who keep its reference results.",
-        ),
-    ] = False,
 ) -> None:
     """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) again, from records only."""
     from maml_bench.cli.terminal import console
@@ -156,11 +148,6 @@ def report(
         made = build(results, lambda what: status.update(what))
     for document in into or []:
         include(results, document)
-    if bands:
-        from maml_bench.record import load_all
-        from maml_bench.report.bands import write
-
-        say(f"expected bands: {write(record for _, record in load_all(results))}")
     speed = f" and {made.speed} rows of speed" if made.speed else ""
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(

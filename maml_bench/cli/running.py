@@ -93,7 +93,6 @@ def run(
     with interruptible() as interrupted, Bars() as bars:
         for recipe in planned:
             for seed in numbers:
-                bars.expect(recipe.recipe_id)
                 outcome = run_one(recipe, seed, options, observer=bars, interrupted=interrupted)
                 bars.done()
                 if outcome.record is None or outcome.path is None:

@@ -1,7 +1,6 @@
 """How the command line speaks: results on standard output, everything else on standard error."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -70,16 +69,6 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     console().print(table)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the unit that a person would say them in, to two or three digits; ``-`` for None."""
-    if seconds is None:
-        return "-"
-    units = (("s", 1, 100), ("min", 60, 6000), ("h", 3600, 72 * 3600), ("days", 86400, math.inf))
-    unit, size = next((unit, size) for unit, size, most in units if seconds < most)
-    amount = seconds / size
-    return f"{amount:,.0f} {unit}" if amount >= 10 or not amount else f"{amount:.1f} {unit}"
 
 
 @contextmanager

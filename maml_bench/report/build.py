@@ -8,11 +8,11 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
 from maml_bench.record import load_all
 from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
+from maml_bench.report.formats import MARK as TABLE_MARK
 from maml_bench.report.speed.rows import load as load_speed
 from maml_bench.report.speed.writing import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
 from maml_bench.report.suites.writing import write_suite_tables
-from maml_bench.report.writing import MARK as TABLE_MARK
 from maml_bench.report.writing import write_tables
 
 

@@ -1,7 +1,8 @@
 """Compare two sets of records: did a change make results better or worse, or steps slower or faster?
 
-A difference counts when it is significant and beyond a threshold. Quality: a paired bootstrap over the episodes that
-both runs met. Time: the ratio of median seconds per outer step, under the cautious rule of `stats.ratio_of_medians`.
+A difference counts when it is significant and larger than a threshold. Scores are compared by a paired bootstrap over
+the test episodes that both runs have (`bootstrap.paired_bootstrap`), times by the ratio of the median seconds per outer
+step (`statistics.ratio_of_medians`).
 """
 
 from collections.abc import Iterable
@@ -15,8 +16,9 @@ import numpy as np
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.record import Metric, Record, load, load_all
-from maml_bench.report.groups import Group, Score, published_steps, shape_in_words, shape_of
-from maml_bench.report.stats import Array, Interval, Timing, over_tasks, paired_bootstrap, ratio_of_medians
+from maml_bench.report.aggregate import Group, Score, published_steps, shape_in_words, shape_of
+from maml_bench.report.bootstrap import paired_bootstrap
+from maml_bench.report.statistics import Array, Interval, Timing, over_tasks, ratio_of_medians
 
 Verdict = Literal["same", "better", "worse", "incomparable"]
 Pair = tuple[Record, Record]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from maml_bench.record import Record
-from maml_bench.report.groups import Group
-from maml_bench.report.stats import Array
+from maml_bench.report.aggregate import Group
+from maml_bench.report.statistics import Array
 
 
 class MeanCurve(NamedTuple):

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from maml_bench.record import Record
-from maml_bench.report.groups import Group, Score, in_words, pool, published_steps, unusual
-from maml_bench.report.rows import normalisation
-from maml_bench.report.stats import meets
+from maml_bench.report.aggregate import Group, Score, aggregate, in_words, published_steps, unusual
+from maml_bench.report.flat_rows import normalisation
+from maml_bench.report.statistics import meets
 
 NONE = "-"
 SCORE_COLUMNS = (
@@ -33,15 +33,15 @@ _SHAPE = ("way", "shot", "query", "protocol", "split", "statistics", "checkpoint
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
     """The table as numbers: scores as the metric gives them (accuracy is a fraction), seconds, MiB; for CSV and pandas.
 
-    ``mean`` and ``ci95`` are over tasks (`stats.over_tasks`), ``spread`` is the standard deviation of the seeds' means,
-    costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
-    ``normalisation`` is what the table shows (`rows.normalisation`), ``statistics`` what the test asked for; ``tested``
-    is ``checkpoint`` with the step that it was made at.
+    ``mean`` and ``ci95`` are over tasks (`statistics.over_tasks`), ``spread`` is the standard deviation of the seeds'
+    means, and costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
+    ``normalisation`` is what the table shows (`flat_rows.normalisation`), ``statistics`` what the test asked for.
+    ``tested`` is ``checkpoint`` with the outer step at which it was made.
     """
     records = list(records)
     wanted = published_steps(records)
     table: list[dict[str, Any]] = []
-    for group in pool(records):
+    for group in aggregate(records):
         scores: list[Score | None] = [*group.shown(wanted)]
         table += [{**_identity(group), **_score(group, score), **_cost(group)} for score in scores or [None]]
     return pd.DataFrame(table).astype(dict.fromkeys(_COUNTS, "Int64"))
@@ -129,6 +129,13 @@ def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
 def unit(metric: str) -> str:
     """The metric's name with the unit it is shown in: accuracy in percent, others as they are."""
     return "accuracy, %" if metric == "accuracy" else metric.upper() if len(metric) <= 3 else metric
+
+
+def caption(frame: pd.DataFrame) -> str:
+    """What the cells of `summary` are, from the table of `numbers` behind it, with the sources of published values."""
+    sources = "; ".join(sorted(frame["source"].dropna().unique()))
+    published = f" In brackets: the published value ({sources})." if sources else ""
+    return f"{unit(frame['metric'].iloc[0])}: mean ± 95 % confidence interval over the test tasks.{published}"
 
 
 def plus_minus(mean: float, ci95: float | None, metric: str) -> str:

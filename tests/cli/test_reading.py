@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from maml_bench.record import load, load_all
-from maml_bench.report.rows import rows as flat
+from maml_bench.report.flat_rows import flat_rows as flat
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
 from maml_bench.record import load_all
-from maml_bench.report.rows import rows as flat
+from maml_bench.report.flat_rows import flat_rows as flat
 
 from .conftest import RUN
 

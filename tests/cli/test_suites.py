@@ -1,4 +1,4 @@
-"""``maml-bench suite``: a table run in pieces, planned and measured; and the list of suites."""
+"""``maml-bench suite``: a table run in pieces, the status of its runs, and the list of suites."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from maml_bench import suites
 from maml_bench.core import outer as outer_module
-from maml_bench.harness import machine
 from maml_bench.harness.run_state import RunState
 from maml_bench.record import load_all
 from maml_bench.suites import Cell, Part, Suite
@@ -20,10 +19,7 @@ WAVES = Suite(
 )
 SHIPPED = suites.suite
 LINE = ("suite", "waves", "--preset", "smoke", "--threads", "1")
-ENTRY = [
-    *("recipe", "setup", "preset", "seed", "recipe_id", "state", "step", "steps", "train_s", "step_s", "threads"),
-    *("schedule", "pace_from", "train_left_s", "left_s", "problem", "path"),
-]
+RUN = ["recipe", "setup", "seed", "recipe_id", "state", "step", "steps", "train_s", "problem", "path"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,49 +32,43 @@ def records():
     return {(r.recipe["setup"]["name"], r.seed): r for _, r in load_all(Path("runs"))}
 
 
-def plan(command, *arguments):
-    said = command(*LINE, "--plan", "--json", *arguments)
+def status(command, *arguments):
+    said = command(*LINE, "--status", "--json", *arguments)
     assert said.code == 0
     return json.loads(said.out)
 
 
-def test_a_plan_runs_nothing_and_says_what_there_is_to_do(command):
-    said = command(*LINE, "--plan")
+def test_the_status_runs_nothing_and_lists_what_there_is_to_do(command):
+    said = command(*LINE, "--status")
     assert said.code == 0
-    assert "0 of 20" in said.out
-    assert "not measured" in said.out
-    here = machine.identity()
-    assert said.err.splitlines() == [
-        f"waves, smoke preset, on {here} (cpu): 0 of 6 runs done; about 0 s left, 0 s of it training, and 6 runs "
-        "without a pace yet (--measure times them)",
-        "on a GPU: not measured",
+    assert [line.split() for line in said.out.splitlines()[1:]] == [
+        ["sinusoid-k10", setup, seed, "to", "do", "0", "of", steps]
+        for setup, steps in (("scratch", "0"), ("fomaml", "20"), ("maml", "20"))
+        for seed in "01"
     ]
+    assert said.err == "waves, smoke preset: 0 of 6 runs done, 6 to do\n"
     assert records() == {}
 
 
-def test_a_plan_as_json(command):
-    found = plan(command)
-    assert (found["suite"], found["preset"], found["machine"]) == ("waves", "smoke", machine.identity())
-    assert (found["done"], found["unmeasured"], found["left_s"], found["elsewhere"]) == (0, 6, 0.0, [])
-    assert [list(entry) for entry in found["entries"]] == [ENTRY] * 6
-    first = found["entries"][0]
+def test_the_status_as_json(command):
+    found = status(command)
+    assert (found["suite"], found["preset"]) == ("waves", "smoke")
+    assert [list(run) for run in found["runs"]] == [RUN] * 6
+    first = found["runs"][0]
     assert (first["setup"], first["seed"], first["state"], first["steps"]) == ("scratch", 0, "to do", 0)
-    assert [first[key] for key in ("step_s", "threads", "pace_from", "left_s", "problem")] == [None] * 5
+    assert (first["train_s"], first["problem"]) == (0.0, None)
 
 
-def test_measuring_gives_every_run_a_time_and_runs_nothing(command, monkeypatch):
-    monkeypatch.setattr("maml_bench.harness.paces.MEASURE_S", 0.0)
-    said = command(*LINE, "--measure", "--json")
-    assert "sinusoid-k10 maml: 0." in said.err
-    assert "s a step (vmap, 1 thread, cpu)" in said.err
-    assert said.err.count("s a step") == 3
-    found = json.loads(said.out)
-    assert found["unmeasured"] == 0
-    assert {entry["pace_from"] for entry in found["entries"]} == {"measured"}
-    assert found["left_s"] == pytest.approx(sum(entry["left_s"] for entry in found["entries"]))
-    assert found["train_left_s"] == pytest.approx(sum(20 * e["step_s"] for e in found["entries"] if e["steps"]))
-    assert records() == {}
-    assert "s a step" not in command(*LINE, "--measure").err
+def test_the_former_option_names_the_one_that_took_its_place(command):
+    said = command(*LINE, "--plan")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "error: suite has no option --plan; `maml-bench suite waves --status` lists what is left\n"
+
+
+def test_progress_says_which_run_of_how_many(command):
+    said = command(*LINE, "--no-report", "--setup", "scratch")
+    told = [line for line in said.err.splitlines() if line.startswith("run ")]
+    assert told == [f"run {n} of 2: sinusoid-k10 scratch seed {seed}" for n, seed in ((1, 0), (2, 1))]
 
 
 def test_a_suite_is_run_reported_and_not_run_again(command):
@@ -88,11 +78,11 @@ def test_a_suite_is_run_reported_and_not_run_again(command):
     assert all(record.whole for record in records().values())
     assert {(row["setup"], row["seed"]) for row in json.loads(said.out)} == set(records())
     assert list(Path("runs/tables").glob("sinusoid*.md"))
-    assert said.err.splitlines()[-1].endswith("(cpu): 6 of 6 runs done")
+    assert said.err.splitlines()[-1].endswith(": 6 of 6 runs done")
     again = command(*LINE, "--no-report", "--json")
     assert (again.code, json.loads(again.out)) == (0, [])
     assert len(again.err.splitlines()) == 1
-    assert {entry["state"] for entry in plan(command)["entries"]} == {"done"}
+    assert {run["state"] for run in status(command)["runs"]} == {"done"}
 
 
 def test_a_suite_comes_to_its_end_in_pieces(command, monkeypatch):
@@ -121,7 +111,7 @@ def test_ctrl_c_loses_nothing(command, monkeypatch):
         interrupt_at(patch, 5)
         said = command(*LINE, "--no-report", "--setup", "maml", "--seeds", "3")
     assert said.code == 130
-    assert said.err.splitlines()[-1] == "stopped at step 5; the same command goes on from there"
+    assert said.err.splitlines()[-1] == "stopped at step 5; the same command continues from there"
     said = command(*LINE, "--no-report", "--setup", "maml", "--seeds", "3")
     assert said.code == 0
     assert "resuming from step 5 of 20" in said.err
@@ -140,13 +130,13 @@ def test_what_fails_or_is_refused_does_not_keep_the_rest_from_running(command, m
     assert "was made with other threads (3, not 1)" in said.err
     assert "sinusoid-k10 fomaml seed 1: failed, RuntimeError: out of luck" in said.err
     assert records()["scratch", 1].whole
-    found = plan(command)["entries"]
-    assert [entry["state"] for entry in found] == ["done"] * 4 + ["failed"] * 2
+    found = status(command)["runs"]
+    assert [run["state"] for run in found] == ["done"] * 4 + ["failed"] * 2
 
 
 def test_setups_recipes_and_seeds_are_options(command):
-    found = plan(command, "--setup", "maml", "--setup", "fomaml", "--recipe", "sinusoid-k10", "--seeds", "7")
-    assert [(entry["setup"], entry["seed"]) for entry in found["entries"]] == [("fomaml", 7), ("maml", 7)]
+    found = status(command, "--setup", "maml", "--setup", "fomaml", "--recipe", "sinusoid-k10", "--seeds", "7")
+    assert [(run["setup"], run["seed"]) for run in found["runs"]] == [("fomaml", 7), ("maml", 7)]
 
 
 @pytest.mark.parametrize(

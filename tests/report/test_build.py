@@ -47,7 +47,7 @@ def test_without_records_one_sentence_names_the_command(tmp_path):
 def test_speed_records_alone_make_a_report_and_leave_with_their_files(tmp_path):
     gone = save(tmp_path, *races(), *curves())
     first = build(tmp_path)
-    assert (first.records, len(first.tables), len(first.figures)) == (0, 7, 6)
+    assert (first.records, len(first.tables), len(first.figures)) == (0, 7, 4)
     assert first.speed == len(races()) + len(curves())
     gone.unlink()
     record().save(tmp_path)
@@ -63,6 +63,11 @@ def test_a_damaged_speed_record_stops_the_report(tmp_path):
 
 def test_reports_need_no_torch():
     code = "import sys, maml_bench.report.build, maml_bench.report.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_comparisons_load_scipy():
+    code = "import sys, maml_bench.report.build; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

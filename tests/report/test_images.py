@@ -9,11 +9,11 @@ import pytest
 from record_factory import ACCURACY, PAPER, evaluation, record, timing
 
 from maml_bench.record import Curve
+from maml_bench.report.aggregate import aggregate
 from maml_bench.report.curves import MeanCurve, mean_curve
 from maml_bench.report.figures import View, discover, write_suite_figures
-from maml_bench.report.groups import pool
 from maml_bench.report.style import STYLE, looks
-from maml_bench.report.suites import pace
+from maml_bench.report.suites import accuracy_per_second
 from maml_bench.report.suites.cells import cell_of, of_suite, places
 from maml_bench.report.suites.tables import failures, flat, scores, seconds, sources
 from maml_bench.report.suites.writing import write_suite_tables
@@ -126,19 +126,19 @@ CURVE = MeanCurve(
 
 @pytest.mark.parametrize(("at", "accuracy"), [(0.0, 0.2), (9.9, 0.2), (10.0, 0.5), (29.0, 0.45), (99.0, 0.7)])
 def test_the_accuracy_by_a_time_is_that_of_the_last_validation_by_then(at, accuracy):
-    assert pace.by_then(CURVE, at) == (accuracy, 0.1)
+    assert accuracy_per_second.by_then(CURVE, at) == (accuracy, 0.1)
 
 
 def test_before_the_first_validation_nothing_is_known():
-    assert math.isnan(pace.by_then(CURVE, -1.0)[0])
+    assert math.isnan(accuracy_per_second.by_then(CURVE, -1.0)[0])
     unknown = CURVE._replace(mean=np.array([math.nan, 0.5, math.nan, 0.7]))
-    assert pace.by_then(unknown, 25.0)[0] == 0.5
-    assert pace.reached_s(unknown, 0.1) == 10.0
+    assert accuracy_per_second.by_then(unknown, 25.0)[0] == 0.5
+    assert accuracy_per_second.reached_s(unknown, 0.1) == 10.0
 
 
 @pytest.mark.parametrize(("level", "at"), [(0.2, 0.0), (0.5, 10.0), (0.6, 30.0), (0.7, 30.0), (0.71, None)])
 def test_a_level_is_reached_at_the_first_validation_not_below_it(level, at):
-    assert pace.reached_s(CURVE, level) == at
+    assert accuracy_per_second.reached_s(CURVE, level) == at
 
 
 def test_setups_are_ranked_by_accuracy_at_the_time_that_all_had():
@@ -149,10 +149,10 @@ def test_setups_are_ranked_by_accuracy_at_the_time_that_all_had():
         run("scratch", ends=(0.4,)),
         run("reptile", ends=(0.2, 0.9), step_s=0.1, steps=150),  # broken off after 15 s
     ]
-    (field,) = pace.fields(SUITE, records)
+    (field,) = accuracy_per_second.fields(SUITE, records)
     assert field.equal_s == pytest.approx(150.0)
-    assert pace.levels(field) == [0.6, 0.7, 0.8]
-    frame = pace.ranking(field)
+    assert accuracy_per_second.levels(field) == [0.6, 0.7, 0.8]
+    frame = accuracy_per_second.ranking(field)
     shown = frame[["rank", "setup", "at 150 s", "s to 60 %", "s to 70 %", "training s"]].to_numpy().tolist()
     assert shown == [
         ["1", "fomaml", "70.0 ± 2.0", "150", "150", "150"],
@@ -165,14 +165,14 @@ def test_setups_are_ranked_by_accuracy_at_the_time_that_all_had():
 
 
 def test_a_preset_that_may_not_rank_shows_its_seconds_only():
-    (field,) = pace.fields(SUITE, [run(ranked=False), run("anil", ranked=False)])
-    frame = pace.ranking(field)
+    (field,) = accuracy_per_second.fields(SUITE, [run(ranked=False), run("anil", ranked=False)])
+    frame = accuracy_per_second.ranking(field)
     assert set(frame["rank"]) == {"unranked"}
     assert set(frame["training s"]) == {"150"}
 
 
 def test_where_no_training_used_its_budget_the_shortest_of_all_is_the_equal_time():
-    (field,) = pace.fields(SUITE, [run(steps=150), run("anil", steps=300)])
+    (field,) = accuracy_per_second.fields(SUITE, [run(steps=150), run("anil", steps=300)])
     assert field.equal_s == pytest.approx(15.0)
 
 
@@ -180,25 +180,25 @@ def test_where_no_training_used_its_budget_the_shortest_of_all_is_the_equal_time
     "unlike", [{"threads": 1}, {"machine_id": "m2"}, {"device": "cuda:0"}, {"memory": "default"}, {"preset": "paper"}]
 )
 def test_seconds_of_unlike_runs_do_not_meet(unlike):
-    assert pace.fields(SUITE, [run(), run("fomaml", **unlike)]) == []
-    assert len(pace.claim(SUITE, [run(), run("fomaml", **unlike)])) == 0
+    assert accuracy_per_second.fields(SUITE, [run(), run("fomaml", **unlike)]) == []
+    assert len(accuracy_per_second.claim(SUITE, [run(), run("fomaml", **unlike)])) == 0
 
 
 def test_the_ratio_of_first_order_to_second_order_steps():
     alike = [run(step_s=0.2), run("fomaml", timing_s={"outer_step": timing(0.1)})]
-    line = only(pace.claim(SUITE, [*alike, run("anil")]))
+    line = only(accuracy_per_second.claim(SUITE, [*alike, run("anil")]))
     assert (line["maml s/step"], line["fomaml s/step"]) == ("0.200", "0.100")
     low, high = min(0.1 / 0.21, 0.095 / 0.2), max(0.1 / 0.19, 0.105 / 0.2)
     assert line["ratio"] == f"0.50 ({low:.2f} to {high:.2f})"
-    assert len(pace.claim(SUITE, [alike[0], replace(alike[1], schedule="traced")])) == 0
-    assert len(pace.claim(SUITE, [alike[0], replace(alike[1], commit="other")])) == 0
+    assert len(accuracy_per_second.claim(SUITE, [alike[0], replace(alike[1], schedule="traced")])) == 0
+    assert len(accuracy_per_second.claim(SUITE, [alike[0], replace(alike[1], commit="other")])) == 0
     other = run("fomaml")
     other.recipe["train"] = {"way": 5, "shot": 1, "query": 15}
-    assert len(pace.claim(SUITE, [alike[0], other])) == 0
+    assert len(accuracy_per_second.claim(SUITE, [alike[0], other])) == 0
 
 
 def test_mean_curves_are_over_the_seeds_at_the_steps_that_all_had():
-    (group,) = pool([run(ends=(0.2, 0.6, 0.8)), run(ends=(0.4, 0.8), seed=1)])
+    (group,) = aggregate([run(ends=(0.2, 0.6, 0.8)), run(ends=(0.4, 0.8), seed=1)])
     curve = mean_curve(group)
     assert curve.steps.tolist() == [0, 1500]
     assert curve.mean == pytest.approx([0.3, 0.8])

@@ -4,7 +4,6 @@ import pytest
 from speed_factory import curves, growth, loader, lost, ours, race, races, save
 
 from maml_bench.report.figures import discover, write_speed_figures
-from maml_bench.report.figures.speed_growth import draw_speed as draw_growth
 from maml_bench.report.figures.speed_loaders import draw_speed as draw_loaders
 from maml_bench.report.figures.speed_ratios import draw_speed as draw_ratios
 from maml_bench.report.speed.rows import load
@@ -18,16 +17,17 @@ def read(results, *rows):
 def test_every_machine_has_its_figures_and_they_are_equal_when_drawn_again(tmp_path):
     rows = read(tmp_path, *races(), *curves(), *races("ffffffff"))
     first, second = (write_speed_figures(rows, tmp_path / folder) for folder in ("a", "b"))
-    stems = [f"{name}-0603ed1a" for name in ("speed-growth", "speed-loaders", "speed-ratios")]
+    stems = [f"{name}-0603ed1a" for name in ("speed-loaders", "speed-ratios")]
     stems += [f"{name}-ffffffff" for name in ("speed-loaders", "speed-ratios")]
     assert [path.name for path in first] == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
-    assert list(discover("draw_speed")) == ["speed-growth", "speed-loaders", "speed-ratios"]
+    assert list(discover("draw_speed")) == ["speed-loaders", "speed-ratios"]
 
 
 def test_figures_without_their_material_are_left_out(tmp_path):
-    rows = read(tmp_path, ours(), lost(race(), "failed", "x"), growth())
-    assert [draw(rows) for draw in discover("draw_speed").values()] == [None] * 3
+    rows = read(tmp_path, ours(), lost(race(), "failed", "x"))
+    assert [draw(rows) for draw in discover("draw_speed").values()] == [None] * 2
+    assert write_speed_figures(read(tmp_path, growth()), tmp_path) == []
     assert write_speed_figures([], tmp_path) == []
 
 
@@ -58,16 +58,3 @@ def test_names_tell_schedules_and_torch_apart_only_where_there_are_several(tmp_p
     assert names[::-1] == [
         *("a 1.8.0, torch 1.9", "a 1.8.0, torch 2.0", "b 1.8.0", "jax 1.8.0\nlax.map", "jax 1.8.0\nvmap"),
     ]
-
-
-def test_growth_shows_milliseconds_and_mebibytes_and_marks_the_ends(tmp_path):
-    points = [growth(value=1), growth(value=2), lost(growth(value=4), "does not fit", "x")]
-    points += [growth(value=v, schedule="loop") for v in (1, 2)]
-    points += [lost(growth(value=4, schedule="loop"), "too slow", "x")]
-    figure = draw_growth(read(tmp_path, *points))
-    time, memory = figure.axes
-    assert [line.get_xydata().tolist() for line in time.get_lines()[:2]] == [[[1, 10], [2, 20]]] * 2
-    assert memory.get_lines()[0].get_xydata().tolist() == [[1, 20], [2, 40]]
-    assert [axes.get_lines()[2].get_marker() for axes in (time, memory)] == ["+", "x"]
-    assert "cross: does not fit or failed; plus: too slow" in figure.get_suptitle()
-    assert (time.get_xscale(), time.get_yscale()) == ("log", "log")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from record_factory import ACCURACY, MSE, PAPER, evaluation, omniglot, record, sinusoid
 
-from maml_bench.report.groups import in_words, pool
+from maml_bench.report.aggregate import aggregate, in_words
 from maml_bench.report.tables import numbers, plus_minus, summary, text, unit
 from maml_bench.report.writing import write_tables
 
@@ -58,12 +58,12 @@ def test_seeds_are_pooled_into_one_row():
     ],
 )
 def test_records_that_differ_otherwise_are_not_pooled(other):
-    assert len(pool([record(seed=0), record(seed=1, **other)])) == 2
+    assert len(aggregate([record(seed=0), record(seed=1, **other)])) == 2
 
 
 def test_groups_stand_in_reading_order():
     records = [omniglot("maml", preset=p) for p in ("smoke", "quick", "paper")] + [omniglot("anil", preset="paper")]
-    order = [(group.preset, group.setup) for group in pool(records)]
+    order = [(group.preset, group.setup) for group in aggregate(records)]
     assert order == [("paper", "anil"), ("paper", "maml"), ("quick", "maml"), ("smoke", "maml")]
 
 
@@ -161,10 +161,10 @@ MODERN = {"protocol": "modern", "checkpoint": "selected"}
     "other", [{"protocol": "modern"}, {"normalisation": "support"}, {"checkpoint": "ensemble"}, {"split": "validation"}]
 )
 def test_scores_of_other_tests_are_not_pooled(other):
-    (group,) = pool([record(seed=0, evaluations=[taken()]), record(seed=1, evaluations=[taken(**other)])])
+    (group,) = aggregate([record(seed=0, evaluations=[taken()]), record(seed=1, evaluations=[taken(**other)])])
     assert list(group.scores()) == []
     both = [record(seed=seed, evaluations=[taken(), taken([0.2, 0.4], **other)]) for seed in (0, 1)]
-    (group,) = pool(both)
+    (group,) = aggregate(both)
     assert [round(score.mean, 3) for score in group.scores()] == [0.95, 0.3]
 
 
@@ -220,7 +220,7 @@ def given(sha256="a" * 64, **fields):
 
 def test_given_weights_stand_for_themselves(tmp_path):
     records = [record(evaluations=[taken()]), given(), given("b" * 64)]
-    assert len(pool(records)) == 3
+    assert len(aggregate(records)) == 3
     frame = text(numbers(records))
     assert list(frame["budget"]) == ["1,500 steps", "weights aaaaaaaa", "weights bbbbbbbb"]
     assert list(frame["checkpoint"]) == ["last", "given", "given"]
@@ -235,5 +235,5 @@ def test_the_words_of_the_columns_are_explained_where_they_stand(tmp_path):
     plain = write_tables([record()], tmp_path)[0].read_text()
     more = write_tables([record(evaluations=[taken(normalisation="support", **MODERN)])], tmp_path)[0].read_text()
     assert "Normalisation `support`" not in plain
-    assert "Normalisation `support`: the query by the statistics of the support" in more
+    assert "Normalisation `support`: the query is normalised by the statistics of the support" in more
     assert "Checkpoint `selected`: the best by validation" in more

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 
 from maml_bench.record import Metric, Record
-from maml_bench.report.groups import Group, pool
+from maml_bench.report.aggregate import Group, aggregate
 from maml_bench.report.speed.rows import Growth, Race
 from maml_bench.report.style import STYLE, Look, looks, save
 from maml_bench.report.suites.cells import Place, merit, places
@@ -107,7 +107,7 @@ def selections(records: Iterable[Record]) -> list[Selection]:
     records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
     found: dict[tuple[str, str, str], dict[str, Group]] = {}
-    groups = pool(records)
+    groups = aggregate(records)
     plain = {group.tasks for group in groups if not group.changed}
     for group in sorted(groups, key=merit):
         if group.changed and group.tasks in plain:
@@ -153,9 +153,10 @@ def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
 
 def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
     """Draw what the speed records show into ``folder``, each machine for itself, and return the paths."""
-    machines: dict[str, list[Race | Growth]] = {}
+    machines: dict[str, list[Race]] = {}
     for row in rows:
-        machines.setdefault(row.machine, []).append(row)
+        if isinstance(row, Race):
+            machines.setdefault(row.machine, []).append(row)
     written: list[Path] = []
     for machine, mine in sorted(machines.items()):
         for name, draw in discover("draw_speed").items():

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maml_bench.record import Record
+from maml_bench.report.aggregate import Group
 from maml_bench.report.curves import mean_curve
 from maml_bench.report.figures import View
-from maml_bench.report.groups import Group
 from maml_bench.report.style import Look, canvas, legend, log_ticks, scale, score_axis
 from maml_bench.suites import Cell
 

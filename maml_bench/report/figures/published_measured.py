@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maml_bench.report.aggregate import Score
 from maml_bench.report.figures import View
-from maml_bench.report.groups import Score
 from maml_bench.report.style import Look, canvas, legend, scale
 from maml_bench.report.suites.cells import Place, headlines
 from maml_bench.report.tables import unit

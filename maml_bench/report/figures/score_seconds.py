@@ -5,8 +5,8 @@ from statistics import median
 
 from matplotlib.figure import Figure
 
+from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
-from maml_bench.report.groups import Group, Score, in_words
 from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, scale, score_axis
 
 WIDE = 30  # from this ratio of the longest to the shortest training on, seconds are drawn on a logarithmic axis

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from maml_bench.report.speed.rows import LOOP, Growth, Race, races
+from maml_bench.report.speed.rows import LOOP, Race, races
 from maml_bench.report.speed.tables import setting
 from maml_bench.report.style import MEMORY_COLOURS, canvas, legend, log_ticks
 from maml_bench.report.tables import three_digits
@@ -16,9 +16,9 @@ COLUMNS = 3
 _LABELS = {"default": "memory of a plain process (default)", "retained": "memory retained"}
 
 
-def draw_speed(rows: Sequence[Race | Growth]) -> Figure | None:
+def draw_speed(rows: Sequence[Race]) -> Figure | None:
     """None unless some library other than ours finished a race of meta-steps."""
-    steps = [row for row in rows if isinstance(row, Race) and not row.loads]
+    steps = [row for row in rows if not row.loads]
     return draw_ratios(steps, "time of a meta-step over that of maml-bench")
 
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maml_bench.report.aggregate import Key, Score, shape_in_words, shape_of
 from maml_bench.report.figures import Selection
-from maml_bench.report.groups import Key, Score, shape_in_words, shape_of
 from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, scale, score_axis
 
 PANELS = 3

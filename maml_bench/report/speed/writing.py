@@ -1,34 +1,34 @@
-"""Files of the tables of speed: races as ``speed``, growth as ``growth``, and the headline for a README."""
+"""Files of the tables of speed: races as ``speed``, growth as ``growth``, and a short table for a README."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 
-from maml_bench.files import atomic_write
+from maml_bench.report.formats import bullets, csv, latex, markdown, paragraphs, write
 from maml_bench.report.speed.rows import Growth, Race, curves, flat, races
 from maml_bench.report.speed.tables import Races, absent, block, ends, growth, headline, surroundings
-from maml_bench.report.writing import MARK, SPEED_SUMMARY, escape, pipes
+from maml_bench.report.writing import SPEED_SUMMARY
 
 QUANTITIES = ("median ms", "peak MiB")
-_Row = TypeVar("_Row", Race, Growth)
+Curves = dict[tuple[str, str], dict[str, list[Growth]]]
 _HEADLINE = (
-    "Median of one meta-step (loaders: episodes per second; rollouts and training: a step of 800 environments). The "
-    "ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench is faster. As its "
-    "users run it: with the memory setting of a plain process; equal memory: with that of `maml-bench run`. Peers "
-    "whose gradient differs from ours do not count."
+    "Median time of one meta-step. Loaders are measured in episodes per second, rollouts and training by a step of 800 "
+    "environments. The ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench "
+    "is faster. `As its users run it` means the memory settings of a plain process, `equal memory` those of "
+    "`maml-bench run`. Peers whose gradient differs from ours do not count."
 )
 _RACES = (
     "Every library computes the same meta-gradient of the same network on the same episodes, or loads episodes of one "
-    "shape from the same images, in a process of its own, turn by turn; `loop` is the plain loop over tasks of our own "
-    "core, a yardstick and no peer. Peak memory lies above what the imports took; gradient error is relative to the "
-    "reference; machine share is the step's arithmetic over its time, as a share of the machine's convolution rate, "
-    "without which seconds of different machines cannot be compared."
+    "shape from the same images. Each runs in a process of its own, and the processes take turns. `loop` is the plain "
+    "loop over tasks of our own core; it is shown for comparison and is not a peer. Peak memory is counted above what "
+    "the imports took. The gradient error is relative to the reference. The machine share is the step's arithmetic "
+    "divided by its time, as a share of the machine's convolution rate; without that rate, seconds of different "
+    "machines cannot be compared."
 )
 _GROWTH = (
-    "One axis grows while all else stays at the base point; each point is a process of its own. Peak memory lies above "
-    "what the imports took."
+    "One quantity grows while all others keep the values of the base point. Each point was measured in a process of "
+    "its own. Peak memory is counted above what the imports took."
 )
 
 
@@ -41,23 +41,16 @@ def write_speed_tables(rows: Sequence[Race | Growth], folder: Path) -> list[Path
     files: dict[str, str] = {}
     found, points = races(rows), curves(rows)
     if found:
-        files["speed.md"] = f"<!-- {MARK} -->\n{_races_markdown(found)}"
-        files["speed.csv"] = _csv([row for rows_ in found.values() for row in rows_])
-        files["speed.tex"] = f"% {MARK}\n{_races_latex(found)}"
-        files[SPEED_SUMMARY] = f"<!-- {MARK} -->\n{pipes(headline(found))}\n\n{_HEADLINE}\n\n{_machines(found)}\n"
+        files["speed.md"] = _races_page(found)
+        files["speed.csv"] = csv(pd.DataFrame([flat(row) for race in found.values() for row in race]))
+        files["speed.tex"] = _races_latex(found)
+        files[SPEED_SUMMARY] = paragraphs([markdown(headline(found)), _HEADLINE, _machines(found)])
     if points:
-        files["growth.md"] = f"<!-- {MARK} -->\n{_growth_markdown(points)}"
-        files["growth.csv"] = _csv([point for lines in points.values() for line in lines.values() for point in line])
-        files["growth.tex"] = f"% {MARK}\n{_growth_latex(points)}"
-    for name, content in files.items():
-        atomic_write(folder / name, content)
-    return [folder / name for name in files]
-
-
-def _csv(rows: Sequence[Race] | Sequence[Growth]) -> str:
-    frame = pd.DataFrame([flat(row) for row in rows])
-    frame = frame.map(lambda cell: " ".join(map(str, cell)) if isinstance(cell, tuple) else cell)
-    return f"# {MARK}\n" + frame.to_csv(index=False, lineterminator="\n")
+        files["growth.md"] = _growth_page(points)
+        lines = [line for curve in points.values() for line in curve.values()]
+        files["growth.csv"] = csv(pd.DataFrame([flat(point) for line in lines for point in line]))
+        files["growth.tex"] = _growth_latex(points)
+    return write(folder, files)
 
 
 def _machines(found: Races) -> str:
@@ -69,46 +62,36 @@ def _machines(found: Races) -> str:
     )
 
 
-def _races_markdown(found: Races) -> str:
-    parts = ["# Speed", _RACES, pipes(headline(found)), _HEADLINE]
+def _races_page(found: Races) -> str:
+    parts = ["# Speed", _RACES, markdown(headline(found)), _HEADLINE]
+    benches = [bench for bench, _ in found]
     for (bench, machine), rows in found.items():
-        out = absent(rows)
-        parts += [f"## {bench} ({machine})" if _twice(found, bench) else f"## {bench}", pipes(block(rows))]
-        parts += ["\n".join(["Did not race:", "", *(f"- {line}" for line in out)])] if out else []
-        parts.append(surroundings(rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _twice(found: Races, bench: str) -> bool:
-    return sum(other == bench for other, _ in found) > 1
+        parts.append(f"## {bench} ({machine})" if benches.count(bench) > 1 else f"## {bench}")
+        parts += [markdown(block(rows)), *bullets("Did not race:", absent(rows)), surroundings(rows)]
+    return paragraphs(parts)
 
 
 def _races_latex(found: Races) -> str:
-    tables = [_table(headline(found), "Speed: maml-bench and the fastest peer.", "speed")]
+    tables = [latex(headline(found), "Speed: maml-bench and the fastest peer.", "speed")]
     for (bench, machine), rows in found.items():
-        tables.append(_table(block(rows), f"{bench}. {surroundings(rows)}", f"speed-{bench}-{machine}"))
+        tables.append(latex(block(rows), f"{bench}. {surroundings(rows)}", f"speed-{bench}-{machine}"))
     return "\n".join(tables)
 
 
-def _growth_markdown(points: dict[tuple[str, str], dict[str, list[Growth]]]) -> str:
+def _growth_page(points: Curves) -> str:
     parts = ["# How the cost of a step grows", _GROWTH]
     for (machine, axis), lines in points.items():
         parts.append(f"## {axis} ({machine})")
         for quantity in QUANTITIES:
-            parts += [f"{quantity}:", pipes(growth(lines, quantity))]
-        out = ends(lines)
-        parts += ["\n".join(["Where a curve ends:", "", *(f"- {line}" for line in out)])] if out else []
+            parts += [f"{quantity}:", markdown(growth(lines, quantity))]
+        parts += bullets("Where a curve ends:", ends(lines))
         parts.append(surroundings([point for line in lines.values() for point in line]))
-    return "\n\n".join(parts) + "\n"
+    return paragraphs(parts)
 
 
-def _growth_latex(points: dict[tuple[str, str], dict[str, list[Growth]]]) -> str:
+def _growth_latex(points: Curves) -> str:
     return "\n".join(
-        _table(growth(lines, quantity), f"Growth with {axis}: {quantity}.", f"growth-{axis}-{machine}-{quantity[:4]}")
+        latex(growth(lines, quantity), f"Growth with {axis}: {quantity}.", f"growth-{axis}-{machine}-{quantity[:4]}")
         for (machine, axis), lines in points.items()
         for quantity in QUANTITIES
     )
-
-
-def _table(frame: pd.DataFrame, caption: str, label: str) -> str:
-    return str(frame.to_latex(index=False, escape=True, caption=escape(caption), label=f"tab:{label}"))

@@ -1,15 +1,15 @@
-"""Which records belong to a suite, and what of them stands in which cell of its table.
+"""Which records belong to a suite, and which of them fill which cell of its table.
 
-Records are never pooled here beyond `groups.pool`. Where several groups could fill one cell of one row, the one that
-tells the most is shown; the CSV file holds them all.
+Several groups of records (`aggregate.aggregate`) may fit one cell. The table then shows one of them (see `merit`), and
+the CSV file holds them all.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maml_bench.record import Record
-from maml_bench.report.groups import PRESETS, Group, Score, pool, shape_of, unusual
-from maml_bench.report.rows import normalisation
+from maml_bench.report.aggregate import PRESETS, Group, Score, aggregate, shape_of, unusual
+from maml_bench.report.flat_rows import normalisation
 from maml_bench.suites import Cell, Suite
 
 
@@ -60,7 +60,7 @@ def cell_of(suite: Suite, recipe: str) -> tuple[Cell, str] | None:
 def places(suite: Suite, records: Iterable[Record]) -> list[Place]:
     """All groups of the suite's records, cell by cell, in alphabetical order of their setups."""
     found = []
-    for group in pool(of_suite(suite, records)):
+    for group in aggregate(of_suite(suite, records)):
         cell, variant = cell_of(suite, group.first.recipe["id"]) or (suite.cells[0], "")
         found.append(Place(cell, f"{group.setup} ({variant})" if variant else group.setup, group))
     return sorted(found, key=lambda place: (suite.cells.index(place.cell), place.setup))
@@ -99,7 +99,7 @@ def rank(preset: str) -> int:
     return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
 
 
-def share(group: Group) -> str:
+def partial(group: Group) -> str:
     """The share of the budget where it is not all of it: ``17 %``."""
     part = group.first.budget_share
     return "" if part >= 1 else f"{100 * part:.2g} %"

@@ -6,8 +6,8 @@ from statistics import median
 import pandas as pd
 
 from maml_bench.record import Record
-from maml_bench.report.groups import Group, Score
-from maml_bench.report.suites.cells import Place, cell_of, merit, of_suite, places, rank, share, table
+from maml_bench.report.aggregate import Group, Score
+from maml_bench.report.suites.cells import Place, cell_of, merit, of_suite, partial, places, rank, table
 from maml_bench.report.tables import NONE, numbers, plus_minus
 from maml_bench.suites import Suite
 
@@ -46,7 +46,7 @@ def seconds(suite: Suite, records: Iterable[Record]) -> pd.DataFrame:
         }
         row = rows.setdefault(tuple(words.values()), words)
         row[place.cell.column] = ", ".join(
-            word for word in (f"{median(r.train_s for r in place.group.records):,.0f}", share(place.group)) if word
+            word for word in (f"{median(r.train_s for r in place.group.records):,.0f}", partial(place.group)) if word
         )
     order = sorted(rows, key=lambda key: (rank(rows[key]["preset"]), key))
     columns = ["setup", "preset", "machine", "threads", "schedule", "memory", *(cell.column for cell in suite.cells)]
@@ -84,7 +84,7 @@ def _score(place: Place, score: Score, published: bool) -> str:
     if published and score.published:
         words += f" ({plus_minus(score.published['value'], score.published.get('ci95'), metric)})"
     status = "" if place.group.first.status == "ok" else place.group.first.status
-    return ", ".join(word for word in (words, share(place.group), status) if word)
+    return ", ".join(word for word in (words, partial(place.group), status) if word)
 
 
 def _shares(frame: pd.DataFrame) -> list[float]:

@@ -3,32 +3,31 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
-from maml_bench.files import atomic_write
 from maml_bench.record import Record
+from maml_bench.report.formats import bullets, csv, latex, markdown, paragraphs, write
+from maml_bench.report.suites.accuracy_per_second import CLAIM, claim, fields, ranking
 from maml_bench.report.suites.cells import of_suite, table
-from maml_bench.report.suites.pace import CLAIM, Field, claim, fields, ranking
 from maml_bench.report.suites.tables import failures, flat, scores, seconds, sources
-from maml_bench.report.writing import MARK, escape, pipes
 from maml_bench.suites import Suite, suite, suite_names
 
 _SCORES = (
-    "Accuracy in percent: mean ± 95 % interval over test tasks; in brackets the published value, with its interval "
-    "where it has one; then the share of the recipe's budget where it was not all used. A row's cells differ in their "
-    "problem alone; where several groups of records fit one cell, the one with an ok end, the largest share, the most "
-    "seeds and the latest run is shown (the CSV file has them all). `unranked`: budgets too small to rank setups by. "
-    "Test shapes and query counts stand in the tables of the task families."
+    "Accuracy in percent: mean ± 95 % confidence interval over the test tasks. In brackets: the published value, with "
+    "its interval where it has one. A percentage at the end says how much of the recipe's budget was used, where that "
+    "is not all. The cells of a row differ only in their problem. Where several groups of records fit one cell, the "
+    "table shows the one that ended well, used most of its budget, has the most seeds and is the latest, in this "
+    "order; the CSV file has them all. `unranked` marks budgets that are too small to rank setups by. The tables of "
+    "the task families list test shapes and query counts."
 )
 _SECONDS = (
-    "Seconds of training (sampling and meta-steps, without validation, tests and compiling), medians over the seeds, "
-    "and the share of the budget where it is not all of it. Seconds of unlike machines or threads cannot be compared."
+    "Seconds of training (sampling and meta-steps, without validation, tests and compiling), as medians over the "
+    "seeds. A percentage says how much of the budget was used, where that is not all. Seconds of different machines or "
+    "different numbers of threads cannot be compared."
 )
-_PACE = (
-    "What a second of training buys, by validation accuracy on one machine. `at N s`: the last validation by the equal "
-    "time, which is the shortest training that used its whole budget, so that all had as long; setups are ranked by "
-    "it, and differences within the intervals are chance. `s to N %`: seconds until the first validation that is not "
-    "below that. Nothing is interpolated. Setups without training stand at 0 s."
+_PER_SECOND = (
+    "Validation accuracy after equal training time on one machine. The equal time is the shortest training that used "
+    "its whole budget, so every setup had at least as long. `at N s` is the last validation within that time; setups "
+    "are ranked by it, and differences within the intervals may be chance. `s to N %` is the training time until the "
+    "first validation that reached this accuracy. Nothing is interpolated. Setups without training count as 0 s."
 )
 
 
@@ -39,47 +38,35 @@ def write_suite_tables(records: Iterable[Record], folder: Path) -> list[Path]:
     for name in suite_names():
         one = suite(name)
         mine = of_suite(one, records)
-        if not table(one, mine):
-            continue
-        files = {
-            f"{name}.md": f"<!-- {MARK} -->\n{_markdown(one, mine)}",
-            f"{name}.csv": f"# {MARK}\n" + flat(one, mine).to_csv(index=False, lineterminator="\n"),
-            f"{name}.tex": f"% {MARK}\n{_latex(name, one, mine)}",
-        }
-        for file, content in files.items():
-            atomic_write(folder / file, content)
-            written.append(folder / file)
+        if table(one, mine):
+            files = {f"{name}.md": _page(one, mine), f"{name}.csv": csv(flat(one, mine))}
+            written += write(folder, {**files, f"{name}.tex": _latex(name, one, mine)})
     return written
 
 
-def _markdown(one: Suite, records: list[Record]) -> str:
-    wrong, ratios = failures(one, records), claim(one, records)
-    parts = [f"# {one.title}", _SCORES, pipes(scores(one, records))]
-    parts += [f"Published values: {'; '.join(sources(one, records))}."] if sources(one, records) else []
-    parts += [_SECONDS, pipes(seconds(one, records))]
-    parts += ["\n".join(["Runs that did not end well:", "", *(f"- {line}" for line in wrong)])] if wrong else []
-    found = fields(one, records)
-    parts += ["## Accuracy per second", _PACE] if found else []
+def _page(one: Suite, records: list[Record]) -> str:
+    found, published, ratios = fields(one, records), sources(one, records), claim(one, records)
+    parts = [f"# {one.title}", _SCORES, markdown(scores(one, records))]
+    parts += [f"Published values: {'; '.join(published)}."] if published else []
+    parts += [_SECONDS, markdown(seconds(one, records))]
+    parts += bullets("Runs that failed or diverged:", failures(one, records))
+    parts += ["## Accuracy per second", _PER_SECOND] if found else []
     for field in found:
-        parts += [f"### {field.words}", pipes(ranking(field))]
-    parts += ["## What second derivatives cost", CLAIM, pipes(ratios)] if len(ratios) else []
-    return "\n\n".join(parts) + "\n"
+        parts += [f"### {field.title}", markdown(ranking(field))]
+    parts += ["## What second derivatives cost", CLAIM, markdown(ratios)] if len(ratios) else []
+    return paragraphs(parts)
 
 
 def _latex(name: str, one: Suite, records: list[Record]) -> str:
     ratios = claim(one, records)
+    caption = f"{one.title}: accuracy in %, mean ± 95 % confidence interval over the test tasks."
     tables = [
-        _table(scores(one, records), f"{one.title}: accuracy in %, mean ± 95 % interval over test tasks.", name),
-        _table(seconds(one, records), f"{one.title}: seconds of training.", f"{name}-seconds"),
-        *(_table(ranking(field), _caption(field), f"{name}-pace-{i}") for i, field in enumerate(fields(one, records))),
+        latex(scores(one, records), caption, name),
+        latex(seconds(one, records), f"{one.title}: seconds of training.", f"{name}-seconds"),
     ]
-    tables += [_table(ratios, f"Seconds per meta-step. {CLAIM}", f"{name}-second-derivatives")] if len(ratios) else []
-    return "\n".join(tables).replace("±", r"$\pm$")
-
-
-def _caption(field: Field) -> str:
-    return f"Accuracy per second: {field.words}."
-
-
-def _table(frame: pd.DataFrame, caption: str, label: str) -> str:
-    return str(frame.to_latex(index=False, escape=True, caption=escape(caption), label=f"tab:{label}"))
+    tables += [
+        latex(ranking(field), f"Accuracy per second: {field.title}.", f"{name}-accuracy-per-second-{number}")
+        for number, field in enumerate(fields(one, records))
+    ]
+    tables += [latex(ratios, f"Seconds per meta-step. {CLAIM}", f"{name}-second-derivatives")] if len(ratios) else []
+    return "\n".join(tables)

@@ -8,7 +8,7 @@ from typing import Any
 from maml_bench.record import Evaluation, Point, Record
 
 
-def rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
+def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
     """One dict per record and evaluation point, all with the same keys in the same order, ready for JSON.
 
     Scores are raw metric values (accuracy is a fraction), times are seconds of the training clock. A number that is

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from maml_bench.record import Record
+from maml_bench.report.aggregate import Group
 from maml_bench.report.curves import MeanCurve, mean_curve
-from maml_bench.report.groups import Group
-from maml_bench.report.stats import Interval, Timing, ratio_of_medians
-from maml_bench.report.suites.cells import Place, merit, places, rank, share
+from maml_bench.report.statistics import Interval, Timing, ratio_of_medians
+from maml_bench.report.suites.cells import Place, merit, partial, places, rank
 from maml_bench.report.tables import NONE, plus_minus, three_digits
 from maml_bench.suites import Cell, Suite
 
@@ -66,7 +66,8 @@ class Field:
         return (math.nan, math.nan) if broken_off else by_then(curve, seconds)
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
+        """The problem, the preset, the machine and how it was used."""
         where = f"{self.machine}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"{self.cell.column}, {self.preset} preset, machine {where}, {self.memory} memory"
 
@@ -137,7 +138,8 @@ def ranking(field: Field) -> pd.DataFrame:
                 "setup": setup,
                 f"at {_whole(equal_s)} s": plus_minus(*at[setup], record.metric.name),
                 **{f"s to {100 * level:.0f} %": _whole(reached_s(curves[setup], level)) for level in wanted},
-                "training s": _whole(float(curves[setup].seconds[-1])) + (f", {share(group)}" if share(group) else ""),
+                "training s": _whole(float(curves[setup].seconds[-1]))
+                + (f", {partial(group)}" if partial(group) else ""),
                 "s/step": _number(record.train_s / record.outer_steps) if record.outer_steps else NONE,
                 "schedule": record.schedule,
                 "seeds": ", ".join(map(str, group.seeds)),
@@ -150,7 +152,7 @@ def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: s
     """How many seconds a meta-step of ``fast`` takes for one of ``slow``, wherever both ran alike.
 
     Alike: the same cell, preset, commit, machine, device, threads, schedule, memory, tasks in a step and training
-    episodes. In brackets the cautious interval of `stats.ratio_of_medians`.
+    episodes. In brackets the cautious interval of `statistics.ratio_of_medians`.
     """
     found = [place for place in places(suite, records) if place.setup in (fast, slow) and _timing(place.group)]
     lines = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from record_factory import ACCURACY, PAPER, evaluation, record
 
-from maml_bench.report.rows import rows
+from maml_bench.report.flat_rows import flat_rows
 
 KEYS = [
     *("kind", "recipe", "tasks", "variant", "task_version", "setup", "preset", "protocol", "checkpoint"),
@@ -21,12 +21,12 @@ KEYS = [
 
 
 def test_keys_and_their_order():
-    (row,) = rows([(Path("a.json"), record())])
+    (row,) = flat_rows([(Path("a.json"), record())])
     assert list(row) == KEYS
 
 
 def test_values_of_one_point():
-    (row,) = rows([(Path("/r/records/a.json"), record(published=[PAPER]))], Path("/r"))
+    (row,) = flat_rows([(Path("/r/records/a.json"), record(published=[PAPER]))], Path("/r"))
     expected = {
         "recipe": "omniglot-5w1s",
         "setup": "maml",
@@ -44,13 +44,13 @@ def test_values_of_one_point():
 
 def test_published_number_of_another_test_is_not_taken():
     others = [{**PAPER, key: 9} for key in ("way", "shot", "inner_steps", "protocol")]
-    (row,) = rows([(Path("a.json"), record(published=others))])
+    (row,) = flat_rows([(Path("a.json"), record(published=others))])
     assert (row["published"], row["published_ci95"]) == (None, None)
 
 
 def test_a_failed_record_has_one_row_without_scores():
     failed = record(evaluations=[], status="failed", reason="no memory", train_s=math.nan)
-    (row,) = rows([(Path("a.json"), failed)])
+    (row,) = flat_rows([(Path("a.json"), failed)])
     assert list(row) == KEYS
     assert {row[key] for key in ("protocol", "inner_steps", "way", "mean", "ci95", "episodes", "published")} == {None}
     assert row["status"] == "failed"
@@ -58,7 +58,7 @@ def test_a_failed_record_has_one_row_without_scores():
 
 
 def published_beside(named, **test):
-    (row,) = rows([(Path("a.json"), record(evaluations=[like(**test)], published=[{**PAPER, **named}]))])
+    (row,) = flat_rows([(Path("a.json"), record(evaluations=[like(**test)], published=[{**PAPER, **named}]))])
     return row["published"] is not None
 
 
@@ -89,10 +89,10 @@ def test_an_ensembles_number_stands_beside_an_ensemble_only():
 def test_a_row_shows_the_networks_normalisation_where_it_is_not_by_batches(network, shown):
     one = record(evaluations=[like("support", "selected", [500])])
     one.recipe["tasks"]["normalisation"] = network
-    (row,) = rows([(Path("a.json"), one)])
+    (row,) = flat_rows([(Path("a.json"), one)])
     assert (row["normalisation"], row["checkpoint"], row["checkpoint_steps"]) == (shown, "selected", [500])
 
 
 def test_given_weights_are_named():
-    (row,) = rows([(Path("a.json"), record(kind="evaluation", weights=[{"file": "w", "sha256": "0123456789"}]))])
+    (row,) = flat_rows([(Path("a.json"), record(kind="evaluation", weights=[{"file": "w", "sha256": "0123456789"}]))])
     assert (row["kind"], row["weights"]) == ("evaluation", "01234567")

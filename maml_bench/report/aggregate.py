@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from maml_bench.record import Evaluation, Record
-from maml_bench.report.rows import published
-from maml_bench.report.stats import Array, over_tasks, spread
+from maml_bench.report.flat_rows import published
+from maml_bench.report.statistics import Array, over_tasks, spread
 
 PRESETS = ("paper", "quick", "smoke")
 """Presets by how much they can tell; any other stands behind them."""
@@ -144,7 +144,7 @@ class Group:
         return kept
 
 
-def pool(records: Iterable[Record]) -> list[Group]:
+def aggregate(records: Iterable[Record]) -> list[Group]:
     """Groups in reading order: tasks, recipe, preset (paper first), setup, the largest budget share first, machine."""
     groups: dict[tuple[Any, ...], dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.started_at):

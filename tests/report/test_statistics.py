@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maml_bench.record import mean_ci95
-from maml_bench.report.stats import Timing, meets, over_tasks, paired_bootstrap, per_seed, ratio_of_medians, spread
+from maml_bench.report.bootstrap import paired_bootstrap
+from maml_bench.report.statistics import Timing, meets, over_tasks, per_seed, ratio_of_medians, spread
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -87,6 +88,10 @@ def test_swapping_the_sides_turns_the_interval_round(base, new):
 
 def test_bootstrap_without_any_pair_is_nan():
     assert all(map(math.isnan, paired_bootstrap(np.array([[np.nan]]), np.array([[1.0]]), seed=0)))
+
+
+def test_one_pair_has_no_interval_around_it():
+    assert paired_bootstrap(np.array([[0.5, np.nan]]), np.array([[0.75, 1.0]]), seed=0) == (0.25, 0.25, 0.25)
 
 
 def test_bootstrap_refuses_unpaired_scores():

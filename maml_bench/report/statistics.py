@@ -1,4 +1,4 @@
-"""The statistics behind tables and comparisons: small, deterministic functions on arrays of scores.
+"""The statistics of tables and comparisons: small deterministic functions of arrays of scores.
 
 ``values`` are always ``[seeds, episodes]``; an episode that has no finite score under a seed is nan there.
 """
@@ -42,7 +42,7 @@ def over_tasks(values: Array) -> tuple[float, float]:
     speaks of tasks only, and training more seeds cannot narrow it by counting an episode twice. For one seed it is the
     interval of the record (`mean_ci95`). Both are nan where no value is finite.
     """
-    return mean_ci95(_over_seeds(values).tolist())
+    return mean_ci95(mean_over_seeds(values).tolist())
 
 
 def per_seed(values: Array) -> list[tuple[float, float]]:
@@ -71,34 +71,6 @@ def meets(mean: float, ci95: float, published: float, published_ci95: float | No
     return f"{'above' if above else 'below'} ({'better' if above == higher_is_better else 'worse'})"
 
 
-def paired_bootstrap(base: Array, new: Array, *, seed: int, alpha: float = 0.05, resamples: int = 9999) -> Interval:
-    """The mean difference new - base over shared episodes, with its 1 - ``alpha`` percentile bootstrap interval.
-
-    Both arrays are ``[seeds, episodes]`` over the same seeds and episodes. Episodes are drawn with replacement, each
-    with all its seeds and both its scores, so what an easy or a hard task does to both runs cancels (Efron and
-    Tibshirani 1993, chapters 8 and 13). Pairs without a finite score on either side are left out. ``seed`` starts the
-    only generator: equal arguments give an equal interval.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if base.shape != new.shape:
-        raise ValueError(f"paired scores need one shape, got {base.shape} and {new.shape}")
-    difference = _over_seeds(new - base)
-    difference = difference[np.isfinite(difference)]
-    count = len(difference)
-    if not count:
-        return Interval(math.nan, math.nan, math.nan)
-    generator = np.random.default_rng(seed)
-    block = max(1, 2_000_000 // count)  # resamples at a time, so that memory stays at tens of megabytes
-    means = [
-        difference[generator.integers(count, size=(min(block, resamples - first), count))].mean(axis=1)
-        for first in range(0, resamples, block)
-    ]
-    low, high = np.quantile(np.concatenate(means), [alpha / 2, 1 - alpha / 2])
-    return Interval(float(difference.mean()), float(low), float(high))
-
-
 def ratio_of_medians(base: Sequence[Timing], new: Sequence[Timing]) -> Interval:
     """The ratio new / base of median seconds (the median over pairs), with a cautious interval around it.
 
@@ -121,7 +93,7 @@ def ratio_of_medians(base: Sequence[Timing], new: Sequence[Timing]) -> Interval:
     )
 
 
-def _over_seeds(values: Array) -> Array:
+def mean_over_seeds(values: Array) -> Array:
     """The mean over seeds per episode ``[episodes]``, of the finite values; nan where there is none."""
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
