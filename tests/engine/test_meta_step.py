@@ -36,7 +36,7 @@ SETUPS: dict[str, Setup] = {name: setup_class(name)() for name in ANY_NETWORK} |
     "reptile": Reptile(inner_optimiser="sgd")
 }
 EAGER = ("loop", "vmap", "traced")
-shared = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared = settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Users(nn.Module):
@@ -53,11 +53,13 @@ class Users(nn.Module):
 
 
 def strided(way: int) -> nn.Module:
-    return Conv4(1, 9, way, Conv(16), normalise="batch", generator=torch.Generator().manual_seed(0))
+    """Two of the paper's four blocks: the second is what every later one is, and recording takes half the time."""
+    conv = Conv(widths=(16, 16))
+    return Conv4(1, 9, way, conv, normalise="batch", generator=torch.Generator().manual_seed(0))
 
 
 def pooled(way: int) -> nn.Module:
-    conv = Conv(16, downsample="pool", average=False)
+    conv = Conv(widths=(16, 16), downsample="pool", average=False)
     return Conv4(1, 18, way, conv, normalise="batch", generator=torch.Generator().manual_seed(0))
 
 
@@ -117,7 +119,7 @@ def pair(setup: str, network: str) -> ParameterSet:
 
 @pytest.mark.parametrize(("setup", "network"), [pair(setup, network) for setup in SETUPS for network in NETWORKS])
 @shared
-@given(way=st.integers(2, 4), shot=st.integers(1, 2), steps=st.integers(0, 3), tasks=st.integers(1, 4))
+@given(way=st.integers(2, 4), shot=st.integers(1, 2), steps=st.integers(0, 2), tasks=st.integers(1, 4))
 def test_a_recording_has_the_gradient_of_the_loop(
     setup: Setup, network: str, way: int, shot: int, steps: int, tasks: int
 ) -> None:
@@ -125,7 +127,7 @@ def test_a_recording_has_the_gradient_of_the_loop(
     gradients_agree(setup, learner, episodes, "traced", 1e-10)
 
 
-@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("setup", [name for name in SETUPS if name != "maml"])
 def test_a_recording_with_convolutions_has_the_gradient_of_the_loop(setup: str) -> None:
     learner, episodes = problem("strided", steps=2, tasks=2, dtype=torch.float64)
     gradients_agree(SETUPS[setup], learner, episodes, "traced", 1e-10)
@@ -162,11 +164,11 @@ NETWORKS["normalised"] = (Normalised, 9)
 @pytest.mark.parametrize("network", ["users", "normalised"])
 def test_adapted_scales_of_normalisation_have_exact_second_derivatives(schedule: str, network: str) -> None:
     """Torch's own batch_norm under vmap fails this."""
-    learner, episodes = problem(network, steps=2, tasks=3, dtype=torch.float64)
+    learner, episodes = problem(network, steps=1, tasks=3, dtype=torch.float64)
     gradients_agree(MAML(), learner, episodes, schedule, 1e-10)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["strided", "pooled", "users", "wide"])
 def test_a_recording_in_single_precision(network: str, record_property) -> None:
     """It may be several times as far from the exact gradient as the loop is: which is further differs by machine."""
     exact, reference, recorded = (
@@ -188,16 +190,16 @@ def problem_gradient(network: str, dtype: torch.dtype, schedule: str) -> Params:
     return MetaStep(setup, learner, schedule=schedule).gradient(meta, episodes)[0]
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 100])
+@pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_a_recording_in_chunks(chunk: int) -> None:
-    learner, episodes = problem("strided", tasks=5, dtype=torch.float64)
+    learner, episodes = problem("strided", tasks=3, dtype=torch.float64)
     gradients_agree(MAML(), learner, episodes, "traced", 1e-10, chunk=chunk)
 
 
 @pytest.mark.skipif(not COMPILER, reason="torch.compile needs a C++ compiler: install g++")
-@pytest.mark.parametrize("network", ["layers", "users"])
-def test_a_compiled_step(network: str) -> None:
-    learner, episodes = problem(network, tasks=2, dtype=torch.float64)
+def test_a_compiled_step() -> None:
+    """Around kernels; tests/harness/test_schedules.py has a compiled step without."""
+    learner, episodes = problem("users", tasks=2, dtype=torch.float64)
     gradients_agree(MAML(), learner, episodes, "compiled", 1e-10)
 
 
@@ -233,7 +235,7 @@ def test_the_outer_optimiser_is_torchs(
         torch.testing.assert_close(meta, {n: p.detach() for n, p in expected.items()}, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["strided", "users", "wide"])
 def test_scores_are_those_of_evaluation(network: str) -> None:
     learner, episodes = problem(network, dtype=torch.float64)
     meta = learner.initial()
@@ -275,7 +277,7 @@ def words(network: str, schedule: str, device: str = "cpu") -> str:
 
 @pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
 def test_words_say_what_runs() -> None:
-    assert words("strided", "traced") == "4 convolution blocks in kernels"
+    assert words("strided", "traced") == "2 convolution blocks in kernels"
     assert words("users", "compiled") == "1 convolution block in kernels"
     assert (
         words("layers", "traced") == words("strided", "vmap") == words("layers", "traced", "cuda") == "torch operators"
@@ -284,7 +286,7 @@ def test_words_say_what_runs() -> None:
 
 def test_on_a_gpu_words_say_how_kernels_round_or_that_there_is_no_triton(monkeypatch) -> None:
     monkeypatch.setattr(kernels, "gpu", SimpleNamespace(precision=lambda: "tf32"), raising=False)
-    assert words("strided", "traced", "cuda") == "4 convolution blocks in kernels (tf32)"
+    assert words("strided", "traced", "cuda") == "2 convolution blocks in kernels (tf32)"
     monkeypatch.delattr(kernels, "gpu")
     monkeypatch.setitem(sys.modules, "maml_bench.engine.kernels.gpu", None)
     assert words("strided", "compiled", "cuda") == "torch operators (no Triton for the kernels)"

@@ -98,8 +98,8 @@ def test_schedules_agree(schedule: str, classification: Make) -> None:
 
 
 def test_many_steps_on_a_wide_layer_are_recorded() -> None:
-    """Each step uses the weights twice: were that to double what the recording knows of them, 24 would never end."""
-    learner, episodes = problem("wide", steps=24, tasks=2, dtype=torch.float64)
+    """Each step uses the weights twice: were that to double what the recording knows of them, 18 would never end."""
+    learner, episodes = problem("wide", steps=18, tasks=2, dtype=torch.float64)
     gradients_agree(IMAML(cg_steps=1), learner, episodes, "traced", 1e-10)
 
 
