@@ -1,3 +1,53 @@
-"""maml-bench: meta-learning setups on one MAML core, accuracy and wall-clock time side by side."""
+"""maml-bench: meta-learning setups on one MAML core, accuracy and wall-clock time side by side.
+
+The names below are loaded when they are first used, so that ``import maml_bench`` is quick and needs no torch. The
+functional core is in ``maml_bench.core`` and ``maml_bench.engine``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maml_bench.api import list_recipes, list_setups, load_records, load_tasks, run
+    from maml_bench.core.setup import Setup
+    from maml_bench.errors import MamlBenchError
+    from maml_bench.harness.recipe import Recipe
+    from maml_bench.record import Record
+    from maml_bench.types import Batch, Episode, Shape
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Episode",
+    "MamlBenchError",
+    "Recipe",
+    "Record",
+    "Setup",
+    "Shape",
+    "list_recipes",
+    "list_setups",
+    "load_records",
+    "load_tasks",
+    "run",
+]
+
+_WHERE = {
+    **dict.fromkeys(("list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
+    **dict.fromkeys(("Batch", "Episode", "Shape"), "maml_bench.types"),
+    "MamlBenchError": "maml_bench.errors",
+    "Recipe": "maml_bench.harness.recipe",
+    "Record": "maml_bench.record",
+    "Setup": "maml_bench.core.setup",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'maml_bench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

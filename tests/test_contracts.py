@@ -36,7 +36,7 @@ PAIRS = [
     for setup in registry.setup_names()
     if registry.offers(tasks, setup)
 ]
-PAIRS.sort(key=lambda pair: bool(acting(registry.task_class(str(pair.values[0])))))
+PAIRS.sort(key=lambda pair: bool(acts(registry.task_class(str(pair.values[0])))))
 """Those without actors first, so that a pair has one place in both lists of tests and is built once for all of them."""
 
 STEP = 1e-9

@@ -76,7 +76,9 @@ def run(
     [cyan]maml-bench run omniglot-5w1s --setup maml --setup reptile --seeds 0,1,2[/cyan] ·
     [cyan]maml-bench run sinusoid-k10 --preset paper --budget 25m[/cyan]
     """
-    planned = _plan(recipes, preset, setup or [], settings or [])
+    from maml_bench.api import plan
+
+    planned = plan(recipes, setup or [], preset, settings or [])
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)
@@ -106,17 +108,6 @@ def run(
     conclude(results, finished, as_json=as_json, report=report)
     if any(record.status == "failed" for _, record in finished):
         raise typer.Exit(1)
-
-
-def _plan(names: list[str], preset: str, setups: list[str], settings: list[str]) -> "list[Recipe]":
-    """All recipes resolved before the first one runs, so that a typing error costs nothing."""
-    from maml_bench.harness.recipe import default_setups, resolve
-
-    return [
-        resolve(name, preset=preset, setup=setup, settings=settings)
-        for name in names
-        for setup in (setups or default_setups(name))
-    ]
 
 
 def _refuse_unknown(planned: "list[Recipe]", protocols: list[str]) -> None:

@@ -1,0 +1,145 @@
+"""The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maml_bench import registry
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve
+from maml_bench.harness.recipe_files import load_files
+from maml_bench.harness.run import Options
+from maml_bench.harness.run import run as run_one
+from maml_bench.harness.run_state import Observer
+from maml_bench.record import Record, load_all
+from maml_bench.report.flat_rows import flat_rows
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def run(
+    recipe: str | Sequence[str],
+    setup: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 0,
+    preset: str = "quick",
+    set: Mapping[str, Any] | None = None,
+    *,
+    results: str | Path = "runs",
+    device: str = "cpu",
+    threads: int | None = None,
+    schedule: str = "auto",
+    protocols: Sequence[str] = (),
+    budget_steps: int | None = None,
+    force: bool = False,
+    observer: Observer | None = None,
+) -> list[Record]:
+    """Train and evaluate every setup on every recipe with every seed; finished runs are skipped.
+
+    Each run leaves its record below ``results``. If a run is interrupted by Ctrl-C, its last checkpoint stays there,
+    and the same call continues it. A run that diverges or fails leaves a record too; see ``Record.status``.
+
+    Args:
+        recipe: the name of a recipe, or several.
+        setup: the name of a setup or the path of a file such as ``./mine.py``, or several. The default is that of the
+            recipe.
+        seeds: one seed or several, each 0 or more.
+        preset: the budget: ``smoke`` (seconds), ``quick`` (minutes) or ``paper`` (all of it).
+        set: changed keys of the recipe, such as ``{"inner.rate": 0.05}``.
+        results: the folder for records, weights and checkpoints.
+        device: ``cpu`` or ``cuda``.
+        threads: processor threads; the default is all cores, or one if the tasks are as small as sinusoids.
+        schedule: one of engine.execution.SCHEDULES, or ``auto``.
+        protocols: the tests to take (``paper``, ``modern``); the default is that of the recipe.
+        budget_steps: the number of meta-steps after which each run ends early.
+        force: run again what is finished.
+        observer: who is told of the progress; by default nobody.
+
+    Returns:
+        One record a run, in the order of recipes, setups and seeds.
+
+    Raises:
+        MamlBenchError: the input is at fault. Nothing has been run then.
+    """
+    settings = [f"{key}={_as_toml(value)}" for key, value in (set or {}).items()]
+    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
+    for number in numbers:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise MamlBenchError(f"seed {number!r} must be a whole number of at least 0")
+    planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
+    options = Options(
+        Path(results), device, threads, schedule, budget_steps=budget_steps, force=force, protocols=tuple(protocols)
+    )
+    outcomes = [run_one(one, seed, options, observer=observer) for one in planned for seed in numbers]
+    return [outcome.record for outcome in outcomes if outcome.record is not None]
+
+
+def plan(recipes: Sequence[str], setups: Sequence[str], preset: str, settings: Sequence[str]) -> list[Recipe]:
+    """Every recipe with every setup (no setup: the recipe's own), resolved before the first one runs.
+
+    Raises:
+        MamlBenchError: a name, a key or a value is wrong.
+    """
+    return [
+        resolve(name, preset=preset, setup=setup, settings=settings)
+        for name in recipes
+        for setup in (setups or default_setups(name))
+    ]
+
+
+def load_records(folder: str | Path = "runs") -> "pandas.DataFrame":
+    """The records below ``folder`` as a table with one row a record and test point.
+
+    Scores are raw values of the metric (an accuracy is a fraction); times are seconds.
+
+    Raises:
+        MamlBenchError: the folder is not there, or a record in it cannot be read.
+    """
+    import pandas
+
+    root = Path(folder)
+    return pandas.DataFrame(flat_rows(load_all(root), root))
+
+
+def load_tasks(name: str, **options: Any) -> Any:
+    """The family of tasks called ``name``, with options of its class, such as ``load_tasks("omniglot", split="finn")``.
+
+    Returns:
+        A types.TaskDistribution, or rl.protocol.Acting if somebody acts in these tasks. Options that are not given have
+        the values of the first recipe on these tasks, at its largest budget.
+
+    Raises:
+        MamlBenchError: there is no such family or option.
+    """
+    registry.task_class(name)
+    first = next(recipe for recipe in load_files() if _family(recipe) == name)
+    tasks = resolve(first, preset=presets_of(first)[-1]).tasks | options
+    return registry.build_tasks(tasks, f"load_tasks({name!r})")
+
+
+def list_setups() -> list[str]:
+    """The names of the setups in the package, sorted."""
+    return registry.setup_names()
+
+
+def list_recipes() -> list[str]:
+    """The names of the recipes in the package, in the order of their files."""
+    return list(load_files())
+
+
+def _names(setup: str | Sequence[str] | None) -> list[str]:
+    return [] if setup is None else [setup] if isinstance(setup, str) else list(setup)
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"[{', '.join(map(_as_toml, value))}]" if isinstance(value, list | tuple) else repr(value)
+
+
+def _family(recipe: str) -> str | None:
+    table = load_files()[recipe]
+    name = table.get("tasks", {}).get("name")
+    return str(name) if name else _family(table["extends"]) if "extends" in table else None
