@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import Mode, Moments, collected, first, fixed
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
+from maml_bench.trees import tree_map
 from maml_bench.types import Episode, Params, Predict
 
 AT_ONCE_ELEMENTS = 2**20
@@ -84,7 +84,7 @@ def population(
 
     with torch.no_grad():
         parts = _over_chunks(moments, supports, schedule_name, chunk)
-    return pytree.tree_map(lambda *tasks: torch.cat(tasks).mean(0), *parts)  # type: ignore[no-any-return]
+    return tree_map(lambda *tasks: torch.cat(tasks).mean(0), *parts)  # type: ignore[no-any-return]
 
 
 def answer(

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import OverTasks, Setup
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.trees import leaves, tree_map
 from maml_bench.types import Episode, Params
 
 
@@ -28,14 +28,14 @@ AT_ONCE_ELEMENTS = 2**21
 def in_parts(function: Callable[[Any], Any], episodes: Any) -> Any:
     """As ``vmap``, a few tasks after the other where they are large: what one operation leaves is still in the cache
     when the next one asks for it, backwards too."""
-    elements = sum(t.numel() for t in pytree.tree_leaves(episodes)) // tasks_in(episodes)
+    elements = sum(t.numel() for t in leaves(episodes)) // tasks_in(episodes)
     size = max(1, AT_ONCE_ELEMENTS // max(1, elements))
     return torch.vmap(function, randomness="different", chunk_size=size)(episodes)
 
 
 def _loop(function: Callable[[Any], Any], episodes: Any) -> Any:
     results = [function(take(episodes, i)) for i in range(tasks_in(episodes))]
-    return pytree.tree_map(lambda *tasks: torch.stack(tasks), *results)
+    return tree_map(lambda *tasks: torch.stack(tasks), *results)
 
 
 SCHEDULES: dict[str, OverTasks] = {"loop": _loop, "vmap": _vmap}
@@ -54,12 +54,12 @@ def schedule(name: str) -> OverTasks:
 
 def tasks_in(episodes: Any) -> int:
     """Number of tasks B in a tree whose tensors have leading task axes."""
-    return int(pytree.tree_leaves(episodes)[0].shape[0])
+    return int(leaves(episodes)[0].shape[0])
 
 
 def take(episodes: Any, index: int | slice) -> Any:
     """Task ``index`` (without its axis), or a slice of tasks, of a tree with leading task axes."""
-    return pytree.tree_map(lambda tensor: tensor[index], episodes)
+    return tree_map(lambda tensor: tensor[index], episodes)
 
 
 def meta_gradient(

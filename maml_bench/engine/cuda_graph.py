@@ -1,10 +1,12 @@
 """A flat program of torch operators and kernels as a CUDA graph: one launch where there were thousands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from maml_bench.engine.torch_internals import copy_all
 
 WARM_UP = 2
 
@@ -37,15 +39,8 @@ class Replayed:
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         if self._graph is None:
             return list(self._program(*tensors))
-        _copy(self._given, tensors)
+        copy_all(self._given, tensors)
         self._graph.replay()
         found = [torch.empty_like(tensor) for tensor in self._found]
-        _copy(found, self._found)
+        copy_all(found, self._found)
         return found
-
-
-def _copy(to: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-    """Copy tensor for tensor; those of one type take one kernel together."""
-    for dtype in {tensor.dtype for tensor in to}:
-        pairs = [(a, b) for a, b in zip(to, tensors, strict=True) if a.dtype == dtype]
-        torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
@@ -24,6 +23,7 @@ from maml_bench.rl.actor import Policies
 from maml_bench.rl.episodes import CollectedEpisodes
 from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
+from maml_bench.trees import leaves
 
 TRUST_REGION = "trpo"
 SMALL_ELEMENTS = 2**16
@@ -145,5 +145,5 @@ def threads_for(run: RunState) -> int:
     """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
     shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
     one = run.episodes.draw(run.meta, "train", 0, 1, key=0, shape=shape)
-    elements = count * sum(int(t.numel()) for t in pytree.tree_leaves(one))
+    elements = count * sum(int(t.numel()) for t in leaves(one))
     return 1 if elements < SMALL_ELEMENTS else CORES

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench.core.evaluate import answer
 from maml_bench.core.learner import Learner
@@ -17,6 +16,7 @@ from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
 from maml_bench.core.setup import Setup
 from maml_bench.engine.scoring import Scorer
+from maml_bench.trees import leaves
 from maml_bench.types import Batch, Episode, Params, Shape, TaskDistribution
 
 SAMPLE_BYTES = {"cpu": 2**24, "cuda": 2**28}
@@ -197,4 +197,4 @@ def _shown(one_task: Episode, mode: Mode) -> int:
 
 
 def _elements(tree: Any) -> int:
-    return sum(int(t.numel()) for t in pytree.tree_leaves(tree))
+    return sum(int(t.numel()) for t in leaves(tree))

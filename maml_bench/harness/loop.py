@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from torch.utils import _pytree as pytree
-
 from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
 from maml_bench.harness.recipe import Outer, Test
 from maml_bench.harness.run_state import KEEP, Observer, RunState
 from maml_bench.harness.seeding import stream_key
 from maml_bench.record import mean_ci95
+from maml_bench.trees import leaves
 from maml_bench.types import Episode, Params, Shape
 
 WARM_UP_STEPS = 5
@@ -144,7 +143,7 @@ def _training_episodes(run: RunState) -> Iterator[Episode]:
         for i in range(steps_at_once):
             yield take(block, slice(i * count, (i + 1) * count))
         step += steps_at_once
-        size = sum(t.numel() * t.element_size() for t in pytree.tree_leaves(block)) // steps_at_once
+        size = sum(t.numel() * t.element_size() for t in leaves(block)) // steps_at_once
         steps_at_once = run.episodes.steps_at_once(size)
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.run_state import RunState
 from maml_bench.record import Curve, Evaluation, Record, Status
+from maml_bench.trees import tree_map
 
 
 @dataclass
@@ -57,7 +57,7 @@ def resume(run: RunState, state: checkpoint.State) -> Segment:
     """Put a checkpoint into a run that has just begun, and begin another segment."""
     device = run.device
     run.meta = {name: state.meta[name].to(device) for name in run.meta}
-    run.optimiser = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), state.optimiser)
+    run.optimiser = tree_map(lambda tensor: tensor.to(device), state.optimiser)
     run.clock.restore(state.clock)
     run.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     run.step, run.curve, run.recent_losses = state.step, state.curve, state.recent_losses

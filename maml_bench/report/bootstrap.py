@@ -35,6 +35,6 @@ def paired_bootstrap(base: Array, new: Array, *, seed: int, alpha: float = 0.05,
         batch=max(1, 2_000_000 // len(difference)),  # resamples at a time, so that memory stays at tens of megabytes
         confidence_level=1 - alpha,
         method="percentile",
-        rng=np.random.default_rng(seed),
+        rng=seed,
     ).confidence_interval
     return Interval(mean, float(low), float(high))

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.data.published_draws import published_uniform
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Control, Noise, World
 from maml_bench.rl.physics import ALL, Numbers, Physics, Rows, versions
-from maml_bench.rl.published_tasks import published_uniform
 
 HEALTHY_HEIGHT = (0.2, 1.0)
 CONTACT_COST = 5e-4

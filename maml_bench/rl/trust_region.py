@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from maml_bench.core import outer
 from maml_bench.core.learner import Learner
@@ -200,8 +199,6 @@ class TrustRegion:
     def _some(self, episodes: Episode) -> Episode:
         if self._trust.share >= 1:
             return episodes
-        return pytree.tree_map(  # type: ignore[no-any-return]
-            lambda batch: self._geometry.part(batch, self._trust.share),
-            episodes,
-            is_leaf=lambda node: isinstance(node, tuple) and not isinstance(node, Episode),
-        )
+        share = self._trust.share
+        support = [self._geometry.part(batch, share) for batch in episodes.support]
+        return Episode(support, self._geometry.part(episodes.query, share))

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.data.published_draws import published_uniform
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Control, Noise, World
-from maml_bench.rl.published_tasks import published_uniform
 from maml_bench.rl.trajectories import Trajectories, goes_on
 
 REACH = 0.5

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.data.published_draws import published_generator
 from maml_bench.models import MLP
 from maml_bench.record import Metric
 from maml_bench.types import Batch, Episode, Predict, Shape
@@ -121,7 +122,7 @@ class Sinusoid:
 @lru_cache(maxsize=8)
 def _published_tasks(count: int, points: int) -> np.ndarray:
     """``[count, 2 + points]`` float64: amplitude, phase, inputs of each test task, as the released code draws them."""
-    legacy = np.random.RandomState(1)  # the published tasks come from this very generator
+    legacy = published_generator(1)
     tasks = np.empty((count, 2 + points))
     for task in tasks:
         task[0] = legacy.uniform(*AMPLITUDE)

@@ -11,6 +11,7 @@ from maml_bench.core.setup import Setup
 from maml_bench.engine import recording
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.rewrites.low_rank_products import reassociate
+from maml_bench.engine.torch_internals import traced
 from maml_bench.setups.fomaml import FOMAML
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.meta_sgd import MetaSGD
@@ -62,7 +63,7 @@ def test_small_matrices_are_left_alone(programs: list[fx.GraphModule]) -> None:
 
 
 def recorded(function: Any, *tensors: Tensor) -> fx.GraphModule:
-    module = recording.make_fx(function, tracing_mode="fake")(*tensors)
+    module = traced(function, tensors)
     reassociate(module)
     return module
 
