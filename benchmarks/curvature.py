@@ -26,7 +26,7 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory, weights
 from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.run_state import RunState, draw
+from maml_bench.harness.run_state import RunState
 from maml_bench.rl.trust_region import TrustRegion
 
 SHARES = (1.0, 0.5, 0.2, 0.1)
@@ -35,11 +35,11 @@ SHARES = (1.0, 0.5, 0.2, 0.1)
 def directions(run: RunState) -> Iterator[dict[str, Any]]:
     """A row for every share."""
     recipe, meta, trust = run.recipe, run.meta, run.recipe.outer.trust
-    episodes = draw(run, "train", 0, recipe.outer.meta_batch, key=0, shape=recipe.train.shape)
+    episodes = run.episodes.draw(run.meta, "train", 0, recipe.outer.meta_batch, key=0, shape=recipe.train.shape)
     gradient, losses = meta_gradient(run.setup, run.learner, meta, episodes)
 
     def region(share: float) -> TrustRegion:
-        geometry, part = run.learner.geometry, replace(trust, share=share)
+        geometry, part = run.tasks, replace(trust, share=share)
         return TrustRegion(run.setup, run.learner, geometry, part, in_parts, plain=False)
 
     whole = region(1.0).product(meta, episodes)

@@ -31,7 +31,7 @@ from maml_bench.harness import machine, memory
 from maml_bench.harness.build import build
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.recipe import resolve
-from maml_bench.harness.run_state import RunState, draw
+from maml_bench.harness.run_state import RunState
 from maml_bench.report.speed.rows import LOOP, OURS, Race, flat
 
 COPIES = 16
@@ -127,7 +127,7 @@ def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Cal
 
     def seconds() -> float:
         start = time.perf_counter()
-        episodes = draw(run, "train", 0, TASKS, key=0, shape=shape)
+        episodes = run.episodes.draw(run.meta, "train", 0, TASKS, key=0, shape=shape)
         run.meta_step(run.meta, run.optimiser, episodes, 0, 0.0)
         return time.perf_counter() - start
 

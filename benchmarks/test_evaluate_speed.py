@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from meta_step import problem
 
-from maml_bench.engine.execution import SCHEDULES
-from maml_bench.engine.meta_step import MetaStep
-from maml_bench.harness.loop import CHUNK_ELEMENTS
+from maml_bench.engine.execution import SCHEDULES, Execution
+from maml_bench.engine.scoring import Scorer
+from maml_bench.harness.episodes import CHUNK_ELEMENTS
 from maml_bench.setups.maml import MAML
 from maml_bench.types import Shape
 
@@ -22,5 +22,5 @@ def test_evaluation_batch(benchmark: Any, schedule: str, query: int) -> None:
     shape = Shape(5, 1, query)
     tasks = CHUNK_ELEMENTS["cpu"] // (shape.way * (shape.shot + shape.query) * INPUTS)
     learner, meta, episodes = problem(query, tasks=tasks)
-    body = MetaStep(MAML(), learner, schedule=schedule)
-    benchmark.pedantic(body.scores, (meta, episodes, (3,)), rounds=20, warmup_rounds=5)
+    scorer = Scorer(MAML(), Execution(learner, schedule))
+    benchmark.pedantic(scorer.scores, (meta, episodes, (3,)), rounds=20, warmup_rounds=5)

@@ -40,7 +40,7 @@ class OurAdapter(TorchAdapter):
             self.bench.way,
         )
         budget = SimpleNamespace(outer=SimpleNamespace(steps=PAPER_STEPS))
-        self.chosen = schedule_for(budget, learner, "cpu") if self.asked == "auto" else self.asked
+        self.chosen = schedule_for(budget, self.network, "cpu", acting=False) if self.asked == "auto" else self.asked
         self.meta_step = MetaStep(setup, learner, schedule=self.chosen)
         self.meta, self.number = learner.initial(), 0
         self.state = self.meta_step.init(self.meta)

@@ -14,7 +14,8 @@ from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.normalisation import MODES, collected, first, fixed, normalised
 from maml_bench.core.outer import take
 from maml_bench.core.setup import Setup
-from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.execution import Execution
+from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import BatchNorm
 from maml_bench.setups.maml import MAML
@@ -204,17 +205,17 @@ def test_an_ensemble_averages_logits_before_the_arg_max(classification: Make) ->
 
 
 @pytest.mark.parametrize("schedule", ["vmap", "traced"])
-def test_a_meta_step_scores_every_mode_and_ensembles(problem, schedule: str) -> None:
+def test_a_scorer_knows_every_mode_and_ensembles(problem, schedule: str) -> None:
     learner, meta, episodes = problem
     other = {name: p + 0.1 for name, p in meta.items()}
-    step = MetaStep(MAML(), learner, schedule=schedule)
+    scorer = Scorer(MAML(), Execution(learner, schedule))
     for mode in MODES:
         running = mode == "running"
-        moments = [step.population(m, episodes.support, STEPS) for m in (meta, other)] if running else ()
-        found = step.scores([meta, other], episodes, STEPS, mode=mode, moments=moments)
+        moments = [scorer.population(m, episodes.support, STEPS) for m in (meta, other)] if running else ()
+        found = scorer.scores([meta, other], episodes, STEPS, mode=mode, moments=moments)
         expected = evaluate(MAML(), learner, [meta, other], episodes, STEPS, mode=mode, moments=moments)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
-        assert not torch.allclose(found, step.scores(meta, episodes, STEPS, mode=mode, moments=moments[:1]))
+        assert not torch.allclose(found, scorer.scores(meta, episodes, STEPS, mode=mode, moments=moments[:1]))
 
 
 def test_torchs_own_batch_norm_is_refused_where_it_does_not_know() -> None:
@@ -223,8 +224,8 @@ def test_torchs_own_batch_norm_is_refused_where_it_does_not_know() -> None:
     learner.loss = lambda p, b: F.cross_entropy(p(b.x), b.y)
     x = torch.rand(2, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     batch = Batch(x, torch.arange(3).expand(2, -1))
-    step = MetaStep(MAML(), learner)
+    scorer = Scorer(MAML(), Execution(learner))
     for mode in ("support", "running"):
         with pytest.raises(MamlBenchError, match=f"layer '1' is torch's BatchNorm1d.*normalisation '{mode}' cannot"):
-            step.scores(learner.initial(), Episode(batch, batch), (1,), mode=mode)
-    assert step.scores(learner.initial(), Episode(batch, batch), (1,), mode="one by one").isfinite().all()
+            scorer.scores(learner.initial(), Episode(batch, batch), (1,), mode=mode)
+    assert scorer.scores(learner.initial(), Episode(batch, batch), (1,), mode="one by one").isfinite().all()

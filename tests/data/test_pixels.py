@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from maml_bench.data import pixels
-from maml_bench.data.pixels import gathered, turned
+from maml_bench.data.pixels import gather_rows, gathered, turned
+from maml_bench.native_code import compiler
 
 PLACE = np.array([0, 20, 5, 5, 11, 2, 19])
 TURN = np.array([0, 1, 2, 3, 3, 1, 0])
@@ -81,3 +82,15 @@ def test_what_is_gathered_is_not_what_is_kept(images: Tensor) -> None:
     first = gathered(images, PLACE).clone()
     gathered(images, PLACE).zero_()
     assert torch.equal(gathered(images, PLACE), first)
+
+
+@pytest.mark.skipif(compiler() is None, reason="gathering in one pass needs a C++ compiler: install g++")
+def test_rows_are_gathered_to_the_bit_and_places_are_checked() -> None:
+    rows = torch.arange(256, dtype=torch.uint8).repeat(30).reshape(-1, 1, 16, 16)
+    place = torch.tensor([29, 0, 7, 7])
+    assert torch.equal(gather_rows(rows, place, 255), rows[place].float() / 255)
+    assert torch.equal(gather_rows(rows, place, 1), rows[place].float())
+    assert gather_rows(rows, place[:0], 1).shape == (0, 1, 16, 16)
+    for outside in (-1, 30):
+        with pytest.raises(IndexError, match="places must be 0 to 29"):
+            gather_rows(rows, torch.tensor([3, outside]), 255)

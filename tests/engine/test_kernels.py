@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from maml_bench.engine.kernels import build, differentiable, operators
+from maml_bench import native_code
+from maml_bench.engine.kernels import differentiable, operators
 
-pytestmark = pytest.mark.skipif(build.compiler() is None, reason="the kernels need a C++ compiler: install g++")
+pytestmark = pytest.mark.skipif(native_code.compiler() is None, reason="the kernels need a C++ compiler: install g++")
 EPS = 1e-3
 
 
@@ -167,17 +168,6 @@ def test_the_sum_over_tasks_keeps_the_order_of_memory() -> None:
         torch.testing.assert_close(operators.sum_first(gappy), gappy.sum(0))
 
 
-def test_rows_are_gathered_to_the_bit_and_places_are_checked() -> None:
-    rows = torch.arange(256, dtype=torch.uint8).repeat(30).reshape(-1, 1, 16, 16)
-    place = torch.tensor([29, 0, 7, 7])
-    assert torch.equal(operators.gather_rows(rows, place, 255), rows[place].float() / 255)
-    assert torch.equal(operators.gather_rows(rows, place, 1), rows[place].float())
-    assert operators.gather_rows(rows, place[:0], 1).shape == (0, 1, 16, 16)
-    for outside in (-1, 30):
-        with pytest.raises(IndexError, match="places must be 0 to 29"):
-            operators.gather_rows(rows, torch.tensor([3, outside]), 255)
-
-
 def test_other_types_are_refused() -> None:
     x = torch.zeros(1, 1, 3, 3, 16, dtype=torch.bfloat16)
     with pytest.raises(TypeError, match=r"the kernels know float32 and float64, not torch\.bfloat16"):
@@ -199,10 +189,10 @@ def test_third_derivatives_are_refused() -> None:
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Nothing built yet; the built library of other tests comes back afterwards."""
-    monkeypatch.setattr(build, "user_cache_path", lambda name: tmp_path / name)
-    build.library.cache_clear()
+    monkeypatch.setattr(native_code, "user_cache_path", lambda name: tmp_path / name)
+    native_code.library.cache_clear()
     yield tmp_path / "maml-bench" / "kernels"
-    build.library.cache_clear()
+    native_code.library.cache_clear()
     operators._kernel.cache_clear()
 
 
@@ -211,7 +201,7 @@ def fresh(tmp_path, monkeypatch):
 def test_narrower_vectors_compute_the_same(fresh, monkeypatch, processor: str) -> None:
     """Processors without AVX-512, or without AVX: other tiles of registers. They take long to optimise fully."""
     instead = {"-march=native": f"-march={processor}", "-O3": "-O1"}
-    monkeypatch.setattr(build, "FLAGS", tuple(instead.get(flag, flag) for flag in build.FLAGS))
+    monkeypatch.setattr(native_code, "FLAGS", tuple(instead.get(flag, flag) for flag in native_code.FLAGS))
     operators._kernel.cache_clear()
     for dtype, limit in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
         x, w = random(2, 7, 6, 5, 16, dtype=dtype), random(2, 3, 3, 16, 48, dtype=dtype)
@@ -222,23 +212,23 @@ def test_narrower_vectors_compute_the_same(fresh, monkeypatch, processor: str) -
 
 
 def test_the_kernels_are_built_once(fresh, monkeypatch) -> None:
-    monkeypatch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
-    build.library()
+    monkeypatch.setattr(native_code, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in native_code.FLAGS))
+    native_code.library(operators.SOURCE)
     (path,) = fresh.iterdir()
     written = path.stat().st_mtime_ns
-    build.library.cache_clear()
-    build.library()
+    native_code.library.cache_clear()
+    native_code.library(operators.SOURCE)
     assert [p.stat().st_mtime_ns for p in fresh.iterdir()] == [written]
 
 
 def test_no_compiler_is_a_sentence(fresh, monkeypatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(build.NoCompiler, match=r"needs a C\+\+ compiler: install g\+\+, or name one in CXX"):
-        build.library()
+    with pytest.raises(native_code.NoCompiler, match=r"needs a C\+\+ compiler: install g\+\+, or name one in CXX"):
+        native_code.library(operators.SOURCE)
 
 
 def test_a_compiler_that_fails_is_a_sentence_and_leaves_nothing(fresh, monkeypatch) -> None:
     monkeypatch.setenv("CXX", shutil.which("false") or "false")
-    with pytest.raises(build.NoCompiler, match="cannot compile the kernels for convolutions: no message"):
-        build.library()
+    with pytest.raises(native_code.NoCompiler, match=r"cannot compile kernels\.cpp: no message"):
+        native_code.library(operators.SOURCE)
     assert list(fresh.iterdir()) == []

@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from maml_bench import native_code
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
 from maml_bench.engine import kernels
 from maml_bench.engine.execution import SCHEDULES
-from maml_bench.engine.kernels import build
 from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import MLP, Conv, Conv4
 from maml_bench.registry import setup_class
@@ -29,7 +30,7 @@ from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import Make
 from tests.core.test_gradients import relative_error
 
-COMPILER = build.compiler() is not None
+COMPILER = native_code.compiler() is not None
 ANY_NETWORK = ("maml", "fomaml", "anil", "boil", "meta_sgd", "maml_pp", "oracle", "pretrained", "scratch")
 """Setups that ask nothing of the network; the others are held to the loop beside their own tests."""
 SETUPS: dict[str, Setup] = {name: setup_class(name)() for name in ANY_NETWORK} | {
@@ -243,7 +244,8 @@ def test_scores_are_those_of_evaluation(network: str) -> None:
         step = MetaStep(MAML(), learner, schedule=schedule)
         for steps in ((0, 2), (1,)):
             torch.testing.assert_close(
-                step.scores(meta, episodes, steps), evaluate(MAML(), learner, meta, episodes, steps)
+                Scorer(MAML(), step.execution).scores(meta, episodes, steps),
+                evaluate(MAML(), learner, meta, episodes, steps),
             )
 
 
@@ -272,7 +274,9 @@ def test_a_step_is_pure() -> None:
 
 
 def words(network: str, schedule: str, device: str = "cpu") -> str:
-    return MetaStep(MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device).words
+    return MetaStep(
+        MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device
+    ).execution.description
 
 
 @pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
@@ -294,12 +298,15 @@ def test_on_a_gpu_words_say_how_kernels_round_or_that_there_is_no_triton(monkeyp
 
 def test_without_a_compiler_a_recording_has_torchs_operators_and_compiling_is_refused(monkeypatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    build.library.cache_clear()
+    native_code.library.cache_clear()
     learner, episodes = problem("strided", dtype=torch.float64)
-    assert MetaStep(MAML(), learner, schedule="traced").words == "torch operators (no C++ compiler for the kernels)"
+    assert (
+        MetaStep(MAML(), learner, schedule="traced").execution.description
+        == "torch operators (no C++ compiler for the kernels)"
+    )
     gradients_agree(MAML(), learner, episodes, "traced", 1e-10)
     for network in ("strided", "layers"):
-        with pytest.raises(build.NoCompiler, match=r"need.* a C\+\+ compiler"):
+        with pytest.raises(native_code.NoCompiler, match=r"need.* a C\+\+ compiler"):
             MetaStep(MAML(), problem(network, dtype=torch.float64)[0], schedule="compiled")
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maml_bench.engine.kernels.replacing import lower
+from maml_bench.engine.kernels.replacing import replace_blocks
 from maml_bench.models import MLP, BatchNorm, Conv, Conv4
 from tests.engine.test_kernels import random
 
@@ -68,7 +68,7 @@ LEFT_ALONE = {
 def test_blocks_are_found_and_compute_the_same(name: str) -> None:
     count, make = FOUND[name]
     model = make().double()
-    lowered, words = lower(model)
+    lowered, words = replace_blocks(model)
     assert words == f"{count} convolution block{'s' if count > 1 else ''} in kernels"
     parameters = {n: p + 0.1 * random(*p.shape, seed=i) for i, (n, p) in enumerate(model.named_parameters())}
     first = next(p for p in parameters.values() if p.ndim == 4)
@@ -79,7 +79,7 @@ def test_blocks_are_found_and_compute_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEFT_ALONE)
 def test_other_networks_are_left_alone(name: str) -> None:
-    assert lower(LEFT_ALONE[name]()) == (None, "torch operators")
+    assert replace_blocks(LEFT_ALONE[name]()) == (None, "torch operators")
 
 
 def test_a_network_that_cannot_be_traced_is_left_alone() -> None:
@@ -87,4 +87,4 @@ def test_a_network_that_cannot_be_traced_is_left_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    assert lower(Branching()) == (None, "torch operators (the network cannot be traced: TraceError)")
+    assert replace_blocks(Branching()) == (None, "torch operators (the network cannot be traced: TraceError)")

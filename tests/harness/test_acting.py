@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from maml_bench.errors import MamlBenchError, Unstable
-from maml_bench.harness import loop
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
 from maml_bench.record import Record
+from maml_bench.rl.episodes import CollectedEpisodes
 
 WORTH = ("evaluations", "exhibit", "env_steps", "outer_steps")
 
@@ -60,7 +60,7 @@ def test_all_setups_meet_the_same_test_tasks_under_the_same_noise(tmp_path: Path
 
 
 def test_an_explosion_is_a_diverged_record_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, calls = loop.draw, []
+    draw, calls = CollectedEpisodes.draw, []
 
     def explode(*arguments: object, **options: object) -> object:
         calls.append(1)
@@ -68,7 +68,7 @@ def test_an_explosion_is_a_diverged_record_with_a_sentence(tmp_path: Path, monke
             raise Unstable("the physics exploded")
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(loop, "draw", explode)
+    monkeypatch.setattr(CollectedEpisodes, "draw", explode)
     record = result(tmp_path)
     assert (record.status, record.reason, record.outer_steps) == ("diverged", "the physics exploded", 1)
     assert record.whole

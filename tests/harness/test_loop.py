@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from maml_bench.core import outer as outer_module
+from maml_bench.harness import episodes as sources
 from maml_bench.harness import loop as module
 from maml_bench.harness.build import build
 from maml_bench.harness.loop import rate_at, score, train, validate
@@ -98,10 +99,10 @@ def test_a_step_goes_through_every_task_once_whatever_is_drawn_at_once(training,
         return real(self, split, first, count, **options)
 
     monkeypatch.setattr(Sinusoid, "sample", sample)
-    monkeypatch.setattr(module, "SAMPLE_STEPS", 5)
+    monkeypatch.setattr(sources, "SAMPLE_STEPS", 5)
     losses = go(training("validation.episodes=0")).curve["train_loss"]
     assert asked == [("train", 0, 2), ("train", 2, 10), ("train", 12, 10), ("train", 22, 10)]
-    monkeypatch.setattr(module, "SAMPLE_BYTES", {"cpu": 1})
+    monkeypatch.setattr(sources, "SAMPLE_BYTES", {"cpu": 1})
     asked.clear()
     assert go(training("validation.episodes=0")).curve["train_loss"] == losses
     assert asked == [("train", 2 * step, 2) for step in range(12)]
@@ -111,7 +112,7 @@ def test_scores_do_not_depend_on_how_many_are_evaluated_at_once(training, monkey
     run = training()
     shape = Shape(1, 5, 5)
     at_once = score(run, "test", shape, 7, (0, 2))
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", {"cpu": 60})
+    monkeypatch.setattr(sources, "CHUNK_ELEMENTS", {"cpu": 60})
     parts = score(run, "test", shape, 7, (0, 2))
     assert [len(column) for column in parts] == [7, 7]
     torch.testing.assert_close(torch.tensor(parts), torch.tensor(at_once))

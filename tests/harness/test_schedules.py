@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from maml_bench import registry
-from maml_bench.core.learner import Learner
 from maml_bench.harness import build as start
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
@@ -62,11 +61,10 @@ def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settin
     asked = resolve(recipe, preset="paper", settings=settings)
     tasks = registry.build_tasks(asked.tasks, "here")
     model = tasks.model(asked.train.shape, torch.Generator().manual_seed(0))
-    learner = Learner(model, tasks.loss, tasks.score, asked.inner, asked.train.way, geometry=acts(tasks))
-    assert start.schedule_for(asked, learner, device) == expected
+    assert start.schedule_for(asked, model, device, acting=acts(tasks)) == expected
     monkeypatch.setattr(start, "compiler", lambda: None)
     without = {"compiled": "traced"}.get(expected, expected) if device == "cpu" else expected
-    assert start.schedule_for(asked, learner, device) == without
+    assert start.schedule_for(asked, model, device, acting=acts(tasks)) == without
 
 
 def test_a_chunk_changes_memory_alone(tiny, options):

@@ -7,7 +7,7 @@ import torch
 
 from maml_bench.core import outer
 from maml_bench.core.outer import schedule
-from maml_bench.engine import meta_step
+from maml_bench.engine import execution
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.build import build
@@ -142,33 +142,33 @@ def test_recorded_actors_act_as_others_do():
 def test_steps_on_rollouts_of_ever_new_lengths_are_not_recorded(monkeypatch, fill):
     recorded = []
 
-    class Watched(meta_step.Recorded):
+    class Watched(execution.Recorded):
         def __init__(self, function, **options):
             super().__init__(function, **options)
             recorded.append(function.__name__)
 
-    monkeypatch.setattr(meta_step, "Recorded", Watched)
+    monkeypatch.setattr(execution, "Recorded", Watched)
     drawn(started("navigation", "maml", "traced", f"tasks.fill={str(fill).lower()}"))
     assert {"answer", "shared"} <= set(recorded)
     assert ("adapt" in recorded) is not fill
 
 
 def test_tasks_without_actors_are_refused():
-    run = build(resolve("sinusoid-k10", preset="smoke"), 0, "cpu", "vmap")
     with pytest.raises(MamlBenchError, match="needs tasks in which somebody acts"):
-        MetaStep(run.setup, run.learner, optimiser="trpo")
+        build(resolve("sinusoid-k10", preset="smoke", settings=["outer.optimiser=trpo"]), 0, "cpu", "vmap")
 
 
 def test_chunks_are_refused():
-    run = started()
     with pytest.raises(MamlBenchError, match="leave --chunk out"):
-        MetaStep(run.setup, run.learner, optimiser="trpo", chunk=2)
+        build(resolve("navigation", preset="smoke"), 0, "cpu", "vmap", 2)
 
 
-def test_drawing_without_an_actor_is_refused():
+def test_the_step_is_a_body_of_the_outer_loop_without_state():
     run = started()
-    with pytest.raises(MamlBenchError, match="needs somebody who acts"):
-        run.tasks.sample("train", 0, 1, key=0, shape=run.recipe.train.shape)
+    assert run.optimiser is None
+    _, state, losses = run.meta_step(run.meta, None, drawn(run), 0, 0.0)
+    assert state is None
+    assert losses.shape == (3,)
 
 
 def test_several_steps_on_the_same_rollouts_are_several_steps():

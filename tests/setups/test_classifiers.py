@@ -10,7 +10,8 @@ from torch import Tensor
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
-from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.execution import Execution
+from maml_bench.engine.scoring import Scorer
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.seeding import generator
@@ -130,7 +131,7 @@ def test_all_schedules_adapt_alike(name: str, network: str) -> None:
     reference = evaluate(setup, learner, meta, episodes, (0, 3), schedule_name="loop", chunk=1)
     assert reference.isfinite().all()
     for schedule in ("vmap", "traced"):
-        found = MetaStep(setup, learner, schedule=schedule).scores(meta, episodes, (0, 3))
+        found = Scorer(setup, Execution(learner, schedule)).scores(meta, episodes, (0, 3))
         torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-10)
 
 

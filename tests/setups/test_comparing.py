@@ -7,7 +7,8 @@ import torch
 
 from maml_bench import registry
 from maml_bench.core.setup import Setup
-from maml_bench.engine.meta_step import MetaStep
+from maml_bench.engine.execution import Execution
+from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
@@ -39,7 +40,7 @@ def test_kernels_have_the_gradient_and_the_scores_of_the_loop(setup: Setup) -> N
     meta = setup.init(learner, torch.Generator().manual_seed(1))
     fewer = tasks_of(2, 1, 3, 16)
     found, expected = (
-        MetaStep(setup, learner, schedule=schedule).scores(meta, fewer, (0,), 2) for schedule in ("traced", "loop")
+        Scorer(setup, Execution(learner, schedule)).scores(meta, fewer, (0,), 2) for schedule in ("traced", "loop")
     )
     torch.testing.assert_close(found, expected, **EXACT)
 
