@@ -1,5 +1,6 @@
 """Fixtures that many tests share: real data where it is stored, small differentiable networks."""
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
 
+gc.set_threshold(50_000, 20, 20)  # recording makes millions of small objects; collecting them took a tenth of the time
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 

@@ -26,7 +26,7 @@ def test_both_schedules_are_recorded_and_agree(tiny, options):
 def test_a_recorded_schedule_ends_where_the_loop_does_and_keeps_compiling_apart(tiny, options, schedule):
     if schedule == "compiled" and compiler() is None:
         pytest.skip("torch.compile needs a C++ compiler: install g++")
-    recipe = tiny()
+    recipe = tiny(setup="anil")  # compiled in half the time of maml, with second derivatives too
     plain = run(recipe, 0, replace(options, results=options.results / "loop", schedule="loop")).record
     record = run(recipe, 0, replace(options, results=options.results / schedule, schedule=schedule)).record
     assert (record.schedule, record.network) == (schedule, "torch operators")
