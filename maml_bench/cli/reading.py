@@ -42,24 +42,17 @@ def records(
     if not found:
         say(f"no runs below {results}; `maml-bench run quickstart` makes some")
         return
-    columns = [
-        "recipe",
-        "setup",
-        "preset",
-        "seed",
-        "status",
-        "protocol",
-        "normalisation",
-        "checkpoint",
-        "shot",
-        "inner_steps",
-        "mean",
-        "ci95",
-        "published",
-        "path",
-    ]
+    columns = (
+        *("recipe", "setup", "preset", "seed", "status", "protocol", "normalisation", "checkpoint", "shot"),
+        *("inner_steps", "mean", "ci95", "published", "path"),
+    )
     print_table(
-        str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[8:13]
+        str(results),
+        columns,
+        [[_short(row[column]) for column in columns] for row in found],
+        right=("seed", "shot", "inner_steps", "mean", "ci95", "published"),
+        heads=4,
+        optional=("path", "checkpoint", "normalisation", "published", "protocol"),
     )
 
 
@@ -82,7 +75,7 @@ def _speed(kind: str, results: Path, as_json: bool) -> None:
             ]
     for title, frame in frames:
         numbers = [name for name in frame.columns if name not in ("library", "torch", "memory", "how")]
-        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers)
+        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers, optional=("torch", "error"))
     if not frames:
         say(f"no {kind} records below {results}")
 
@@ -191,51 +184,37 @@ def compare(
     if as_json:
         print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
     else:
-        columns = [
-            "recipe",
-            "setup",
-            "preset",
-            "quantity",
-            "shape",
-            "steps",
-            "base",
-            "new",
-            "difference",
-            "verdict",
-            "why",
-        ]
-        print_table(f"{new} against {base}", columns, [_finding(f) for f in found.findings], right=columns[6:9])
+        left_out = print_table(
+            f"{new} compared with {base}",
+            (
+                *("recipe", "setup", "preset", "quantity", "shape", "steps"),
+                *("base", "new", "change", "interval", "verdict", "why"),
+            ),
+            [_finding(f) for f in found.findings],
+            right=("base", "new", "change"),
+            heads=3,
+            optional=("why", "interval"),
+        )
+        for f in found.findings if "why" in left_out else ():
+            if f.verdict != "same":
+                say(f"{f.recipe}, {f.setup}, {f.preset}, {f.quantity}: {f.verdict}: {f.reason}")
     if found.worse:
         raise typer.Exit(1)
 
 
 def _finding(f: "Finding") -> list[str]:
-    difference = _short(f.difference)
-    if f.low is not None and f.high is not None:
-        difference += f" [{_short(f.low)}, {_short(f.high)}]"
-    cells = (
-        f.recipe,
-        f.setup,
-        f.preset,
-        f.quantity,
-        f.shape,
-        f.inner_steps,
-        f.base,
-        f.new,
-        difference,
-        f.verdict,
-        f.reason,
-    )
-    return [_short(cell) for cell in cells]
+    interval = f"{_short(f.low)} to {_short(f.high)}" if f.low is not None and f.high is not None else "-"
+    cells = (f.recipe, f.setup, f.preset, f.quantity, f.shape, f.inner_steps, f.base, f.new, f.difference)
+    return [*map(_short, cells), interval, f.verdict, f.reason]
 
 
 def _facts(record: "Record") -> dict[str, str]:
-    share = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
+    done = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
     return {
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
         "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
         "status": record.status + (f": {record.reason}" if record.reason else ""),
-        "budget": share + (f" in {record.sittings} sittings" if record.sittings > 1 else ""),
+        "budget": done + (f" in {record.sittings} segments" if record.sittings > 1 else ""),
         "seed": str(record.seed),
         **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
         "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",
