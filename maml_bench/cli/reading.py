@@ -17,14 +17,14 @@ def records(
     kind: Annotated[
         str,
         typer.Option(
-            help="[cyan]runs[/cyan] (training runs), [cyan]speed[/cyan] (races against other libraries) or "
-            "[cyan]growth[/cyan] (what a step costs as its problem grows)."
+            help="[cyan]runs[/cyan] (training and evaluation), [cyan]speed[/cyan] (races against other libraries) or "
+            "[cyan]growth[/cyan] (the cost of a step as its problem grows)."
         ),
     ] = "runs",
     results: Results = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Print one row per record and evaluation point: with --json, all that pandas.read_json needs."""
+    """List records, one row per record and test result. With --json, pandas.read_json reads them as they are."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.record import load_all
     from maml_bench.report.flat_rows import flat_rows
@@ -42,29 +42,22 @@ def records(
     if not found:
         say(f"no runs below {results}; `maml-bench run quickstart` makes some")
         return
-    columns = [
-        "recipe",
-        "setup",
-        "preset",
-        "seed",
-        "status",
-        "protocol",
-        "normalisation",
-        "checkpoint",
-        "shot",
-        "inner_steps",
-        "mean",
-        "ci95",
-        "published",
-        "path",
-    ]
+    columns = (
+        *("recipe", "setup", "preset", "seed", "status", "protocol", "normalisation", "checkpoint", "shot"),
+        *("inner_steps", "mean", "ci95", "published", "path"),
+    )
     print_table(
-        str(results), columns, [[_short(row.get(column)) for column in columns] for row in found], right=columns[8:13]
+        str(results),
+        columns,
+        [[_short(row[column]) for column in columns] for row in found],
+        right=("seed", "shot", "inner_steps", "mean", "ci95", "published"),
+        heads=4,
+        optional=("path", "checkpoint", "normalisation", "published", "protocol"),
     )
 
 
 def _speed(kind: str, results: Path, as_json: bool) -> None:
-    """The speed records of one kind: flat rows, or a table per race or axis."""
+    """Print the speed records of one kind: flat rows, or a table per race or axis."""
     from maml_bench.report.speed import rows as speed
     from maml_bench.report.speed.tables import brief, growth, surroundings
 
@@ -82,17 +75,17 @@ def _speed(kind: str, results: Path, as_json: bool) -> None:
             ]
     for title, frame in frames:
         numbers = [name for name in frame.columns if name not in ("library", "torch", "memory", "how")]
-        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers)
+        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers, optional=("torch", "error"))
     if not frames:
         say(f"no {kind} records below {results}")
 
 
 def show(
-    record: Annotated[Path, typer.Argument(help="A record file: its path, or what `records` calls it.")],
+    record: Annotated[Path, typer.Argument(help="A record file: its path, or the path that `records` lists.")],
     results: Results = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Show one record: what was run, on what, what came out and how long it took."""
+    """Show one record: what was run on which machine, its scores, and how long it took."""
     from maml_bench.record import load
     from maml_bench.report.flat_rows import normalisation
 
@@ -134,12 +127,12 @@ def report(
     into: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Also put the summary tables into this Markdown file, between its marks tables:begin and tables:end; "
-            "task families that the first one names are the only ones. Give it again for more files."
+            help="Also put the summary tables into this Markdown file, between its marks tables:begin and tables:end. "
+            "If the first mark names task families, only theirs. Repeat for several files."
         ),
     ] = None,
 ) -> None:
-    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) again, from records only."""
+    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) from the records."""
     from maml_bench.cli.terminal import console
     from maml_bench.report.build import build
     from maml_bench.report.writing import include
@@ -157,8 +150,8 @@ def report(
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="Results folder or record to compare with.")],
-    new: Annotated[Path, typer.Argument(help="Results folder or record that may be better or worse.")],
+    base: Annotated[Path, typer.Argument(help="The results folder or record to compare with.")],
+    new: Annotated[Path, typer.Argument(help="The results folder or record that may be better or worse.")],
     quality_threshold: Annotated[
         float, typer.Option(help="Smallest change of accuracy that counts (0.01: one point).")
     ] = 0.01,
@@ -167,14 +160,14 @@ def compare(
     ] = 0.10,
     time_threshold: Annotated[float, typer.Option(help="Smallest relative change of step time that counts.")] = 0.10,
     across_machines: Annotated[
-        bool, typer.Option("--across-machines", help="Compare seconds of unlike machines too.")
+        bool, typer.Option("--across-machines", help="Compare seconds of different machines too.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether quality or speed moved, significantly and beyond a threshold; exit 1 if anything is worse.
+    """Compare the scores and the speed of two sets of records; exit 1 if anything is worse.
 
-    Quality is compared by a paired bootstrap over the same test episodes; step times differ where the medians lie
-    outside each other's 5 to 95 % range.
+    A difference counts if it is significant and larger than a threshold. Scores are compared by a paired bootstrap over
+    the same test episodes. Step times differ if each median lies outside the other's range from 5 to 95 %.
 
     Example: [cyan]maml-bench compare results runs[/cyan]
     """
@@ -191,51 +184,37 @@ def compare(
     if as_json:
         print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
     else:
-        columns = [
-            "recipe",
-            "setup",
-            "preset",
-            "quantity",
-            "shape",
-            "steps",
-            "base",
-            "new",
-            "difference",
-            "verdict",
-            "why",
-        ]
-        print_table(f"{new} against {base}", columns, [_finding(f) for f in found.findings], right=columns[6:9])
+        left_out = print_table(
+            f"{new} compared with {base}",
+            (
+                *("recipe", "setup", "preset", "quantity", "shape", "steps"),
+                *("base", "new", "change", "interval", "verdict", "why"),
+            ),
+            [_finding(f) for f in found.findings],
+            right=("base", "new", "change"),
+            heads=3,
+            optional=("why", "interval"),
+        )
+        for f in found.findings if "why" in left_out else ():
+            if f.verdict != "same":
+                say(f"{f.recipe}, {f.setup}, {f.preset}, {f.quantity}: {f.verdict}: {f.reason}")
     if found.worse:
         raise typer.Exit(1)
 
 
 def _finding(f: "Finding") -> list[str]:
-    difference = _short(f.difference)
-    if f.low is not None and f.high is not None:
-        difference += f" [{_short(f.low)}, {_short(f.high)}]"
-    cells = (
-        f.recipe,
-        f.setup,
-        f.preset,
-        f.quantity,
-        f.shape,
-        f.inner_steps,
-        f.base,
-        f.new,
-        difference,
-        f.verdict,
-        f.reason,
-    )
-    return [_short(cell) for cell in cells]
+    interval = f"{_short(f.low)} to {_short(f.high)}" if f.low is not None and f.high is not None else "-"
+    cells = (f.recipe, f.setup, f.preset, f.quantity, f.shape, f.inner_steps, f.base, f.new, f.difference)
+    return [*map(_short, cells), interval, f.verdict, f.reason]
 
 
 def _facts(record: "Record") -> dict[str, str]:
-    share = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
+    done = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
     return {
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
         "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
         "status": record.status + (f": {record.reason}" if record.reason else ""),
-        "budget": share + (f" in {record.sittings} sittings" if record.sittings > 1 else ""),
+        "budget": done + (f" in {record.sittings} segments" if record.sittings > 1 else ""),
         "seed": str(record.seed),
         **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
         "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",
@@ -246,7 +225,7 @@ def _facts(record: "Record") -> dict[str, str]:
         "commit": f"{record.commit or 'unknown'}{' with changes' if record.dirty else ''}",
         "started": record.started_at,
         **{
-            f"moved {i}": f"from {left['machine']} after {left['outer_steps']:,} steps ({left['device']}, "
+            f"continued {i}": f"from {left['machine']} after {left['outer_steps']:,} steps ({left['device']}, "
             f"{left['threads']} threads, schedule {left['schedule']}, torch {left['torch']}, "
             f"commit {left['commit'] or 'unknown'})"
             for i, left in enumerate(record.earlier, 1)

@@ -127,9 +127,18 @@ def _print_scores(name: str, preset: str, results: Path) -> None:
     one = suites.suite(name)
     records = [record for _, record in load_all(results) if record.recipe["preset"] == preset]
     frame = scores(one, records, published=False)
-    filled = [column for column in frame.columns if (frame[column] != "").any()]
-    if len(frame):
-        print_table(one.title, filled, frame[filled].to_numpy().tolist())
+    if frame.empty:
+        return
+    problems = {cell.column for cell in one.cells}
+    alike = [column for column in frame.columns if column not in problems and frame[column].nunique() == 1]
+    shared = [f"{column} {frame[column].iloc[0]}" for column in alike if column != "setup"]
+    kept = [c for c in frame.columns if c == "setup" or (c not in alike and (frame[c] != "").any())]
+    print_table(
+        ", ".join([one.title, *shared]),
+        kept,
+        frame[kept].to_numpy().tolist(),
+        heads=sum(column not in problems for column in kept),
+    )
 
 
 def _show(runs: "list[Standing]", name: str, preset: str, as_json: bool) -> None:

@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from maml_bench.cli.table import layout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,17 +62,26 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
-) -> None:
-    """A table on standard output; columns named in ``right`` are set flush right."""
-    from rich.table import Table
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    heads: int = 0,
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """Print a table on standard output, fitted to the width of a terminal as `table.layout` says.
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+    Returns the names of the columns that were left out, which is said on standard error too.
+    """
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines, left_out = layout(columns, rows, right=right, heads=heads, optional=optional, limit=limit)
+    if title:
+        lines = [*([title] if limit is None else wrap(title, limit)), *lines, ""]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if left_out:
+        say(f"left out to fit the width of the terminal: {', '.join(left_out)}")
+    return left_out
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Reports: records in, tables, figures and comparisons out. Imports nothing above the record, and no torch."""
+"""Tables, figures and comparisons made from records. This package reads records only and never imports torch."""

@@ -1,7 +1,7 @@
-"""Groups: the records that differ in nothing but their seed, and the scores that they share.
+"""Aggregation over seeds: groups of records that differ only in their seed, and their scores.
 
-Only such records are ever pooled. Another machine, another content of the recipe, another share of the budget or
-another outcome makes another group, and another row.
+Nothing else is ever averaged. Records of another machine, another content of the recipe, another number of outer steps
+or another outcome form another group, which has another row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,17 @@ from maml_bench.report.flat_rows import published
 from maml_bench.report.statistics import Array, over_tasks, spread
 
 PRESETS = ("paper", "quick", "smoke")
-"""Presets by how much they can tell; any other stands behind them."""
+"""Presets in reading order, the largest budgets first; any other preset comes after them."""
 Key = tuple[str, str, int, int, int, int, str, str]
-"""What makes two evaluations the same test, see `shape_of`."""
+"""What two evaluations must have in common to be the same test; see `shape_of`."""
 
 
 @dataclass(frozen=True)
 class Score:
     """A group's score on one evaluation after ``inner_steps``; ``values [seeds, episodes]``, nan where not finite.
 
-    ``made_at`` are the outer steps behind what each seed tested: one number, more of an ensemble, none if not known.
+    ``made_at`` holds for each seed the outer steps at which the tested weights were saved: one number, several for an
+    ensemble, none where they are not known.
     """
 
     evaluation: Evaluation
@@ -48,8 +49,8 @@ class Score:
 
     @property
     def checkpoint(self) -> str:
-        """What was tested: ``last``, ``selected at 4,500`` (over seeds: ``at 4,000 to 6,000``), ``ensemble of 5``, or
-        ``given at 4,500`` in a file."""
+        """Which weights were tested: ``last``, ``selected at 4,500`` (with several seeds ``at 4,000 to 6,000``),
+        ``ensemble of 5``, or ``given at 4,500`` for weights from a file."""
         kind = self.evaluation.checkpoint
         if kind == "ensemble":
             counts = sorted({len(steps) for steps in self.made_at if steps})
@@ -70,7 +71,7 @@ class Group:
 
     @property
     def recipe(self) -> str:
-        """The recipe's id, with the settings that make this another experiment than the one of that id."""
+        """The recipe's id, followed by the settings that were changed with ``--set``."""
         changed = self.first.recipe.get("changed")
         return f"{self.first.recipe['id']} ({', '.join(changed)})" if changed else str(self.first.recipe["id"])
 
@@ -96,7 +97,7 @@ class Group:
 
     @property
     def own_steps(self) -> int:
-        """The inner steps that the recipe validates with."""
+        """The number of inner steps in validation."""
         return self.first.curve.inner_steps
 
     @property
@@ -105,7 +106,7 @@ class Group:
 
     @property
     def budget(self) -> str:
-        """The outer steps done, and of how many where that is not all; of weights from files, what tells them apart."""
+        """The outer steps done, such as ``500 of 1,500 steps``; for weights from a file, their id."""
         if self.first.kind == "evaluation":
             return f"weights {self.first.weights_id}"
         done, whole = self.first.outer_steps, self.first.budget_steps
@@ -114,7 +115,7 @@ class Group:
         return f"{whole:,} steps" if done >= whole else f"{done:,} of {whole:,} steps"
 
     def scores(self) -> Iterator[Score]:
-        """Every evaluation point that all of the group's records have, in the first record's order."""
+        """The score of every test that all records of the group have, in the order of the first record."""
         measured = [
             {
                 (shape_of(evaluation), point.inner_steps): (point, tuple(evaluation.checkpoint_steps))
@@ -134,7 +135,8 @@ class Group:
                 yield Score(evaluation, steps, values, diverged, published(self.first, evaluation, steps), made_at)
 
     def shown(self, wanted: dict[tuple[str, str], set[int]]) -> list[Score]:
-        """The scores worth a row: after the ``wanted`` inner steps of this recipe and protocol, else after the last."""
+        """The scores that get a row: after the ``wanted`` inner steps of this recipe and protocol, else after the
+        last."""
         scores = list(self.scores())
         kept = []
         for shape in dict.fromkeys(shape_of(score.evaluation) for score in scores):
@@ -145,7 +147,11 @@ class Group:
 
 
 def aggregate(records: Iterable[Record]) -> list[Group]:
-    """Groups in reading order: tasks, recipe, preset (paper first), setup, the largest budget share first, machine."""
+    """Group the records that differ only in their seed.
+
+    The groups are sorted by tasks, recipe, preset (paper first), setup, how much of the budget was used (most first)
+    and machine. Where a group has two records of one seed, the newer one counts.
+    """
     groups: dict[tuple[Any, ...], dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.started_at):
         r = record.recipe
@@ -156,19 +162,20 @@ def aggregate(records: Iterable[Record]) -> list[Group]:
             *(-record.budget_share, record.outer_steps, record.machines, record.device, record.threads),
             *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
         )
-        groups.setdefault(key, {})[record.seed] = record  # of one seed that stands twice, the newest
+        groups.setdefault(key, {})[record.seed] = record
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]
 
 
 def shape_of(evaluation: Evaluation) -> Key:
-    """What makes two evaluations the same test: protocol, split, way, shot, query, the count of episodes, whose
-    statistics normalised the query, and which checkpoint was tested."""
+    """What two evaluations must have in common to be the same test: protocol, split, way, shot, query, the number of
+    episodes, the statistics that normalise the query, and the checkpoint."""
     e = evaluation
     return e.protocol, e.split, e.way, e.shot, e.query, e.episodes, e.normalisation, e.checkpoint
 
 
 def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]]:
-    """The inner steps with a published number for any setup, by (recipe, protocol); they are shown for every setup."""
+    """The inner steps for which any setup has a published number, by (recipe, protocol). They are shown for all
+    setups."""
     wanted: dict[tuple[str, str], set[int]] = {}
     for record in records:
         for reference in record.recipe.get("published", []):
@@ -177,12 +184,13 @@ def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]
 
 
 def shape_in_words(evaluation: Evaluation) -> str:
-    """Way and shot of a test, and what is unusual about it: ``5-way 1-shot, modern, support``."""
+    """Way and shot of a test, and how it differs from the common one: ``5-way 1-shot, modern, support``."""
     return ", ".join([in_words(evaluation.way, evaluation.shot), *unusual(**vars(evaluation))])
 
 
 def unusual(protocol: str, split: str, normalisation: str, checkpoint: str, **_: Any) -> list[str]:
-    """What sets a test apart from the common one: the paper's on the test split, transductive, of one checkpoint."""
+    """How a test differs from the common one, which is the paper's protocol on the test split, transductive, with one
+    checkpoint."""
     words = [word for word, common in ((protocol, "paper"), (split, "test")) if word != common]
     words += [normalisation] if normalisation != "transductive" else []
     return words + (["ensemble"] if checkpoint == "ensemble" else [])

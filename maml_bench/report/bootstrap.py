@@ -1,4 +1,4 @@
-"""The interval of a difference by the bootstrap. It stands apart because only comparisons need to load scipy."""
+"""Bootstrap intervals of differences. They have a module of their own because only comparisons need scipy."""
 
 import math
 

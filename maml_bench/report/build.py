@@ -18,7 +18,8 @@ from maml_bench.report.writing import write_tables
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, what was removed because its records are gone, and from how many records and rows of speed."""
+    """The files that were written, the old files that were removed, and the number of records and of speed rows behind
+    them."""
 
     records: int
     speed: int
@@ -30,8 +31,8 @@ class Report:
 def build(results: Path, progress: Callable[[str], None] | None = None) -> Report:
     """Make all tables and figures below ``results`` again from its records.
 
-    Files of an earlier report whose records are gone are removed; a file without our mark is never touched.
-    ``progress`` is told in a few words what is being made.
+    Files of an earlier report that this one does not make are removed. A file without our mark is never touched.
+    ``progress`` is called with a few words about what is being made.
 
     Raises:
         MamlBenchError: there are no records, or one cannot be read.
@@ -60,7 +61,7 @@ def _build(results: Path, tell: Callable[[str], None]) -> Report:
 
 
 def _generated(results: Path) -> list[Path]:
-    """The files of a report: a table has our mark in its first line, a figure in its metadata."""
+    """The files that a report has written: a table bears our mark in its first line, a figure in its metadata."""
     tables = [p for p in sorted((results / "tables").glob("*")) if p.suffix in (".md", ".csv", ".tex")]
     figures = [p for p in sorted((results / "figures").glob("*")) if p.suffix in (".pdf", ".png")]
     return [

@@ -24,7 +24,7 @@ Verdict = Literal["same", "better", "worse", "incomparable"]
 Pair = tuple[Record, Record]
 Name = tuple[str, str, str]
 BOOTSTRAP_SEED = 0
-RATE_TOLERANCE = 1.25  # how far the measured convolution rate of one machine may move before its seconds mean nothing
+RATE_TOLERANCE = 1.25  # two runs whose measured convolution rates differ by a larger factor have no comparable seconds
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _name(record: Record) -> Name:
 
 
 def _contents(old: list[Record], fresh: list[Record], rules: _Rules) -> list[Finding]:
-    """Everything that can be said of the runs of one recipe content."""
+    """All findings about the runs of one recipe content."""
     name = _name(fresh[0])
     pairs = _pairs(old, fresh)
     if not pairs:
@@ -148,7 +148,7 @@ def _outcome(old: Record, new: Record) -> str:
 
 
 def _pairs(old: list[Record], fresh: list[Record]) -> list[Pair]:
-    """One pair per shared seed and machine; where no machine is shared, one pair of that seed."""
+    """One pair per seed and machine that both sides have; for a seed without a common machine, one pair."""
     pairs: list[Pair] = []
     for seed in sorted({r.seed for r in old} & {r.seed for r in fresh}):
         choices = list(product((r for r in old if r.seed == seed), (r for r in fresh if r.seed == seed)))
@@ -199,7 +199,7 @@ def _score(name: Name, metric: Metric, old: Score | None, new: Score, seeds: tup
 def _time(pairs: list[Pair], rules: _Rules) -> list[Finding]:
     name = _name(pairs[0][1])
     timed = [(o, n) for o, n in pairs if _timing(o) and _timing(n)]
-    if not timed:  # neither trains, as a random initialisation does not
+    if not timed:  # neither run trains, such as those of a random initialisation
         return []
     reasons = {} if rules.across_machines else {i: _unlike(*pair) for i, pair in enumerate(timed)}
     fair = [pair for i, pair in enumerate(timed) if not reasons.get(i)]
@@ -224,15 +224,15 @@ def _time(pairs: list[Pair], rules: _Rules) -> list[Finding]:
 
 def _verdict(change: Interval, threshold: float, higher_is_better: bool) -> tuple[Verdict, str]:
     if not change.excludes(0.0):
-        return "same", "the interval of the difference holds zero"
+        return "same", "the interval of the difference includes zero"
     if abs(change.value) <= threshold:
         return "same", f"the difference is within the threshold of {threshold:.3g}"
     good = (change.value > 0) == higher_is_better
-    return "better" if good else "worse", f"significant and beyond the threshold of {threshold:.3g}"
+    return "better" if good else "worse", f"significant and larger than the threshold of {threshold:.3g}"
 
 
 def _unlike(old: Record, new: Record) -> str:
-    """Why the seconds of the two cannot be compared, in a sentence; empty if they can."""
+    """Why the seconds of two runs cannot be compared, as a sentence; empty if they can."""
     named = {"machine": "machines"} | {what: what for what in ("device", "threads", "schedule", "memory")}
     for what, name in named.items():
         b, n = getattr(old, name), getattr(new, name)
@@ -251,7 +251,8 @@ def _timing(record: Record) -> Timing | None:
 
 
 def _bounded(values: Array, metric: Metric) -> Array:
-    """Scores with a diverged episode at the metric's bound, so that it counts as bad, but not as bad as it pleases."""
+    """The scores, where those of diverged episodes are replaced by the metric's bound. They count as bad, but none of
+    them alone decides the mean."""
     limit = metric.diverged_above
     return values if limit is None else np.where(np.isfinite(values), np.minimum(values, limit), limit)
 

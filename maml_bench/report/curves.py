@@ -1,4 +1,4 @@
-"""Learning curves of groups of records, for figures and for tables of what a given time buys."""
+"""Learning curves of groups of records, for figures and for the table of accuracy per second."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,11 @@ from maml_bench.report.statistics import Array
 
 
 class MeanCurve(NamedTuple):
-    """One entry per validation ``[validations]``: outer steps, seconds of training, score and half-width, and steps in
-    the world, nan where nobody acts."""
+    """A learning curve with one entry per validation, each array ``[validations]``.
+
+    ``seconds`` are of training, ``ci95`` is the half-width of the interval, and ``env_steps`` counts steps in the
+    environment (nan outside reinforcement learning).
+    """
 
     steps: Array
     seconds: Array
@@ -21,7 +24,7 @@ class MeanCurve(NamedTuple):
 
 
 def mean_curve(group: Group) -> MeanCurve:
-    """Means over the seeds at the steps that all had; nan where a seed has no score."""
+    """The means over the seeds at the outer steps that all of them have; nan where one of them has no score."""
     shared = sorted(set.intersection(*(set(record.curve.step) for record in group.records)))
     table = np.array([_at(record, shared) for record in group.records], dtype=np.float64)
     seconds, mean, ci95, env_steps = table.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Flat rows: one plain dict per record and evaluation point, so that ``pandas.read_json`` is all that a user needs."""
+"""Records as flat rows: one dict per record and evaluation point, which ``pandas.read_json`` reads as they are."""
 
 import math
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from maml_bench.record import Evaluation, Point, Record
 def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
     """One dict per record and evaluation point, all with the same keys in the same order, ready for JSON.
 
-    Scores are raw metric values (accuracy is a fraction), times are seconds of the training clock. A number that is
-    missing or not finite is None, and so are the evaluation's keys of a record that was never evaluated. ``path`` is
-    relative to ``root`` where it lies below it, with forward slashes.
+    Scores are raw values of the metric (accuracy is a fraction), and times are seconds of training. A number that is
+    missing or not finite is None. A record that was never evaluated has one row, in which everything about the
+    evaluation is None. ``path`` is relative to ``root`` where it lies below it, with forward slashes.
     """
     return [
         _row(_place(path, root), record, evaluation, point)
@@ -23,10 +23,11 @@ def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) 
 
 
 def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[str, Any] | None:
-    """The published number for this test: same protocol, way, shot, inner steps and, where it names one, query.
+    """The published number for this test, or None.
 
-    A number that names no normalisation is transductive (it stands beside a network without batch-norm too), one that
-    does not say so is no ensemble's.
+    It must have the same protocol, way, shot and inner steps and, if it names one, the same query. A number that names
+    no normalisation counts as transductive, which suits networks without batch-norm too. A number that does not say
+    that it is of an ensemble is of a single checkpoint.
     """
     wanted = (evaluation.protocol, evaluation.way, evaluation.shot, inner_steps)
     for reference in record.recipe.get("published", []):
@@ -40,7 +41,7 @@ def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[
 
 
 def normalisation(record: Record, evaluation: Evaluation | None) -> str | None:
-    """How the query was normalised: the network's way, or where that is by batch statistics, by whose."""
+    """How the query was normalised: as the network does it or, if that uses batch statistics, by which of them."""
     network: str | None = record.recipe["tasks"].get("normalisation")
     return evaluation.normalisation if evaluation and network == "transductive" else network
 

@@ -1,6 +1,6 @@
 """The statistics of tables and comparisons: small deterministic functions of arrays of scores.
 
-``values`` are always ``[seeds, episodes]``; an episode that has no finite score under a seed is nan there.
+``values`` always have the shape ``[seeds, episodes]``. A score that is missing or not finite is nan.
 """
 
 import math
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Whether ``value`` lies outside the interval; False where the interval is unknown."""
+        """Whether ``value`` lies outside the interval; False where the interval is nan."""
         return value < self.low or value > self.high
 
 
@@ -38,9 +38,9 @@ class Timing(NamedTuple):
 def over_tasks(values: Array) -> tuple[float, float]:
     """Mean and half-width of the 95 % interval over tasks.
 
-    All seeds are tested on the same episodes, so an episode's values are averaged over the seeds first: the interval
-    speaks of tasks only, and training more seeds cannot narrow it by counting an episode twice. For one seed it is the
-    interval of the record (`mean_ci95`). Both are nan where no value is finite.
+    All seeds are tested on the same episodes, so the values of each episode are averaged over the seeds first. The
+    interval is therefore about tasks only; counting each episode once per seed would make it too narrow. For one seed
+    it is the interval of the record (`mean_ci95`). Both numbers are nan where no value is finite.
     """
     return mean_ci95(mean_over_seeds(values).tolist())
 
@@ -57,11 +57,11 @@ def spread(values: Array) -> float | None:
 
 
 def meets(mean: float, ci95: float, published: float, published_ci95: float | None, higher_is_better: bool) -> str:
-    """How a measured interval stands to a published one, in words.
+    """Compare a measured interval with a published one, in a word.
 
-    ``overlap``: the two intervals meet; ``within``: the paper prints no interval and its value lies in ours; otherwise
-    the side on which we are, and whether that is the good one: ``above (better)``, ``below (worse)``, and so on. Empty
-    where nothing was measured.
+    ``overlap``: the two intervals overlap. ``within``: the paper gives no interval, and its value lies in ours.
+    Otherwise the side on which we are, and whether that is better: ``above (better)``, ``below (worse)``, and so on.
+    Empty where nothing was measured.
     """
     if not math.isfinite(mean):
         return ""
@@ -74,11 +74,11 @@ def meets(mean: float, ci95: float, published: float, published_ci95: float | No
 def ratio_of_medians(base: Sequence[Timing], new: Sequence[Timing]) -> Interval:
     """The ratio new / base of median seconds (the median over pairs), with a cautious interval around it.
 
-    Records keep summaries, not samples, and the samples of one run drift together, so an interval that shrinks with
-    their count would call every quiet afternoon a speed-up. Instead a pair's ratio may be as small as new's median over
-    base's 95th percentile or new's 5th percentile over base's median, as large as the opposite ends, and the interval
-    spans all pairs. It leaves 1 out exactly when in every pair, and to the same side, each run's typical step
-    would have been among the rarest 5 % of the other's.
+    Records keep summaries instead of samples, and the samples of one run are not independent: the load of a machine
+    changes slowly. An interval that shrinks with their number would therefore call every quiet hour a speed-up. The low
+    end of a pair is the smaller of new's median over base's 95th percentile and new's 5th percentile over base's
+    median; the high end is the larger of the two opposite ratios; and the interval spans all pairs. It excludes 1 only
+    if in every pair, and on the same side, the median of each run is among the most extreme 5 % of the other's steps.
 
     Raises:
         ValueError: no pair, or unpaired summaries.

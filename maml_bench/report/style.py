@@ -1,4 +1,5 @@
-"""How figures look: print sizes, looks told apart by the colour-blind and in grey, reproducible files."""
+"""The style of all figures: sizes for print, looks that differ for colour-blind readers and in grey, and files that are
+the same whenever the records are."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -38,16 +39,16 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 
-# Okabe and Ito (2008), without the yellow that vanishes on white; the grey of their palette stands for it. The three
-# lists have lengths without a common factor, so that colour, marker and dashes repeat together only after 280 setups.
+# The palette of Okabe and Ito (2008), with grey in place of its yellow, which is hard to see on white. The lengths of
+# the three lists have no common factor, so colour, marker and dashes repeat together only after 280 setups.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
 
 FEW_SEEDS = 4
-"""Up to so many have a thin line each: a mean of few says little of them."""
+"""Up to this many seeds are drawn as thin lines, because a mean over few seeds says little about them."""
 
-MEMORY_COLOURS = {"default": "#56B4E9", "retained": "#0072B2"}  # told apart in grey too
+MEMORY_COLOURS = {"default": "#56B4E9", "retained": "#0072B2"}  # they differ in grey too
 
 
 class Look(NamedTuple):
@@ -61,17 +62,21 @@ class Look(NamedTuple):
         """Keywords for a line with markers."""
         return self._asdict()
 
+    def point(self) -> dict[str, Any]:
+        """Keywords for a single point with error bars."""
+        return {"color": self.color, "marker": self.marker, "linestyle": "none", "markersize": 4.5}
+
     def thin(self) -> dict[str, Any]:
         """Keywords for the line of one seed, behind that of their mean."""
         return {"color": self.color, "linewidth": 0.6, "alpha": 0.6}
 
     def level(self) -> dict[str, Any]:
-        """Keywords for a level line, which has no points to mark."""
+        """Keywords for a horizontal line, which has no points to mark."""
         return {"color": self.color, "linestyle": self.linestyle}
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for every name, by its position in alphabetical order."""
+    """A look for every name, chosen by its position in alphabetical order."""
     return {
         name: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
         for i, name in enumerate(sorted(set(names)))
@@ -79,7 +84,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 
 def canvas(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of text width with a grid of panels, ``height`` inches each, without any state in pyplot."""
+    """A figure of text width with a grid of panels, each ``height`` inches high. It leaves no state in pyplot."""
     width = WIDTH if columns > 1 else WIDTH / 2 + 0.6
     figure = Figure(figsize=(width, rows * height + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, **shared)
@@ -87,7 +92,7 @@ def canvas(rows: int, columns: int, height: float, **shared: Any) -> tuple[Figur
 
 
 def heading(figure: Figure, text: str) -> None:
-    """``text`` above all panels; lines too long for the figure are broken."""
+    """Write ``text`` above all panels, and break lines that are too long for the figure."""
     width, height = figure.get_size_inches()
     lines = [part for line in text.splitlines() for part in wrap(line, int(width / 0.069))]  # letters of 9 pt
     figure.set_figheight(height + 0.15 * (len(lines) - len(text.splitlines())))
@@ -95,9 +100,9 @@ def heading(figure: Figure, text: str) -> None:
 
 
 def legend(figure: Figure, *panels: Axes) -> None:
-    """One legend, below all panels and so never on the data, in as many columns as the width allows.
+    """Add one legend below all panels, where it covers no data, in as many columns as the width allows.
 
-    It names what ``panels`` hold, each name once.
+    It has one entry for each name in ``panels``.
     """
     entries = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -111,12 +116,12 @@ def legend(figure: Figure, *panels: Axes) -> None:
 
 
 def scale(metric: str) -> float:
-    """What a score is multiplied by to be shown."""
+    """The factor from a score to the number that is shown: 100 for accuracy, which is shown in percent."""
     return 100.0 if metric == "accuracy" else 1.0
 
 
 def score_axis(axes: Axes, metric: str, values: Iterable[float]) -> None:
-    """Label the score axis with its unit, and make it logarithmic where positive ``values`` span more than tenfold."""
+    """Label the score axis with its unit. It becomes logarithmic where positive ``values`` span more than tenfold."""
     finite = [value for value in values if value == value]
     axes.set_ylabel(unit(metric))
     if metric != "accuracy" and finite and min(finite) > 0 and max(finite) > 10 * min(finite):
@@ -125,16 +130,16 @@ def score_axis(axes: Axes, metric: str, values: Iterable[float]) -> None:
 
 
 def log_ticks(axis: Axis, values: Sequence[float], dense: float = 300) -> None:
-    """Ticks in plain numbers for a logarithmic axis over ``values``: 1, 2, 5 in each decade below a span of ``dense``,
-    else the decades."""
+    """Put ticks with plain numbers on a logarithmic axis over ``values``: at 1, 2 and 5 of each decade if the values
+    span less than a factor of ``dense``, else at the decades."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < dense * min(values) else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def amount_axis(axes: Axes, name: str) -> None:
-    """Label a horizontal axis of steps or seconds that starts at zero, with few ticks: thousands set apart, millions as
-    such."""
+    """Label a horizontal axis of steps or seconds that starts at zero. It gets few ticks, and large numbers are given
+    in millions."""
     millions = axes.dataLim.x1 >= 2e6
     axes.set_xlabel(f"{name}, millions" if millions else name)
     axes.set_xlim(0, axes.dataLim.x1 * 1.05)
@@ -143,7 +148,7 @@ def amount_axis(axes: Axes, name: str) -> None:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem``.pdf and ``stem``.png, without dates and versions so that the same records make the same files."""
+    """Write ``stem``.pdf and ``stem``.png, without dates and versions, so that the same records give the same files."""
     metadata: dict[str, dict[str, Any]] = {
         ".pdf": {"Creator": MARK, "Producer": None, "CreationDate": None},
         ".png": {"Software": MARK},

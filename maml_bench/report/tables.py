@@ -1,6 +1,6 @@
-"""Tables: one per task family, as numbers (a DataFrame, CSV), as text (Markdown, LaTeX), and in short for the README.
+"""The table of a task family: as numbers for CSV, as text for Markdown and LaTeX, and in short for the README.
 
-A row is one group of records that differ in their seed only, on one test shape after one number of inner steps.
+A row is one group of records that differ only in their seed, in one test after one number of inner steps.
 """
 
 import math
@@ -31,7 +31,7 @@ _SHAPE = ("way", "shot", "query", "protocol", "split", "statistics", "checkpoint
 
 
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
-    """The table as numbers: scores as the metric gives them (accuracy is a fraction), seconds, MiB; for CSV and pandas.
+    """The table as numbers: scores as the metric gives them (accuracy is a fraction), times in seconds, memory in MiB.
 
     ``mean`` and ``ci95`` are over tasks (`statistics.over_tasks`), ``spread`` is the standard deviation of the seeds'
     means, and costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
@@ -48,7 +48,7 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def text(frame: pd.DataFrame) -> pd.DataFrame:
-    """`numbers` in words and rounded: accuracy in percent with one decimal, other scores with three digits.
+    """`numbers` as rounded text: accuracy in percent with one decimal, other scores with three digits.
 
     Columns are those of ``SCORE_COLUMNS`` and ``COST_COLUMNS``. A recipe whose content differs between rows of one name
     carries its hash: ``omniglot-5w1s #1a2b3c4d``.
@@ -61,13 +61,13 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(records: Iterable[Record]) -> pd.DataFrame:
-    """The table in short: a row per setup and inner steps, a column per test shape, the published value beside; where
-    there is one shape and tests after several numbers of inner steps, a row per setup and a column for each of those.
+    """The table in short: a row per setup and number of inner steps, and a column per test.
 
-    A cell reads ``98.3 ± 0.5 (98.7 ± 0.4)``: mean and 95 % interval over tasks, in brackets the published value. Of
-    each recipe and setup only the largest budget stands here, after the inner steps that have a published value for
-    this setup, else those that the recipe validates with. Weights from files stand for themselves. The machine is named
-    only where there are several. ``records`` are of one task family, and at least one.
+    Where there is only one test, after several numbers of inner steps, these become the columns. A cell such as
+    ``98.3 ± 0.5 (98.7 ± 0.4)`` is the mean with its 95 % interval over tasks, and in brackets the published value. Only
+    the largest budget of each recipe and setup is shown, after the inner steps that have a published value for this
+    setup, else after those of validation. Each set of weights from files has rows of its own. The machine is named only
+    where there are several. ``records`` must be of one task family, and there must be at least one.
     """
     frame = _headlines(numbers(records))
     rows: dict[tuple[Any, ...], dict[Any, str]] = {}
@@ -92,12 +92,12 @@ def summary(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _by_inner_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """The summary of one test shape with a column after each number of inner steps, ``20-shot, 1 step``."""
+    """The summary of one test with a column per number of inner steps, such as ``20-shot, 1 step``."""
     *head, steps, shape = table.columns
     wide = table.pivot(index=head, columns=steps, values=shape).fillna("")
     wide = wide.reindex(pd.MultiIndex.from_frame(table[head].drop_duplicates()))
     after = sorted(filter(str.isdigit, wide.columns), key=int)
-    for untested in wide.columns.difference(after):  # runs of that status
+    for untested in wide.columns.difference(after):  # the status of runs that were never evaluated
         wide.loc[(wide[after] == "").all(axis=1), after[0]] = untested
     wide = wide[after]
     wide.columns = pd.Index([f"{shape}, {n} step{'s' * (n != '1')}" for n in after])
@@ -105,7 +105,7 @@ def _by_inner_steps(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usual_first(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """By way, shot and query; of those the paper's protocol first, and the query's own statistics."""
+    """Sort key of a test: way, shot and query; then the paper's protocol and transductive tests first."""
     *sizes, protocol, split, statistics, checkpoint = shape
     return (*sizes, protocol != "paper", protocol, split, statistics != "transductive", statistics, checkpoint)
 
@@ -157,7 +157,7 @@ def three_digits(size: float) -> str:
 
 
 def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:
-    """A column heading per test shape, with what is unusual about it; query and checkpoint only where they differ."""
+    """A column heading per test, with how it differs from the common one; query and checkpoint only where needed."""
     tests = [dict(zip(_SHAPE, shape, strict=True)) for shape in shapes]
     short = [
         ", ".join([in_words(int(t["way"]), int(t["shot"])), *unusual(normalisation=t["statistics"], **t)])
@@ -168,7 +168,7 @@ def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:
 
 
 def _told_apart(names: list[str], words: list[str]) -> list[str]:
-    """The names, where several are alike with the words in which these differ."""
+    """The names; where several are the same, each is followed by its word, which tells them apart."""
     alike = {name: {word for n, word in zip(names, words, strict=True) if n == name} for name in names}
     return [f"{name}, {word}" if len(alike[name]) > 1 else name for name, word in zip(names, words, strict=True)]
 
@@ -203,7 +203,9 @@ def _score(group: Group, score: Score | None) -> dict[str, Any]:
     e, reference = score.evaluation, score.published or {}
     value, ci95 = reference.get("value"), reference.get("ci95")
     better = group.first.metric.higher_is_better
-    lost = not np.isfinite(score.values).all()  # a mean without its worst tasks meets nothing
+    lost = not np.isfinite(
+        score.values
+    ).all()  # a mean over the finite scores alone says nothing about the published one
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
         **{"normalisation": normalisation(group.first, e), "statistics": e.normalisation},

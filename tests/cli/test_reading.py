@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -68,11 +69,11 @@ def test_show_a_record(command, maml):
         assert words in said.out
 
 
-def test_show_a_record_of_a_failure_in_two_sittings(command, maml):
+def test_show_a_record_of_a_failure_in_two_segments(command, maml):
     record = replace(load(maml), status="failed", reason="out of luck", evaluations=[])
     record = replace(record, sittings=2, commit="abc", dirty=True)
     said = command("show", record.save(maml.parent))
-    for words in ("failed: out of luck", "in 2 sittings", "abc with changes"):
+    for words in ("failed: out of luck", "in 2 segments", "abc with changes"):
         assert words in said.out
 
 
@@ -111,16 +112,60 @@ def test_speed_records_are_printed_flat(command, speed):
     assert (point["axis"], point["value"], point["median_s"]) == ("meta_batch", 32, 0.25)
 
 
-def test_speed_records_as_a_table_fit_100_columns(command, speed, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+@pytest.fixture
+def narrow(command, monkeypatch):
+    """Call the command at a terminal of 80 columns."""
+
+    def call(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "80")
+            patch.setattr(type(sys.stdout), "isatty", lambda stream: True)
+            return command(*arguments)
+
+    return call
+
+
+def plain(text):
+    """Whether a text has neither escape codes, nor markup, nor box characters."""
+    return "\x1b" not in text and "[/" not in text and not set(text) & set("│┃─━┏┡└")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["records", "records --kind speed", "compare runs runs", "list", "suite images --status"]
+)
+def test_tables_fit_a_terminal_of_80_columns_and_are_complete_and_plain_in_a_pipe(command, narrow, speed, arguments):
+    piped = command(*arguments.split())
+    assert plain(piped.out)
+    assert "left out" not in piped.err
+    shown = narrow(*arguments.split())
+    assert plain(shown.out)
+    assert max(map(len, shown.out.splitlines())) <= 80
+
+
+def test_a_narrow_table_of_records_keeps_what_tells_its_rows_apart(narrow, results):
+    said = narrow("records")
+    assert "recipe sinusoid-k10, setup maml, preset smoke, seed 0" in said.out
+    heading = said.out.splitlines()[1].split()
+    assert heading[:3] == ["status", "protocol", "normalisation"]
+    assert heading[3:] == ["shot", "inner_steps", "mean", "ci95", "published"]
+    assert said.err == "left out to fit the width of the terminal: path, checkpoint\n"
+
+
+def test_a_narrow_comparison_says_why_below_its_table(narrow, results, maml):
+    replace(load(maml), machine_id="deadbeef").save(results.with_name("new"))
+    said = narrow("compare", results, "new")
+    assert "why" in said.err.splitlines()[0]
+    assert "outer_step_s: incomparable: seconds are not compared: machine was" in said.err.splitlines()[1]
+
+
+def test_speed_records_as_a_table(command, speed):
     said = command("records", "--kind", "speed").out
     (line,) = [line for line in said.splitlines() if "learn2learn" in line]
     for cell in ("learn2learn 0.1.0", "2.13.0", "retained", "loop over tasks", " 100 ", "1.00", "1,024", "1.0e-07"):
         assert cell in line
-    assert max(map(len, said.splitlines())) <= 100
     assert "omniglot-q1: Machine 0603ed1a, 2 threads" in said
     growth = command("records", "--kind", "growth").out
-    assert "meta_batch, machine 0603ed1a: median ms" in " ".join(growth.split())
+    assert "meta_batch, machine 0603ed1a: median ms" in growth
     assert "250" in growth
 
 

@@ -1,8 +1,10 @@
-"""Figures: one file each, found by its name. A file has ``draw(selection)``, which returns a Figure, or None where the
-records lack what it shows; the result is saved as ``<recipe>-<file name>-<preset>``, PDF and PNG.
+"""Figures, one file each. Every file in this folder is found and needs one function:
 
-A file with ``draw_speed(rows)`` instead is given all speed rows of one machine, and saved as ``<file name>-<machine>``.
-One with ``draw_suite(view)`` returns figures by name, saved as ``<suite>-<file name>-<preset>-<name>``.
+- ``draw(selection)`` returns a figure of one recipe and preset, or None where the records lack what it shows. It is
+  saved as ``<recipe>-<file name>-<preset>``, as PDF and PNG.
+- ``draw_speed(rows)`` returns a figure of the races of one machine, or None. It is saved as ``<file name>-<machine>``.
+- ``draw_suite(view)`` returns figures of one suite and preset by name. They are saved as
+  ``<suite>-<file name>-<preset>-<name>``.
 """
 
 import pkgutil
@@ -28,7 +30,7 @@ PAPER_PAIR = ("maml", "pretrained")
 
 @dataclass(frozen=True)
 class Selection:
-    """What one figure may show: of one recipe and preset, one group per setup, in alphabetical order."""
+    """What one figure may show: one group per setup of one recipe and preset, in alphabetical order."""
 
     groups: dict[str, Group]
     looks: dict[str, Look]
@@ -42,14 +44,15 @@ class Selection:
         return self.one.first.metric
 
     def exhibits(self, kind: str) -> dict[str, dict[str, Any]]:
-        """What the paper's two setups, MAML and a pretrained network, kept to be shown, or else the first two setups
-        that did; of each its lowest seed."""
+        """The material for figures that MAML and the pretrained network (the paper's two setups) have kept, or else
+        that of the first two setups that have any; from each the lowest seed."""
         kept = {setup: group.first.exhibit for setup, group in self.groups.items()}
         shown = {setup: exhibit for setup, exhibit in kept.items() if exhibit and exhibit.get("kind") == kind}
         return {setup: shown[setup] for setup in [s for s in PAPER_PAIR if s in shown] or list(shown)[:2]}
 
     def title(self, what: str, note: str = "", seed: int | None = None) -> str:
-        """What is shown of which recipe; the budget and seeds that most setups had, or the one ``seed``; a note."""
+        """The title of a figure: the recipe and what is shown; the budget and seeds of most setups, or ``seed``; a
+        note."""
         group = self._usual()
         seeds = group.seeds if seed is None else (seed,)
         budget = group.budget + ("" if group.ranked else " (unranked)")
@@ -57,8 +60,8 @@ class Selection:
         return "\n".join(line for line in (f"{group.recipe}: {what}", about, note) if line)
 
     def label(self, setup: str, timed: bool = False) -> str:
-        """The setup's name, with whatever sets it apart from the title; the machine, where seconds of several meet, in
-        the figure or in a run that was moved."""
+        """The setup's name and how its group differs from the title. If ``timed``, the machine is added where the
+        figure shows several of them or the run was continued on another one."""
         group, usual = self.groups[setup], self._usual()
         apart = [group.budget] if group.budget != usual.budget else []
         apart += [f"seeds {', '.join(map(str, group.seeds))}"] if group.seeds != usual.seeds else []
@@ -74,7 +77,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class View:
-    """What the figures of a suite may show under one preset: all groups of its records, a look for every setup."""
+    """What the figures of a suite may show under one preset: all groups of its records, and a look for every setup."""
 
     name: str
     suite: Suite
@@ -83,7 +86,7 @@ class View:
     looks: dict[str, Look]
 
     def cells(self) -> dict[Cell, list[Place]]:
-        """The places by cell, in the suite's order, those that tell the most last."""
+        """The places by cell, in the order of the suite; within a cell the best group comes last."""
         mine = sorted(self.places, key=lambda place: merit(place.group))
         cells = {cell: [place for place in mine if place.cell == cell] for cell in self.suite.cells}
         return {cell: found for cell, found in cells.items() if found}
@@ -100,9 +103,8 @@ def discover(function: str = "draw") -> dict[str, Callable[[Any], Any]]:
 def selections(records: Iterable[Record]) -> list[Selection]:
     """One selection per recipe and preset, without smoke runs of a recipe that has others.
 
-    Of a setup's groups the one with an ok ending, the largest share of its budget, the most seeds and the latest run is
-    taken: figures show the best that is known, tables show everything. Runs with changed settings are left out unless
-    their tasks have nothing else; evaluations of weights from files have no place in a figure.
+    A setup with several groups is shown by the best of them (`suites.cells.merit`); the tables show all. Runs with
+    changed settings are left out unless their tasks have no others, and so are evaluations of weights from files.
     """
     records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
@@ -152,7 +154,7 @@ def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
 
 
 def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
-    """Draw what the speed records show into ``folder``, each machine for itself, and return the paths."""
+    """Draw what the speed records show into ``folder``, one machine per figure, and return the paths."""
     machines: dict[str, list[Race]] = {}
     for row in rows:
         if isinstance(row, Race):

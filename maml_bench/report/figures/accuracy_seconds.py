@@ -1,8 +1,7 @@
 """Validation accuracy against seconds of training, a panel per problem of a suite, a line per setup.
 
-The axis of seconds is logarithmic, so the validation before training is not on it. A figure holds one kind of machine,
-device, number of threads and memory setting: seconds of others cannot be compared with them.
-"""
+The axis of seconds is logarithmic, so it cannot show the validation before training. All lines of a figure are of one
+kind of machine, device, number of threads and memory setting, because other seconds cannot be compared with them."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ Panels = dict[Cell, dict[str, Group]]
 
 
 def draw_suite(view: View) -> dict[str, Figure]:
-    """A figure per way of running with at least two setups that trained on one problem; variants are left out."""
+    """A figure per machine and way of running, if at least two setups trained on one problem; variants are left out."""
     ways: dict[str, Panels] = {}
     for cell, found in view.cells().items():
         for place in found:
@@ -59,7 +58,8 @@ def _figure(view: View, cells: Panels) -> Figure:
 
 
 def _line(axes: Axes, group: Group, look: Look, label: str) -> list[float]:
-    """Draw a setup: a level line without training, else its curve with a mark at the end; the seconds of its points."""
+    """Draw a setup, and return the seconds of its points: a horizontal line if it does not train, else its curve with a
+    mark at the end."""
     curve, times = mean_curve(group), scale(group.first.metric.name)
     if not group.first.budget_steps:
         axes.axhline(curve.mean[0] * times, label=label, **look.level())

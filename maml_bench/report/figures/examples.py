@@ -1,4 +1,4 @@
-"""Examples of adaptation on single sinusoids: the true curve, the prediction before and after inner steps, the support.
+"""Adaptation to single sinusoids: the true curve, the predictions before and after inner steps, and the support.
 
 After Finn et al. (2017), figure 2: meta-learned and pretrained networks side by side, one row per number of shots.
 """

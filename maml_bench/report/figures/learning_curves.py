@@ -1,5 +1,5 @@
-"""Validation score against outer steps and seconds of training, and where somebody acts against steps in the world: how
-far a setup gets, and how fast."""
+"""Validation score against outer steps, seconds of training and, in reinforcement learning, steps in the
+environment."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ from maml_bench.report.style import FEW_SEEDS, amount_axis, canvas, heading, leg
 
 
 def draw(selection: Selection) -> Figure | None:
-    """None without a setup that was validated more than once; one validated once is a level line."""
+    """None if no setup was validated more than once. A setup that was validated once is a horizontal line."""
     curves = {setup: mean_curve(group) for setup, group in selection.groups.items()}
     curves = {setup: curve for setup, curve in curves.items() if np.isfinite(curve.mean).any()}
     if not any(len(curve.steps) > 1 for curve in curves.values()):

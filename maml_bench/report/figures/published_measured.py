@@ -1,6 +1,7 @@
 """Measured test accuracy against the published one, a panel per problem of a suite, both with their 95 % intervals.
 
-On the diagonal a paper is met. A setup's variants (the paper's text against its code, other networks) share its look.
+A point on the diagonal equals the published value. The variants of a setup (the paper's text instead of its code, other
+networks) share its look.
 """
 
 from matplotlib.axes import Axes
@@ -19,10 +20,10 @@ Point = tuple[Place, Score]
 
 
 def draw_suite(view: View) -> dict[str, Figure]:
-    """One figure of all problems with a published value; none where there is not any."""
+    """One figure of all problems that have a published value; no figure if there are none."""
     cells: dict[Cell, list[Point]] = {}
     for cell, found in view.cells().items():
-        points: dict[tuple[str, ...], Point] = {}  # of a setup's groups the last, which tells the most
+        points: dict[tuple[str, ...], Point] = {}  # of the groups of a setup the last and best one stays
         for place in found:
             for score in headlines(place.group):
                 if score.published:
@@ -57,10 +58,7 @@ def _point(axes: Axes, place: Place, score: Score, look: Look) -> None:
         score.mean * times,
         xerr=None if across is None else across * times,
         yerr=score.ci95 * times,
-        color=look.color,
-        marker=look.marker,
-        linestyle="none",
-        markersize=4.5,
+        **look.point(),
         elinewidth=0.8,
         capsize=1.5,
         label=place.group.setup,

@@ -1,4 +1,4 @@
-"""Final test score against seconds of training: what a setup's quality costs, one point per setup."""
+"""Final test score against seconds of training, one point per setup."""
 
 import math
 from statistics import median
@@ -9,16 +9,15 @@ from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
 from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, scale, score_axis
 
-WIDE = 30  # from this ratio of the longest to the shortest training on, seconds are drawn on a logarithmic axis
+WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
 
 
 def draw(selection: Selection) -> Figure | None:
-    """None unless two setups have a score and one of them trained. A setup that does not train is a level line.
+    """None unless two setups have a score and one of them trained. A setup that does not train is a horizontal line.
 
-    The test is the one whose way and shot are those of training, else the first; after the inner steps with a published
-    value, else those that the recipe validates with, else the last. Bars are the 95 % interval over tasks and, across,
-    the range over the seeds.
-    """
+    The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
+    published value, else after those of validation, else after the last. Vertical bars are the 95 % interval over
+    tasks, horizontal bars the range over the seeds."""
     finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
@@ -37,10 +36,7 @@ def draw(selection: Selection) -> Figure | None:
             score.mean * times,
             xerr=[[x - min(seconds)], [max(seconds) - x]] if len(seconds) > 1 else None,
             yerr=score.ci95 * times,
-            color=look.color,
-            marker=look.marker,
-            linestyle="none",
-            markersize=4.5,
+            **look.point(),
             elinewidth=1,
             capsize=2,
             label=label,

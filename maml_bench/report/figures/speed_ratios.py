@@ -1,4 +1,4 @@
-"""How many times longer other libraries take than ours, a panel per bench: bars per library and memory setting."""
+"""How many times longer other libraries take than ours: a panel per bench, a bar per library and memory setting."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +23,8 @@ def draw_speed(rows: Sequence[Race]) -> Figure | None:
 
 
 def draw_ratios(rows: Sequence[Race], what: str) -> Figure | None:
-    """Bars of ``ratio_to_ours`` from 1, whiskers over the rounds; a library that did not race says why in grey."""
+    """Bars of ``ratio_to_ours`` that start at 1, with whiskers over the rounds. A library that did not race has its
+    status in grey."""
     peers = [row for row in rows if not row.ours]
     shown = [row for row in peers if row.ok and row.ratio_to_ours]
     if not shown:
@@ -59,7 +60,7 @@ def draw_ratios(rows: Sequence[Race], what: str) -> Figure | None:
 
 
 def _names(rows: Sequence[Race]) -> dict[int, str]:
-    """What each row is called, by its id: library and version; schedule and torch where one name has several."""
+    """The label of each row, by its id: library and version, with schedule and torch where these differ."""
     names = {id(row): "plain loop (ours)" if row.library == LOOP else row.name for row in rows}
     schedules = _several(rows, names, lambda row: row.schedule)
     names = {id(row): names[id(row)] + (f"\n{row.schedule}" if id(row) in schedules else "") for row in rows}

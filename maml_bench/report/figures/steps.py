@@ -1,7 +1,7 @@
-"""Test score against inner steps, a panel per test shape, a line per setup with its 95 % band over tasks.
+"""Test score against inner steps, with a panel per test and a line per setup in its shaded 95 % interval over tasks.
 
-After Finn et al. (2017), figure 3 (sinusoid, K = 5, 10, 20, up to 10 steps). A setup that never adapts is a level
-line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge; a published
+After Finn et al. (2017), figure 3 (sinusoid, K = 5, 10, 20, up to 10 steps). A setup that never adapts is a horizontal
+line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge. A published
 value is an open diamond.
 """
 

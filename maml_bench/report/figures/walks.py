@@ -1,4 +1,4 @@
-"""Where a point went on its way to a goal, before and after inner steps: a row per setup, a column per test task.
+"""The way of a point to its goal before and after inner steps: a row per setup, a column per test task.
 
 After Finn et al. (2017), figure 4: one rollout of each policy, from the origin.
 """

@@ -1,1 +1,1 @@
-"""Records of speed: races against other libraries, how the cost of a step grows, and their tables."""
+"""Speed records: races against other libraries, the growth of the cost of a step, and the tables of both."""

@@ -1,8 +1,8 @@
-"""Speed records: flat rows in ``records/speed/*.json``, each file one list. Checked as they are read.
+"""Speed records: lists of flat rows in ``records/speed/*.json``, which are checked when they are read.
 
-A ``speed`` row is a library in a race on one bench; a ``growth`` row is one point of a curve that tells what a step
-costs as one axis grows. Units stand in the names; a number that was not measured is None.
-"""
+A ``speed`` row is the result of one library in a race on one bench. A ``growth`` row is one point of a curve of the
+cost of a step while one quantity, the axis, grows; the bench that made them is gone, and its records are still shown.
+Units are part of the names. A number that was not measured is None."""
 
 import json
 import math
@@ -16,9 +16,9 @@ from maml_bench.errors import MamlBenchError, nearest
 
 OURS = "maml-bench"
 LOOP = "loop"
-"""What a race calls the plain loop of our own core: a yardstick in every table, but no rival."""
+"""The name of the plain loop of our own core, which every race includes for comparison; it is not a peer."""
 BENCHES = ("omniglot-q1", "omniglot-q15", "omniglot-20w1s", "mini-5w1s", "sinusoid", "fomaml-q1", "anil-q1")
-"""Benches in reading order; any other stands behind them, and loaders last."""
+"""Benches in reading order; any other bench comes after them, and loaders come last."""
 AXES = ("meta_batch", "inner_steps", "shots", "filters")
 """Axes of growth in reading order."""
 
@@ -27,10 +27,11 @@ AXES = ("meta_batch", "inner_steps", "shots", "filters")
 class Race:
     """One library on one bench under one memory setting.
 
-    ``schedule`` is how our own rows map over the tasks; ``auto: native`` is what users get. ``ratio_to_ours`` is above
-    1 where ours is faster, ``ratio_low`` and ``ratio_high`` are its ends over the rounds. ``peak_memory_bytes`` lies
-    above what the imports took. ``machine_share`` is the model's arithmetic over the median, as a share (0 to 1) of the
-    machine's convolution rate. A loader has ``episodes_per_s``. ``more`` keeps whatever else the row holds.
+    ``schedule`` says how our own rows go through the tasks; one that starts with ``auto`` is what users get by default.
+    ``ratio_to_ours`` is above 1 where ours is faster, and ``ratio_low`` and ``ratio_high`` are its extremes over the
+    rounds. ``peak_memory_bytes`` is counted above what the imports took. ``machine_share`` (0 to 1) is the model's
+    arithmetic per second of the median step, divided by the machine's convolution rate. A loader has
+    ``episodes_per_s``. ``more`` keeps all other keys of the row.
     """
 
     kind: Literal["speed"]
@@ -77,7 +78,7 @@ class Race:
 
     @property
     def loads(self) -> bool:
-        """Whether this is a race of loaders, whose result is episodes per second."""
+        """Whether this is a race of loaders, which are measured in episodes per second."""
         return self.bench.startswith("loader-") or self.episodes_per_s is not None
 
     @property
@@ -87,7 +88,7 @@ class Race:
 
     @property
     def cost(self) -> float:
-        """What a smaller value of is faster: seconds of a step, or of an episode; infinite where not measured."""
+        """Seconds of a step, or for loaders of an episode; infinite where not measured."""
         if self.loads:
             return 1 / self.episodes_per_s if self.episodes_per_s else math.inf
         return self.median_s or math.inf
@@ -95,10 +96,10 @@ class Race:
 
 @dataclass(frozen=True)
 class Growth:
-    """The cost of a step of one library and schedule with ``axis`` at ``value``, all else as in the base point.
+    """The cost of a step of one library and schedule with ``axis`` at ``value`` and all else as in the base point.
 
-    ``reason`` says why a point was not measured. ``peak_memory_bytes`` lies above what the imports took. ``more`` keeps
-    whatever else the row holds.
+    ``reason`` says why a point was not measured. ``peak_memory_bytes`` is counted above what the imports took. ``more``
+    keeps all other keys of the row.
     """
 
     kind: Literal["growth"]
@@ -158,7 +159,7 @@ def load(results: Path) -> list[Race | Growth]:
 
 
 def races(rows: Iterable[Race | Growth]) -> dict[tuple[str, str], list[Race]]:
-    """The races by (bench, machine) in reading order, rows fastest first and those without a time last."""
+    """The races by (bench, machine) in reading order. Their rows are sorted by speed, the fastest first."""
     found: dict[tuple[str, str], list[Race]] = {}
     for row in rows:
         if isinstance(row, Race):
@@ -168,9 +169,9 @@ def races(rows: Iterable[Race | Growth]) -> dict[tuple[str, str], list[Race]]:
 
 
 def curves(rows: Iterable[Race | Growth]) -> dict[tuple[str, str], dict[str, list[Growth]]]:
-    """The points of growth by (machine, axis) and line, in reading order: our schedules first, small values first.
+    """The points of growth by (machine, axis) and line, with our schedules and small values first.
 
-    Another library that has points under several schedules is a line for each.
+    Another library has a line for each of its schedules.
     """
     points = sorted((row for row in rows if isinstance(row, Growth)), key=lambda row: row.value)
     schedules: dict[str, set[str]] = {}
@@ -188,14 +189,15 @@ def curves(rows: Iterable[Race | Growth]) -> dict[tuple[str, str], dict[str, lis
 
 
 def our_row(rows: Sequence[Race]) -> Race | None:
-    """Our row of one race as users get it: its schedule starts with auto, and it retains memory where one does."""
+    """Our row of one race with the settings that users get: an ``auto`` schedule and, if there is one, retained
+    memory."""
     mine = [row for row in rows if row.ours and row.ok]
     usual = [row for row in mine if (row.schedule or "").startswith("auto")] or mine
     return min(usual, key=lambda row: (row.memory != "retained", row.cost), default=None)
 
 
 def best_peer(rows: Sequence[Race], memory: str) -> Race | None:
-    """The fastest other library of one race under one memory setting, among those whose gradient is right."""
+    """The fastest other library of one race under one memory setting, among those whose gradient equals ours."""
     rivals = (
         row
         for row in rows

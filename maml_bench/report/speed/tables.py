@@ -1,4 +1,5 @@
-"""Speed in words: a block per race, the headline of all races, and what a step costs along each axis of growth."""
+"""The tables of speed: a block per race, the headline of all races, and the cost of a step along each axis of
+growth."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -19,7 +20,7 @@ Races = dict[tuple[str, str], list[Race]]
 def block(rows: Sequence[Race]) -> pd.DataFrame:
     """The table of one race, a row per library, memory setting and schedule that was measured.
 
-    A row whose gradient differs is shown with its time, says so in the last column and ranks last.
+    A row whose gradient differs is shown with its time and comes last.
     """
     shown = [row for row in rows if row.median_s or row.episodes_per_s]
     columns = LOADER_COLUMNS if rows[0].loads else COLUMNS
@@ -27,7 +28,7 @@ def block(rows: Sequence[Race]) -> pd.DataFrame:
 
 
 def brief(rows: Sequence[Race]) -> pd.DataFrame:
-    """One race for a terminal of 100 columns: all rows; ``how`` is the schedule, or why there is no result."""
+    """One race in short, with all its rows; ``how`` is the schedule, or the reason for which there is no result."""
     result = "episodes/s" if rows[0].loads else "median ms"
     table = [
         {
@@ -46,7 +47,7 @@ def brief(rows: Sequence[Race]) -> pd.DataFrame:
 
 
 def absent(rows: Sequence[Race]) -> list[str]:
-    """A sentence for every row that has no place in the ranking: who, and why."""
+    """A sentence for every library that has no place in the ranking, with the reason."""
     told: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if not row.ok:
@@ -87,8 +88,8 @@ def setting(rows: Sequence[Race] | Sequence[Growth]) -> str:
 def headline(found: Races) -> pd.DataFrame:
     """A row per race: ours as users get it, and the fastest other library as its users run it and with equal memory.
 
-    As its users run it: with the memory setting that a process has by itself. With equal memory: with ours. The ratio
-    is above 1 where ours is faster, in brackets its range over the rounds.
+    "As its users run it" means with the memory settings of a plain process, "with equal memory" with ours. The ratio is
+    above 1 where ours is faster; its range over the rounds is in brackets.
     """
     table = []
     for (bench, machine), rows in found.items():
@@ -110,9 +111,9 @@ def headline(found: Races) -> pd.DataFrame:
 
 
 def growth(lines: dict[str, list[Growth]], quantity: str) -> pd.DataFrame:
-    """What one axis does to ``quantity`` (``median ms`` or ``peak MiB``): a row per value, a column per line.
+    """``quantity`` (``median ms`` or ``peak MiB``) along one axis: a row per value and a column per line.
 
-    A point that was not measured says why in a few words.
+    A point that was not measured shows its status.
     """
     axis = next(iter(lines.values()))[0].axis
     values = sorted({point.value for points in lines.values() for point in points})
@@ -126,7 +127,7 @@ def growth(lines: dict[str, list[Growth]], quantity: str) -> pd.DataFrame:
 
 
 def ends(lines: dict[str, list[Growth]]) -> list[str]:
-    """A sentence for every curve that ends early: where, and why."""
+    """A sentence for every curve that ends early, with the value and the reason."""
     told = []
     for line, points in lines.items():
         end = next((point for point in points if point.status != "ok"), None)

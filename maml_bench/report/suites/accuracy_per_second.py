@@ -1,11 +1,10 @@
-"""What a second of training buys: setups beside each other on one machine, by their validation curves.
+"""Validation accuracy of several setups after equal training time on one machine.
 
-A *field* are the setups of one cell and preset that ran on one kind of machine with one device, number of threads and
-memory setting; only their seconds may be compared. Its *equal time* is the shortest training among them that used its
-whole budget (where none did, the shortest at all), so that all had as long. A setup's accuracy at a time is that of its
-last validation by then, none if its training broke off before; it has reached a level at its first validation that is
-not below it. Nothing is interpolated. Setups without training stand at 0 s.
-"""
+Only the seconds of one *field* may be compared: the setups of one cell and preset that ran on one kind of machine, with
+one device, number of threads and memory setting. The *equal time* of a field is the shortest training that used its
+whole budget or, where none did, the shortest training. The accuracy of a setup at a time is that of its last validation
+until then; it is unknown if the training stopped before its end and before that time. A setup has reached a level at
+its first validation that is not below it. Nothing is interpolated. Setups without training count as 0 s."""
 
 import math
 from collections.abc import Iterable
@@ -33,7 +32,7 @@ CLAIM = (
 
 @dataclass(frozen=True)
 class Field:
-    """Setups whose seconds may be compared; ``groups`` by setup, in alphabetical order."""
+    """Setups whose seconds may be compared; ``groups`` are by setup, in alphabetical order."""
 
     cell: Cell
     preset: str
@@ -73,7 +72,8 @@ class Field:
 
 
 def fields(suite: Suite, records: Iterable[Record]) -> list[Field]:
-    """All fields of at least two setups; of a setup's groups in a field the one that tells the most."""
+    """All fields of at least two setups. A setup with several groups in a field is shown by the best of them
+    (`merit`)."""
 
     def key(place: Place) -> tuple[str | int | bool, ...]:
         group, record = place.group, place.group.first
@@ -97,7 +97,7 @@ def fields(suite: Suite, records: Iterable[Record]) -> list[Field]:
 
 
 def by_then(curve: MeanCurve, seconds: float) -> tuple[float, float]:
-    """Accuracy and half-width at the last validation within so many seconds; nan where there was none."""
+    """Accuracy and half-width of the last validation within ``seconds``; nan where there was none."""
     known = np.flatnonzero((curve.seconds <= seconds) & np.isfinite(curve.mean))
     if not len(known):
         return math.nan, math.nan
@@ -118,10 +118,10 @@ def levels(field: Field) -> list[float]:
 
 
 def ranking(field: Field) -> pd.DataFrame:
-    """The field as a table of words, the most accurate at the equal time first.
+    """The table of a field, with the setup that is most accurate at the equal time first.
 
-    The rank is 1 + the number of setups whose mean at the equal time is higher; a preset that may not rank says
-    ``unranked`` instead, and keeps its seconds.
+    The rank is 1 + the number of setups whose mean at the equal time is higher. A preset whose budgets are too small to
+    rank setups by says ``unranked`` instead.
     """
     equal_s, wanted, curves = field.equal_s, levels(field), field.curves
     at = {setup: field.at(setup, equal_s or 0.0) for setup in curves}
@@ -149,10 +149,10 @@ def ranking(field: Field) -> pd.DataFrame:
 
 
 def claim(suite: Suite, records: Iterable[Record], fast: str = "fomaml", slow: str = "maml") -> pd.DataFrame:
-    """How many seconds a meta-step of ``fast`` takes for one of ``slow``, wherever both ran alike.
+    """The seconds of a meta-step of ``fast`` divided by those of ``slow``, where both ran under the same conditions.
 
-    Alike: the same cell, preset, commit, machine, device, threads, schedule, memory, tasks in a step and training
-    episodes. In brackets the cautious interval of `statistics.ratio_of_medians`.
+    These are cell, preset, commit, machine, device, threads, schedule, memory, tasks in a step and training episodes.
+    In brackets: the interval of `statistics.ratio_of_medians`.
     """
     found = [place for place in places(suite, records) if place.setup in (fast, slow) and _timing(place.group)]
     lines = []
@@ -183,7 +183,7 @@ def _alike(place: Place) -> tuple[object, ...]:
 
 
 def _timing(group: Group) -> list[Timing]:
-    """The meta-steps of each seed, without their warm-up."""
+    """The times of meta-steps of each seed, without warm-up."""
     summaries = [record.timing_s.get("outer_step") for record in group.records]
     return [Timing(s["median"], s["p05"], s["p95"]) for s in summaries if s]
 

@@ -15,7 +15,7 @@ from maml_bench.suites import Cell, Suite
 
 @dataclass(frozen=True)
 class Row:
-    """What tells the rows of a suite's table apart: cells of one row differ in their problem and their budget only."""
+    """What identifies a row of a suite's table. The cells of a row differ only in their problem and their budget."""
 
     setup: str
     preset: str
@@ -26,7 +26,7 @@ class Row:
     device: str
 
     @property
-    def words(self) -> tuple[str, str, str, str, str]:
+    def texts(self) -> tuple[str, str, str, str, str]:
         preset = self.preset + ("" if self.ranked else ", unranked")
         return self.setup, preset, self.protocol, self.normalisation, f"{self.machine} {self.device}"
 
@@ -41,7 +41,7 @@ class Place:
 
 
 def of_suite(suite: Suite, records: Iterable[Record]) -> list[Record]:
-    """The training runs of the suite's recipes and of their variants, with nothing changed by hand."""
+    """The training runs of the suite's recipes and of their variants, without those whose settings were changed."""
     return [
         record
         for record in records
@@ -58,7 +58,7 @@ def cell_of(suite: Suite, recipe: str) -> tuple[Cell, str] | None:
 
 
 def places(suite: Suite, records: Iterable[Record]) -> list[Place]:
-    """All groups of the suite's records, cell by cell, in alphabetical order of their setups."""
+    """All groups of the suite's records, sorted by cell and setup."""
     found = []
     for group in aggregate(of_suite(suite, records)):
         cell, variant = cell_of(suite, group.first.recipe["id"]) or (suite.cells[0], "")
@@ -73,12 +73,13 @@ def table(suite: Suite, records: Iterable[Record]) -> dict[Row, dict[Cell, tuple
         for score in sorted(headlines(place.group), key=lambda score: score.published is not None):
             row = _row(place, score)
             rows.setdefault(row, {})[place.cell] = place, score
-    order = sorted(rows, key=lambda r: (rank(r.preset), r.setup, r.protocol != "paper", *r.words))
+    order = sorted(rows, key=lambda r: (rank(r.preset), r.setup, r.protocol != "paper", *r.texts))
     return {row: rows[row] for row in order}
 
 
 def headlines(group: Group) -> list[Score]:
-    """One score per test: after the inner steps with a published value, else those of validation, else the last."""
+    """One score per test: after the inner steps that have a published value, else after those of validation, else
+    last."""
     tests: dict[object, list[Score]] = {}
     for score in group.scores():
         tests.setdefault(shape_of(score.evaluation), []).append(score)
@@ -89,20 +90,20 @@ def headlines(group: Group) -> list[Score]:
 
 
 def merit(group: Group) -> tuple[bool, float, int, str]:
-    """How much a group tells of its setup, for comparing: an ok end, the share of the budget, seeds, the latest run."""
+    """Sort key of groups, largest is best: ended well, most of its budget used, most seeds, latest run."""
     latest = max(record.started_at for record in group.records)
     return group.first.status == "ok", group.first.budget_share, len(group.seeds), latest
 
 
 def rank(preset: str) -> int:
-    """The place of a preset in reading order, the one that tells the most first."""
+    """The place of a preset in reading order, the largest budgets first."""
     return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
 
 
 def partial(group: Group) -> str:
-    """The share of the budget where it is not all of it: ``17 %``."""
-    part = group.first.budget_share
-    return "" if part >= 1 else f"{100 * part:.2g} %"
+    """How much of the budget was used, such as ``17 %``; empty where all of it was."""
+    used = group.first.budget_share
+    return "" if used >= 1 else f"{100 * used:.2g} %"
 
 
 def _row(place: Place, score: Score) -> Row:

@@ -1,4 +1,4 @@
-"""The tables of a suite in words: accuracy per cell beside the published value, seconds of training, what failed."""
+"""The tables of a suite: accuracies beside the published values, seconds of training, and runs that failed."""
 
 from collections.abc import Iterable
 from statistics import median
@@ -15,13 +15,12 @@ from maml_bench.suites import Suite
 def scores(suite: Suite, records: Iterable[Record], *, published: bool = True) -> pd.DataFrame:
     """A row per setup, preset and protocol, a column per cell: ``97.4 ± 0.7 (98.7 ± 0.4), 17 %``.
 
-    Mean and 95 % interval over test tasks in the metric's unit; in brackets the published value, unless it is not
-    wanted; then the share of the recipe's budget where it was not all used. The machine is named where there are
-    several.
+    A cell holds the mean with its 95 % interval over test tasks, in brackets the published value (if ``published``),
+    and how much of the recipe's budget was used where that is not all. The machine is named where there are several.
     """
     lines = []
     for row, cells in table(suite, records).items():
-        words = dict(zip(("setup", "preset", "protocol", "normalisation", "machine"), row.words, strict=True))
+        words = dict(zip(("setup", "preset", "protocol", "normalisation", "machine"), row.texts, strict=True))
         for cell in suite.cells:
             words[cell.column] = _score(cells[cell][0], cells[cell][1], published) if cell in cells else ""
         lines.append(words)
@@ -30,7 +29,7 @@ def scores(suite: Suite, records: Iterable[Record], *, published: bool = True) -
 
 
 def seconds(suite: Suite, records: Iterable[Record]) -> pd.DataFrame:
-    """Seconds of training per cell, medians over the seeds, for the same groups; a row per way of running."""
+    """Seconds of training per cell, as medians over the seeds; a row per setup, preset, machine and way of running."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for place in sorted(places(suite, records), key=lambda place: merit(place.group)):
         record = place.group.first
@@ -54,7 +53,7 @@ def seconds(suite: Suite, records: Iterable[Record]) -> pd.DataFrame:
 
 
 def flat(suite: Suite, records: Iterable[Record]) -> pd.DataFrame:
-    """Every group and score of the suite as unrounded numbers (`tables.numbers`), with the cell it belongs to."""
+    """Every group and score of the suite as unrounded numbers (`tables.numbers`), with the cell that it belongs to."""
     frame = numbers(of_suite(suite, records))
     found = [cell_of(suite, recipe) for recipe in frame["recipe"]]
     frame.insert(0, "cell", [place[0].column if place else NONE for place in found])
