@@ -9,7 +9,7 @@ import maml_bench
 
 ROOT = Path(maml_bench.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = {"errors", "files", "checked", "record", "types"}
+BASE = {"errors", "files", "checked", "declared", "record", "types"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE | {"__init__"}, BASE),
     **dict.fromkeys(("core", "models", "data"), BASE | {"core", "models", "data"}),
@@ -66,7 +66,9 @@ def test_neighbours_do_not_import_each_other(folder: str) -> None:
         assert not any(name.startswith(f"maml_bench.{folder}.") for name in imported(ast.parse(file.read_text())))
 
 
-@pytest.mark.parametrize("file", ["record.py", "errors.py", "files.py", "checked.py", "types.py", "report"])
+@pytest.mark.parametrize(
+    "file", ["record.py", "errors.py", "files.py", "checked.py", "declared.py", "types.py", "report"]
+)
 def test_records_and_reports_need_no_torch(file: str) -> None:
     paths = [ROOT / file] if file.endswith(".py") else list((ROOT / file).rglob("*.py"))
     for path in paths:

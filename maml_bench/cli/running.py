@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def run(
     recipes: Annotated[
-        list[str], typer.Argument(metavar="RECIPE...", help="Recipe ids; see [cyan]maml-bench list[/cyan].")
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="Recipe ids (see [cyan]maml-bench list[/cyan]), or recipe files."),
     ],
     preset: Annotated[
         str,
@@ -111,12 +112,12 @@ def run(
 
 def _plan(names: list[str], preset: str, setups: list[str], settings: list[str]) -> "list[Recipe]":
     """All recipes resolved before the first one runs, so that a typing error costs nothing."""
-    from maml_bench.harness.recipe import default_setups, resolve
+    from maml_bench.harness.recipe import default_setups, resolve_all
 
     return [
-        resolve(name, preset=preset, setup=setup, settings=settings)
+        recipe
         for name in names
-        for setup in (setups or default_setups(name))
+        for recipe in resolve_all(name, preset=preset, setups=setups or default_setups(name), settings=settings)
     ]
 
 

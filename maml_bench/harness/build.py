@@ -51,10 +51,8 @@ def begin(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     if schedule == "auto":
         schedule = schedule_for(recipe, learner, device)
-    outer = recipe.outer
     body = MetaStep(
-        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device,
-        trust=outer.trust, repeats=outer.repeats,
+        setup, learner, schedule=schedule, chunk=chunk, device=device, **recipe.outer.for_meta_step(),
     )  # fmt: skip
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
     return Training(recipe, tasks, setup, learner, seed, device, clock, body, meta, body.init(meta))

@@ -10,8 +10,9 @@ from torch.utils import _pytree as pytree
 from maml_bench import registry
 from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
+from maml_bench.core.setup import Capability
 from maml_bench.engine.meta_step import RECORDED
-from maml_bench.harness.recipe import Outer, Test
+from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import KEEP, Observer, Training, acting, draw
 from maml_bench.harness.seeding import stream_key
 from maml_bench.record import mean_ci95
@@ -24,17 +25,6 @@ CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 WARM_UP_STEPS = 5
 STATISTICS_TASKS = 100
 """Training tasks whose statistics the mode ``running`` averages."""
-
-
-def rate_at(outer: Outer, step: int) -> float:
-    """Outer rate of meta-step ``step``, 0 to ``steps - 1``."""
-    if outer.decay == "linear":
-        return outer.floor + (outer.rate - outer.floor) * (1 - step / outer.steps)
-    if outer.decay == "cosine":
-        return outer.floor + (outer.rate - outer.floor) * (1 + math.cos(math.pi * step / outer.steps)) / 2
-    if outer.decay == "halve":
-        return outer.rate * 0.5 ** (step // outer.halve_every)
-    return outer.rate
 
 
 def train(run: Training, observer: Observer, stop: Callable[[], bool], after_step: Callable[[], None]) -> None:
@@ -51,11 +41,11 @@ def train(run: Training, observer: Observer, stop: Callable[[], bool], after_ste
         batch = next(episodes)
         if not recorded:  # a step is pure: the first one is thrown away, and what it costs to record it kept apart
             with run.clock.measure("compile"):
-                run.body(run.meta, run.optimiser, batch, run.step, outer.rate)
+                run.body(run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step))
             recorded = True
         with run.clock.measure("outer_step"):
             run.meta, run.optimiser, losses = run.body(
-                run.meta, run.optimiser, batch, run.step, rate_at(outer, run.step)
+                run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step)
             )
             loss = float(losses.mean())
         run.step += 1
@@ -170,7 +160,7 @@ def score_test(
 def population(run: Training, model: Params, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[Moments]:
     """What core.evaluate.population finds for ``model`` on the supports of so many training tasks."""
     tasks, key = run.tasks, stream_key("statistics", run.seed)
-    if run.setup.joint:  # classes of the tasks' own, as at test
+    if Capability.TRAINS_JOINTLY in run.setup.capabilities:  # classes of the tasks' own, as at test
         tasks = registry.build_tasks(run.recipe.tasks | {"joint": False}, f"recipe {run.recipe.id!r}")
     shape = shape._replace(query=0)
     supports = tasks.sample("train", 0, episodes, key=key, shape=shape, device=run.device).support
