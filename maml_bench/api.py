@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve
+from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
@@ -81,9 +81,9 @@ def plan(recipes: Sequence[str], setups: Sequence[str], preset: str, settings: S
         MamlBenchError: a name, a key or a value is wrong.
     """
     return [
-        resolve(name, preset=preset, setup=setup, settings=settings)
+        recipe
         for name in recipes
-        for setup in (setups or default_setups(name))
+        for recipe in resolve_all(name, preset=preset, setups=setups or default_setups(name), settings=settings)
     ]
 
 

@@ -1,33 +1,73 @@
-"""Plain data to frozen dataclasses, strictly: an unknown, missing or wrongly typed key is one clear sentence."""
+"""Plain data to frozen dataclasses, strictly: an unknown, missing or wrongly typed key is one clear sentence.
 
-import math
-import types
+Types and ranges are what the annotations of the fields say; pydantic checks them.
+"""
+
+import json
 from collections.abc import Mapping
-from dataclasses import MISSING, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import field, fields, is_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
+from maml_bench.declared import annotations, words_of
 from maml_bench.errors import MamlBenchError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
 
-def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build the dataclass ``cls`` from ``values``; ``where`` names the place in messages (``recipe 'x': inner``).
+class UnknownKey(MamlBenchError):
+    """A key that a table does not have."""
 
+
+Place = tuple[int | str, ...]
+STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+_KINDS = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+}
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("below", "lt"),
+}
+
+
+def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "") -> T:
+    """Build the dataclass ``cls`` from ``values``.
+
+    ``where`` names the whole in messages (``recipe 'x'``) and ``at`` the part of it that ``values`` are (``inner``).
     Nested dataclasses come from tables, tuples from lists; integers are taken for floats; nothing else is converted.
 
     Raises:
-        MamlBenchError: a key that ``cls`` does not have (with the nearest that it has), a missing key, a wrong type.
+        MamlBenchError: a key that ``cls`` does not have (with the nearest that it has), a missing key, a wrong type, a
+            value outside of its range, or a number that is not finite.
     """
-    known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise MamlBenchError(f"{where} has no key {key!r}{nearest(key, known)}")
-    for name, f in known.items():
-        if name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise MamlBenchError(f"{where} lacks the key {name!r}")
-    hints = get_type_hints(cls)
-    return cls(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in values.items()})
+    from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
+
+    if not isinstance(values, Mapping):
+        raise MamlBenchError(f"{where}: {at} is {values!r}, but must be a table")
+    try:
+        return cast(
+            T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
+        )
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=True, include_input=False)
+    order = {"unexpected_keyword_argument": 0, "missing": 1, "too_short": 3}
+    first = min(found, key=lambda detail: order.get(detail["type"], 2))
+    kind = UnknownKey if first["type"] == "unexpected_keyword_argument" else MamlBenchError
+    raise kind(_sentence(first, cls, values, where, at))
 
 
 def later(default: Any) -> Any:
@@ -46,42 +86,72 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin is Literal:
-        if value not in arguments:
-            raise MamlBenchError(f"{where} is {value!r}, but must be one of {', '.join(map(repr, arguments))}")
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _wrong(value, "a list", where)
-        return tuple(_convert(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise _wrong(value, "a table", where)
-        return construct(hint, value, where)  # type: ignore[arg-type]
-    if origin is dict or hint is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(value, "a table", where)
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise _wrong(
-            value,
-            {"int": "a whole number", "float": "a number", "str": "a string", "bool": "true or false"}[hint.__name__],
-            where,
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(value, "a finite number", where)
-    return value
+def nearest_key(word: str, cls: type) -> str:
+    """As `errors.nearest`, of the keys of a dataclass and the other words for them."""
+    known = words_of(cls)
+    hint = nearest(word, known)
+    if hint.startswith(" (did you mean "):
+        return f" (did you mean {known[hint.split(chr(39))[1]]!r}?)"
+    return nearest(word, annotations(cls))
 
 
-def _wrong(value: Any, wanted: str, where: str) -> MamlBenchError:
-    return MamlBenchError(f"{where} is {value!r}, but must be {wanted}")
+@cache
+def _adapter(cls: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    _make_strict(cls)
+    return TypeAdapter(cls)
+
+
+def _make_strict(hint: Any) -> None:
+    """Tell pydantic to be strict about a dataclass and those that are in it."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        hint.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
+        for inside, _ in annotations(hint).values():
+            _make_strict(inside)
+    else:
+        for inside in get_args(hint):
+            _make_strict(inside)
+
+
+def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], where: str, at: str) -> str:
+    """What is wrong with the value at one place, and what it must be."""
+    place, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
+    if kind in ("unexpected_keyword_argument", "missing"):
+        *table, key = place
+        part = _dotted(tuple(table), at)
+        owner = f"{where}: {part}" if part else where
+        if kind == "missing":
+            return f"{owner} lacks the key {key!r}"
+        return f"{owner} has no key {key!r}{nearest_key(str(key), _class_at(cls, tuple(table)))}"
+    value: Any = values
+    for step in place:
+        value = value[step]
+    is_value = f"{where}: {_dotted(place, at)} is {value!r}, but must be"
+    if kind == "literal_error":
+        choices = context["expected"].replace("' or '", "', '")
+        one_of = "one of " if "', '" in choices else ""
+        close = nearest(value, choices.strip("'").split("', '")) if isinstance(value, str) else ""
+        return f"{is_value} {one_of}{choices}{close if 'did you mean' in close else ''}"
+    if kind in _BOUNDS:
+        words, name = _BOUNDS[kind]
+        return f"{is_value} {words} {context[name]:g}"
+    if kind == "too_short":
+        return f"{is_value} a list of at least {context['min_length']}"
+    return f"{is_value} {_KINDS.get(kind, detail['msg'])}"
+
+
+def _dotted(place: Place, at: str) -> str:
+    """``inner.outside[0]``."""
+    text = at
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _class_at(cls: type, place: Place) -> type:
+    """The dataclass of the table at ``place``."""
+    hint: Any = cls
+    for step in place:
+        hint = get_args(hint)[0] if isinstance(step, int) else annotations(hint)[step][0]
+    return cast(type, hint)

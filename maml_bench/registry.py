@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from maml_bench.checked import construct
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.rl.protocol import acts
 from maml_bench.types import TaskDistribution
 
 
@@ -52,63 +53,65 @@ def setup_class(name: str) -> type[Setup]:
 def build_tasks(
     options: Mapping[str, Any],
     where: str,
-    *,
-    reveal: bool = False,
-    joint: bool = False,
-    classes: bool = False,
-    pool: int = 0,
-    acts: bool = True,
-    only_acts: bool = False,
+    setup: Setup | None = None,
 ) -> TaskDistribution:
     """The task distribution of a recipe's ``tasks`` table: ``name`` and the options of its class.
 
+    With ``setup``, what that needs of the tasks is set too: their identity, joint labels, a pool.
+
     Raises:
-        MamlBenchError: a wrong name or option, ``reveal`` asked of tasks that cannot tell their identity, ``joint`` or
-            ``classes`` of tasks without classes (those whose examples cannot be labelled jointly), a ``pool`` of
-            tasks that do not come back, tasks in which somebody must act for a setup that does not
-            (``acts``), or others for one that does nothing else (``only_acts``).
+        MamlBenchError: a wrong name or option, or the tasks do not fit ``setup`` (see `misfit`).
     """
     rest = dict(options)
     name = rest.pop("name", None)
     if not isinstance(name, str):
         raise MamlBenchError(f"{where}: tasks lacks the key 'name'")
     cls = task_class(name)
-    somebody = getattr(cls, "acts", False)
-    if somebody and not acts:
-        raise MamlBenchError(f"{where}: {name} is for setups that can act, which only take gradient steps on a support")
-    if only_acts and not somebody:
-        raise MamlBenchError(f"{where}: the setup is for tasks in which somebody acts, and in {name} nobody does")
-    if reveal:
-        if "reveal" not in inspect.signature(cls).parameters:
-            raise MamlBenchError(
-                f"{where}: the setup needs tasks that reveal their identity, which {name} does not offer"
-            )
-        rest["reveal"] = True
-    if joint:
-        if "joint" not in inspect.signature(cls).parameters:
-            raise MamlBenchError(f"{where}: the setup trains one classifier for all classes, and {name} has no classes")
-        rest["joint"] = True
-    if classes and "joint" not in inspect.signature(cls).parameters:
-        raise MamlBenchError(f"{where}: the setup tells classes apart, and {name} has no classes")
-    if pool:
-        if "pool" not in inspect.signature(cls).parameters:
-            raise MamlBenchError(f"{where}: the setup needs the same tasks again at every step, which {name} lacks")
-        rest["pool"] = pool
-    return construct(cls, rest, f"{where}: tasks")  # type: ignore[no-any-return]
+    if setup is not None:
+        if why := misfit(cls, type(setup)):
+            raise MamlBenchError(f"{where}: {why}")
+        needs = {Capability.NEEDS_IDENTITY: "reveal", Capability.TRAINS_JOINTLY: "joint"}
+        rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
+        rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
+    return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
 
 
 def offers(tasks: str, setup: str) -> bool:
-    """Whether the task distribution can tell what the setup needs to know, as ``build_tasks`` asks it.
+    """Whether the setup of that name can be run on the tasks of that name, see `misfit`.
 
     Raises:
         MamlBenchError: there is no task distribution or setup of that name.
     """
-    known, cls = inspect.signature(task_class(tasks)).parameters, setup_class(setup)
-    asked = {"reveal": cls.reveals, "joint": cls.joint or cls.classifies, "pool": cls().pool}
-    somebody = getattr(task_class(tasks), "acts", False)
-    if (somebody and not cls.acts) or (cls.only_acts and not somebody):
-        return False
-    return all(option in known for option, wanted in asked.items() if wanted)
+    return misfit(task_class(tasks), setup_class(setup)) is None
+
+
+def misfit(tasks: Any, setup: type[Setup]) -> str | None:
+    """Why a setup cannot be run on a class of task distributions; None where it can.
+
+    What a task distribution offers is read from its options: ``reveal``, ``joint`` (it has classes) and ``pool``.
+    """
+    can, options, name = setup.capabilities, inspect.signature(tasks).parameters, tasks.name
+    acted = acts(tasks)
+    classes = "joint" in options
+    reasons = {
+        f"{name} is for setups that can act, which only take gradient steps on a support": (
+            acted and Capability.ACTS not in can
+        ),
+        f"the setup is for tasks in which somebody acts, and in {name} nobody does": (
+            Capability.ACTS_ONLY in can and not acted
+        ),
+        f"the setup needs tasks that reveal their identity, which {name} does not offer": (
+            Capability.NEEDS_IDENTITY in can and "reveal" not in options
+        ),
+        f"the setup trains one classifier for all classes, and {name} has no classes": (
+            Capability.TRAINS_JOINTLY in can and not classes
+        ),
+        f"the setup tells classes apart, and {name} has no classes": Capability.CLASSIFIES in can and not classes,
+        f"the setup needs the same tasks again at every step, which {name} lacks": (
+            Capability.NEEDS_POOL in can and "pool" not in options
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def build_setup(options: Mapping[str, Any], where: str) -> Setup:
@@ -120,7 +123,7 @@ def build_setup(options: Mapping[str, Any], where: str) -> Setup:
     rest = {key: value for key, value in options.items() if key not in {"file", "sha256"}}
     name = str(options.get("file") or rest.get("name"))
     rest.pop("name", None)
-    return construct(setup_class(name), rest, f"{where}: setup")
+    return construct(setup_class(name), rest, where, "setup")
 
 
 def setup_reference(name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ are ``[B, examples, ...]``; inside one task the leading B is gone. The core trea
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from maml_bench.record import Metric
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Params = dict[str, "Tensor"]
 """Named tensors: a network's parameters, or a setup's meta-parameters."""
+
+Estimator = Literal["likelihood", "ratio", "clipped", "dice"]
+"""Names of the losses of policy gradients, see maml_bench.rl.losses."""
 
 Predict = Callable[["Tensor"], "Tensor"]
 """Inputs ``[examples, ...]`` of one task to outputs ``[examples, ...]``."""

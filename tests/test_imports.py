@@ -10,7 +10,7 @@ import maml_bench
 
 ROOT = Path(maml_bench.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = ("errors", "files", "checked", "record", "types", "native_code", "trees")
+BASE = ("errors", "files", "checked", "declared", "record", "types", "native_code", "trees")
 ROOMS = (
     BASE, ("core",), ("models", "data"), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
     ("registry",), ("recipes", "suites"), ("harness",), ("report",), ("api",), ("cli",),
@@ -146,7 +146,7 @@ def test_neighbours_do_not_import_each_other(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["record.py", "errors.py", "files.py", "checked.py", "types.py", "report", "__init__.py"]
+    "file", ["record.py", "errors.py", "files.py", "checked.py", "declared.py", "types.py", "report", "__init__.py"]
 )
 def test_records_and_reports_need_no_torch(file: str) -> None:
     paths = [ROOT / file] if file.endswith(".py") else list((ROOT / file).rglob("*.py"))

@@ -8,6 +8,7 @@ import pytest
 from maml_bench import registry
 from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
+from maml_bench.setups.oracle import Oracle
 
 MINE = """
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def test_every_setup_file_holds_one_setup_that_cites_its_paper(name):
             "here: tasks has no key 'netwrk' (did you mean 'network'?)",
         ),
         (
-            lambda: registry.build_tasks({"name": "omniglot"}, "here", reveal=True),
+            lambda: registry.build_tasks({"name": "omniglot"}, "here", Oracle()),
             "here: the setup needs tasks that reveal their identity, which omniglot does not offer",
         ),
         (
@@ -89,7 +90,7 @@ def test_a_wrong_name_is_a_sentence(call, sentence):
 
 def test_options_reach_tasks_and_setup():
     assert registry.build_tasks({"name": "omniglot", "network": "mlp"}, "here").network == "mlp"
-    assert registry.build_tasks({"name": "sinusoid"}, "here", reveal=True).reveal is True
+    assert registry.build_tasks({"name": "sinusoid"}, "here", Oracle()).reveal is True
     assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def run(
     recipes: Annotated[
-        list[str], typer.Argument(metavar="RECIPE...", help="Recipe ids; see [cyan]maml-bench list[/cyan].")
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="Recipe ids (see [cyan]maml-bench list[/cyan]), or recipe files."),
     ],
     preset: Annotated[
         str,

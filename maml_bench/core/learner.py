@@ -4,38 +4,51 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from maml_bench.checked import later
 from maml_bench.core.inner import SGD, Update, adapt
 from maml_bench.core.normalisation import ExactNormalisation
+from maml_bench.declared import Also
 from maml_bench.errors import MamlBenchError
-from maml_bench.types import Params, Predict
+from maml_bench.types import Estimator, Params, Predict
 
 Reduction = Literal["mean", "per shot"]
 
 
 @dataclass(frozen=True)
 class Inner:
-    """The inner loop of a recipe.
+    """The inner loop of a recipe. Which of these keys a setup reads, it states itself (core.setup.Setup.inner_keys).
 
-    ``rate`` multiplies the gradient of the support loss under ``reduction``: ``mean`` over all way * shot examples, or
-    ``per shot``, their sum divided by the shots alone, which is ``way`` times the mean. The released MAML code does the
-    latter (utils.py 56-58 of cbfinn/maml), so the paper's rates mean that; see Learner. ``outside`` names (as glob
-    patterns) parameters that are meta-learned but never move in the inner loop, such as the batch-norm offsets there.
-    ``later_rate`` is that of all steps but the first, where it is another one. ``estimator`` names the loss where tasks
-    have several (rl.losses).
+    The released MAML code divides the summed loss by the shots (utils.py 56-58 of cbfinn/maml), so the rates of the
+    paper belong to the reduction ``per shot``.
     """
 
-    rate: float
-    steps: int
-    reduction: Reduction = "mean"
-    outside: tuple[str, ...] = ()
-    later_rate: float | None = later(None)
-    estimator: str = later("likelihood")
+    rate: Annotated[
+        float,
+        Ge(0),
+        Doc("Step size on the support loss, under `reduction`."),
+        Also(("lr", "alpha", "learning_rate", "step_size")),
+    ]
+    steps: Annotated[int, Ge(0), Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))]
+    reduction: Annotated[
+        Reduction, Doc("The support loss: the mean over all examples, or their sum over the shots, way times the mean.")
+    ] = "mean"
+    outside: Annotated[
+        tuple[str, ...],
+        Doc("Parameters that are meta-learned but stay as they are in the inner loop, as glob patterns."),
+    ] = ()
+    later_rate: Annotated[float | None, Doc("Step size of all steps but the first, where it is another one.")] = later(
+        None
+    )
+    estimator: Annotated[Estimator, Doc("Support loss where somebody acts, see maml_bench.rl.losses.")] = later(
+        "likelihood"
+    )
 
     def rule(self) -> SGD:
         """The steps that these rates mean."""

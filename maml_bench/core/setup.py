@@ -7,6 +7,7 @@ inputs from that state; the meta-gradient is, unless a setup says otherwise, tha
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,25 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.types import Episode, Params
+
+
+class Capability(Enum):
+    """What a setup can do, and what it needs of the tasks and of the training on them."""
+
+    TRAINS = "it has meta-training"
+    NEEDS_QUERY = "its meta-training uses the query set"
+    CLASSIFIES = "it compares classes, so it needs tasks with labels 0 to way - 1"
+    TRAINS_JOINTLY = (
+        "it trains one classifier: training examples are labelled by their class among all training classes"
+    )
+    NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
+    NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
+    ACTS = "it can act: it does no more with a support than take gradient steps on it"
+    ACTS_ONLY = "it differs from another setup only where somebody acts"
+
+
+RULE_KEYS = frozenset({"rate", "steps", "reduction", "outside", "later_rate"})
+"""The `inner_keys` of setups that take the steps of `Inner.rule`."""
 
 OverTasks = Callable[[Callable[[Any], Any], Any], Any]
 """Map a function of one task over a tree with leading task axes; results come back stacked along a leading axis."""
@@ -23,31 +43,24 @@ OverTasks = Callable[[Callable[[Any], Any], Any], Any]
 class Setup(ABC):
     """Base of all setups; ``adapt`` is the one method that each must bring.
 
-    ``trains`` is False for a setup without meta-training, ``needs_query`` for one whose training uses no query set.
-    ``reveals`` asks the task distribution to give the task's identity as part of the input (an oracle), ``joint`` to
-    label training examples by their class among all training classes (one classifier for all). ``classifies`` marks a
-    setup that compares classes, so that it needs tasks with labels 0 to way - 1, ``acts`` one that can act: it does no
-    more with a support than take gradient steps on it; ``only_acts`` one that is nothing of its own elsewhere.
+    ``capabilities`` says what the setup can do and what it needs of the tasks. ``inner_keys`` are the keys of the
+    recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. Where somebody acts,
+    the key ``estimator`` is read with ``rate``, and ``steps`` always: it is how often the support is acted out.
     ``citation`` stands in ``maml-bench list``.
     """
 
     citation: ClassVar[str] = ""
-    trains: ClassVar[bool] = True
-    reveals: ClassVar[bool] = False
-    joint: ClassVar[bool] = False
-    classifies: ClassVar[bool] = False
-    acts: ClassVar[bool] = False
-    only_acts: ClassVar[bool] = False
-    needs_query: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
+    inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
 
     @property
     def pool(self) -> int:
-        """Size of the fixed pool of training tasks that the setup needs, all of them in each meta-batch; 0 for none."""
+        """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
 
     def asks_query(self) -> bool:
         """Whether training with these options uses the query set."""
-        return self.needs_query
+        return Capability.NEEDS_QUERY in self.capabilities
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """Meta-parameters before training; default: the network's own initialisation."""

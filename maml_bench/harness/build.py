@@ -8,7 +8,7 @@ from torch import nn
 
 from maml_bench import registry
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
@@ -17,6 +17,7 @@ from maml_bench.harness.episodes import Episodes, LabelledEpisodes
 from maml_bench.harness.loop import WARM_UP_STEPS, score_test
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.run_state import OuterStep, RunState
+from maml_bench.harness.sections import TrustRegion
 from maml_bench.harness.seeding import generator
 from maml_bench.native_code import compiler
 from maml_bench.rl.actor import Policies
@@ -25,7 +26,6 @@ from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
 from maml_bench.trees import leaves
 
-TRUST_REGION = "trpo"
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
 GRAPH_FROM_STEPS = 200
@@ -65,11 +65,10 @@ Parts = tuple[Learner, OuterStep, Episodes]
 def _labelled(
     recipe: Recipe, tasks: Any, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
 ) -> Parts:
-    if recipe.outer.optimiser == TRUST_REGION:
-        raise MamlBenchError("the outer optimiser 'trpo' needs tasks in which somebody acts; take 'adam' or 'sgd'")
     learner = Learner(model, tasks.loss, tasks.score, recipe.inner, recipe.train.way)
     step = _meta_step(recipe, setup, learner, schedule, chunk, device)
-    as_at_test = registry.build_tasks(recipe.tasks | {"joint": False}, "recipe") if setup.joint else None
+    joint = Capability.TRAINS_JOINTLY in setup.capabilities  # then tests are of the tasks' own classes
+    as_at_test = registry.build_tasks(recipe.tasks | {"joint": False}, "recipe") if joint else None
     scorer = Scorer(setup, step.execution)
     return learner, step, LabelledEpisodes(tasks, setup, learner, scorer, device, as_at_test)
 
@@ -81,7 +80,7 @@ def _acting(
     way = recipe.train.way
     learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, credit=tasks.credit)
     step: OuterStep
-    if recipe.outer.optimiser == TRUST_REGION:
+    if isinstance(recipe.outer, TrustRegion):
         if chunk:
             raise MamlBenchError("the outer optimiser 'trpo' takes all tasks at once: leave --chunk out")
         step = TrustRegionStep(setup, learner, tasks, recipe.outer.trust, schedule=schedule, device=device)
@@ -94,11 +93,8 @@ def _acting(
 def _meta_step(
     recipe: Recipe, setup: Setup, learner: Learner, schedule: str, chunk: int | None, device: str
 ) -> MetaStep:
-    outer = recipe.outer
-    return MetaStep(
-        setup, learner, optimiser=outer.optimiser, clip=outer.clip, schedule=schedule, chunk=chunk, device=device,
-        repeats=outer.repeats,
-    )  # fmt: skip
+    options = recipe.outer.for_meta_step()
+    return MetaStep(setup, learner, schedule=schedule, chunk=chunk, device=device, **options)
 
 
 def schedule_for(recipe: Recipe, model: nn.Module, device: str, *, acting: bool) -> str:

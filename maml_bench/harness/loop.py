@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
-from maml_bench.harness.recipe import Outer, Test
+from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import KEEP, Observer, RunState
 from maml_bench.harness.seeding import stream_key
 from maml_bench.record import mean_ci95
@@ -15,17 +15,6 @@ from maml_bench.types import Episode, Params, Shape
 WARM_UP_STEPS = 5
 STATISTICS_TASKS = 100
 """Training tasks whose statistics the mode ``running`` averages."""
-
-
-def rate_at(outer: Outer, step: int) -> float:
-    """Outer rate of meta-step ``step``, 0 to ``steps - 1``."""
-    if outer.decay == "linear":
-        return outer.floor + (outer.rate - outer.floor) * (1 - step / outer.steps)
-    if outer.decay == "cosine":
-        return outer.floor + (outer.rate - outer.floor) * (1 + math.cos(math.pi * step / outer.steps)) / 2
-    if outer.decay == "halve":
-        return outer.rate * 0.5 ** (step // outer.halve_every)
-    return outer.rate
 
 
 def train(run: RunState, observer: Observer, stop: Callable[[], bool], after_step: Callable[[], None]) -> None:
@@ -42,11 +31,11 @@ def train(run: RunState, observer: Observer, stop: Callable[[], bool], after_ste
         batch = next(episodes)
         if not recorded:  # a step is pure: the first one is thrown away, and what it costs to record it kept apart
             with run.clock.measure("compile"):
-                run.meta_step(run.meta, run.optimiser, batch, run.step, outer.rate)
+                run.meta_step(run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step))
             recorded = True
         with run.clock.measure("outer_step"):
             run.meta, run.optimiser, losses = run.meta_step(
-                run.meta, run.optimiser, batch, run.step, rate_at(outer, run.step)
+                run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step)
             )
             loss = float(losses.mean())
         run.step += 1

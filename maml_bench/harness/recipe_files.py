@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from maml_bench.errors import MamlBenchError, nearest
@@ -31,7 +32,7 @@ def load_files() -> dict[str, dict[str, Any]]:
             name = table.get("id")
             if not isinstance(name, str) or name in found:
                 raise MamlBenchError(f"recipe file {file_name}: id {name!r} is missing or stands twice")
-            found[name] = table
+            found[name] = {**table, **({"setups": dict(table["setups"])} if "setups" in table else {})}
     for file_name, content in _contents(folder / "setups"):
         setup = file_name.removesuffix(".toml")
         for name, table in content.items():
@@ -40,10 +41,51 @@ def load_files() -> dict[str, dict[str, Any]]:
                     f"recipe file setups/{file_name}: {name!r} is no recipe, or says itself what {setup} does"
                     f"{nearest(name, found)}"
                 )
-            numbers = [{"setup": setup, **row} for row in table.pop("published", [])]
-            found[name].setdefault("setups", {})[setup] = table
+            numbers = [{"setup": setup, **row} for row in table.get("published", [])]
+            special = {key: value for key, value in table.items() if key != "published"}
+            found[name].setdefault("setups", {})[setup] = special
             found[name].setdefault("setups_published", {})[setup] = numbers
     return found
+
+
+def file_of(recipe: str, setup: str | None = None) -> str | None:
+    """The file of the package that a recipe stands in, or what it says of ``setup``; None where there is none."""
+    folder: Any = resources.files("maml_bench.recipes")
+    if setup is not None and recipe in _headings(folder / "setups").get(f"{setup}.toml", ()):
+        return f"setups/{setup}.toml"
+    return next((name for name, ids in _headings(folder).items() if recipe in ids), None)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The raw table of a recipe in a file of the user's: one ``[[recipe]]``, or the table alone.
+
+    Its ``id`` is by default the name of the file, its ``variant`` "mine", its setup MAML.
+
+    Raises:
+        MamlBenchError: the file is missing or not TOML, or has several recipes.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MamlBenchError(f"recipe file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MamlBenchError(f"recipe file {path} cannot be read: {error}") from error
+    tables = content.get("recipe", [content])
+    if not isinstance(tables, list) or len(tables) != 1 or (len(content) > 1 and "recipe" in content):
+        raise MamlBenchError(f"recipe file {path} must have one [[recipe]], or the keys of one alone")
+    table = {"id": path.stem, **tables[0]}
+    if not isinstance(table["id"], str) or "extends" in table:
+        return table
+    return {"title": table["id"], "variant": "mine", **table}
+
+
+@cache
+def _headings(folder: Any) -> dict[str, list[str]]:
+    """What each file of a folder of the package speaks of: the ids of its recipes, or its tables."""
+    return {
+        name: [table.get("id") for table in content["recipe"]] if "recipe" in content else list(content)
+        for name, content in _contents(folder)
+    }
 
 
 def _contents(folder: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -87,7 +87,6 @@ class Control(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("return")
-    acts: ClassVar[bool] = True
     fill = False
     first_ended = False
     actions: ClassVar[Actions]

@@ -9,9 +9,11 @@ J' F J exactly: J the derivative of the adapted outputs, F the metric of their d
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from maml_bench.core import outer
@@ -27,16 +29,19 @@ Product = Callable[[Params], Params]
 
 @dataclass(frozen=True)
 class Trust:
-    """The step: ``bound`` of the mean divergence, ``iterations`` of conjugate gradient with ``damping``, and up to
-    ``backtracks`` tries, each ``shrink`` times as far as the one before. ``share`` of the rollouts go into the
-    curvature, as the TRPO paper allows (appendix C.1); gradient and line search take all."""
+    """How a step is found. Gradient and line search take all rollouts, whatever ``share`` is."""
 
-    bound: float = 0.01
-    damping: float = 1e-5
-    iterations: int = 10
-    backtracks: int = 15
-    shrink: float = 0.8
-    share: float = 1.0
+    bound: Annotated[float, Gt(0), Doc("Bound of the mean divergence from the policies that acted.")] = 0.01
+    damping: Annotated[float, Ge(0), Doc("Multiple of the identity that is added to the curvature.")] = 1e-5
+    iterations: Annotated[int, Ge(1), Doc("Iterations of conjugate gradient for the direction.")] = 10
+    backtracks: Annotated[int, Ge(0), Doc("Lengths that the line search tries; after them the step is left out.")] = 15
+    shrink: Annotated[float, Gt(0), Lt(1), Doc("Each length that is tried, as a multiple of the one before.")] = 0.8
+    share: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Doc("Share of the rollouts that the curvature is computed from (TRPO paper, appendix C.1)."),
+    ] = 1.0
 
 
 class TrustRegionStep:

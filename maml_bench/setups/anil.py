@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Params
 
 
@@ -14,7 +14,8 @@ class ANIL(Setup):
     """MAML whose inner loop moves the last layer only, in training and at test."""
 
     citation: ClassVar[str] = "Raghu et al. 2020, arXiv:1909.09157"
-    acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps, only=learner.is_head)

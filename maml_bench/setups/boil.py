@@ -4,9 +4,8 @@ ICLR, arXiv:2008.08882, section 3."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Setup
 from maml_bench.types import Params
 
 
@@ -15,7 +14,8 @@ class BOIL(Setup):
     """MAML whose inner loop leaves the last layer alone, in training and at test: the mirror image of ANIL."""
 
     citation: ClassVar[str] = "Oh et al. 2021, arXiv:2008.08882"
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        rule = SGD(learner.inner.rate)
+        rule = learner.inner.rule()
         return learner.adapt(meta, support, rule, steps, only=lambda name: not learner.is_head(name))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Episode, Params
 
 
@@ -22,8 +22,8 @@ class EMAML(Setup):
     """
 
     citation: ClassVar[str] = "Stadie et al. 2018, arXiv:1803.01118"
-    acts: ClassVar[bool] = True
-    only_acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS, Capability.ACTS_ONLY}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

@@ -4,8 +4,8 @@ section 5: the baseline that the MAML paper quotes in Table 1."""
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
+from maml_bench.core.setup import RULE_KEYS
 from maml_bench.setups._shared.classifier import Classifier, new_head
 from maml_bench.types import Params
 
@@ -19,6 +19,7 @@ class FineTuning(Classifier):
     """
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS - {"steps"}
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        return learner.adapt(meta | new_head(learner, meta), support, SGD(learner.inner.rate), steps)
+        return learner.adapt(meta | new_head(learner, meta), support, learner.inner.rule(), steps)

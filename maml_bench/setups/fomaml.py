@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Params
 
 
@@ -13,7 +13,8 @@ class FOMAML(Setup):
     """As MAML, with each inner gradient a constant: the meta-gradient is the query gradient at the adapted weights."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.2"
-    acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps, first_order=True)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from maml_bench.core.inner import SGD, Proximal
+from maml_bench.core.inner import Proximal
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
-from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.core.setup import RULE_KEYS, OverTasks, Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Episode, Params
 
@@ -34,6 +34,7 @@ class IMAML(Setup):
     damping: float = 0.0
 
     citation: ClassVar[str] = "Rajeswaran et al. 2019, arXiv:1909.04630"
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def __post_init__(self) -> None:
         if self.strength <= 0:
@@ -43,7 +44,7 @@ class IMAML(Setup):
                 raise MamlBenchError(f"imaml: {name} is {getattr(self, name)}, but must be at least 0")
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        rule = Proximal(SGD(learner.inner.rate), self.strength)
+        rule = Proximal(learner.inner.rule(), self.strength)
         return learner.adapt(meta, support, rule, steps, first_order=True)
 
     def gradient(

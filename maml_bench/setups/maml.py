@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Params
 
 
@@ -14,7 +14,8 @@ class MAML(Setup):
     """theta_i = theta - alpha * grad L_support(theta), k times; the meta-gradient goes through all steps."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400"
-    acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

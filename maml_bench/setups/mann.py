@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm, lstm_step
@@ -49,7 +49,8 @@ class MANN(Setup):
     decay: float = 0.95
 
     citation: ClassVar[str] = "Santoro et al. 2016, arXiv:1605.06065"
-    classifies: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         read, way = self.heads * self.width, learner.way

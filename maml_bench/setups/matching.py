@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups._shared.own_parameters import beside
@@ -31,7 +31,8 @@ class MatchingNet(Setup):
     reads: int = 3
 
     citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080"
-    classifies: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         theta = learner.initial()

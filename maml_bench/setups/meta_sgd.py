@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from maml_bench.core.inner import SGD
-from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
+from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params
 
 
@@ -16,15 +18,21 @@ from maml_bench.types import Params
 class MetaSGD(Setup):
     """theta_i = theta - alpha * grad L_support(theta), elementwise, with alpha learned beside theta.
 
-    alpha starts at the recipe's inner rate times a number drawn from [1 - spread, 1 + spread] for each entry.
+    alpha starts at the recipe's inner rate times a number drawn from [1 - spread, 1 + spread] for each entry. Where the
+    recipe has a ``later_rate``, all steps but the first take alpha times later_rate / rate.
     """
 
     spread: float = 0.0
 
     citation: ClassVar[str] = "Li et al. 2017, arXiv:1707.09835"
-    acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
+        if learner.inner.later_rate is not None and not learner.inner.rate:
+            raise MamlBenchError(
+                "inner.rate is 0, but later steps of meta_sgd take later_rate / rate of what it learns"
+            )
         theta = learner.initial()
         alpha = {}
         for name, p in theta.items():
@@ -35,4 +43,21 @@ class MetaSGD(Setup):
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         alpha = {name.removeprefix("rate."): rate for name, rate in meta.items() if name.startswith("rate.")}
-        return learner.adapt(meta, support, SGD(alpha), steps)
+        return learner.adapt(meta, support, _Learned(alpha, learner.inner), steps)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """SGD with learned rates, which all steps but the first scale as ``inner`` scales its own."""
+
+    rates: Params
+    inner: Inner
+
+    def init(self, params: Params) -> None:
+        return None
+
+    def __call__(self, step: int | Tensor, params: Params, grads: Params, state: None) -> tuple[Params, None]:
+        rates = self.rates
+        if step and self.inner.later_rate is not None:
+            rates = {name: self.inner.later_rate / self.inner.rate * rate for name, rate in rates.items()}
+        return SGD(rates)(step, params, grads, state)

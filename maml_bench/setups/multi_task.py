@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import take, tasks_in
-from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, OverTasks, Setup
 from maml_bench.types import Episode, Params
 
 PREFIX = "regressors."
@@ -31,7 +30,8 @@ class MultiTask(Setup):
     strength: float = 0.0
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, appendix B"
-    needs_query: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_POOL})
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS - {"steps"}
 
     @property
     def pool(self) -> int:
@@ -47,7 +47,7 @@ class MultiTask(Setup):
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         mean = {name: meta[PREFIX + name].mean(0) for name in learner.names}
-        return learner.adapt(mean, support, SGD(learner.inner.rate), steps)
+        return learner.adapt(mean, support, learner.inner.rule(), steps)
 
     def gradient(
         self, learner: Learner, meta: Params, episodes: Episode, over_tasks: OverTasks

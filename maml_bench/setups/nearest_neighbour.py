@@ -25,6 +25,7 @@ class NearestNeighbour(Classifier):
     metric: Literal["cosine", "euclidean"] = "cosine"
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return [{"z": learner.embed(meta, support.x), "y": support.y}]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from maml_bench.core.inner import batch_at
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.types import Episode, Params
 
 
@@ -14,9 +14,10 @@ class Oracle(Setup):
     """The input carries the task's identity, so nothing is adapted: the score is the same at any number of steps."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
-    acts: ClassVar[bool] = True
-    needs_query: ClassVar[bool] = False
-    reveals: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.TRAINS, Capability.ACTS, Capability.NEEDS_IDENTITY}
+    )
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return [meta]

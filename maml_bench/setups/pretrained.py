@@ -7,7 +7,7 @@ from torch import Tensor
 
 from maml_bench.core.inner import batch_at
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Episode, Params
 
 
@@ -23,7 +23,8 @@ class Pretrained(Setup):
     both_halves: bool = False
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
-    acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS - {"steps"}
 
     def asks_query(self) -> bool:
         return self.both_halves

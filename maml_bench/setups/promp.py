@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Params
 
 
@@ -15,8 +15,8 @@ class ProMP(Setup):
     """As MAML, gradient steps on the support that the meta-gradient goes through."""
 
     citation: ClassVar[str] = "Rothfuss et al. 2019, arXiv:1810.06784"
-    acts: ClassVar[bool] = True
-    only_acts: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS, Capability.ACTS_ONLY}
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

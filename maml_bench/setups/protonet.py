@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.setups._shared.class_statistics import class_sums, one_hot
 from maml_bench.types import Params
 
@@ -22,7 +22,8 @@ class ProtoNet(Setup):
     scale: float = 1.0
 
     citation: ClassVar[str] = "Snell et al. 2017, arXiv:1703.05175"
-    classifies: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         members = one_hot(support.y, learner.way, support.x)

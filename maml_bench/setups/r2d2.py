@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import solve
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Params
@@ -31,7 +31,8 @@ class R2D2(Setup):
     scale: float = 1.0
 
     citation: ClassVar[str] = "Bertinetto et al. 2019, arXiv:1805.08136"
-    classifies: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         start = {"log_lambda": math.log(self.ridge), "alpha": self.scale, "beta": 0.0}

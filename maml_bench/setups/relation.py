@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import normalised
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.class_statistics import class_sums, one_hot
 from maml_bench.setups._shared.own_parameters import beside
@@ -32,7 +32,8 @@ class RelationNet(Setup):
     hidden: int = 8
 
     citation: ClassVar[str] = "Sung et al. 2018, arXiv:1711.06025"
-    classifies: ClassVar[bool] = True
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
+    inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """The network's parameters and ``relation.*``, drawn as in the released code (weights_init there).

@@ -10,7 +10,7 @@ from torch import Tensor
 from maml_bench.checked import later
 from maml_bench.core.inner import SGD, Adam, Update
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.core.setup import Capability, OverTasks, Setup
 from maml_bench.types import Batch, Episode, Params
 
 
@@ -30,7 +30,7 @@ class Reptile(Setup):
     test_batch: int = later(0)
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
-    needs_query: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS})
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         size = self.test_batch

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Capability, Setup
 from maml_bench.types import Params
 
 
@@ -13,9 +13,8 @@ class Scratch(Setup):
     """Gradient steps on the support from an untrained network."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5"
-    acts: ClassVar[bool] = True
-    needs_query: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.ACTS})
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS - {"steps"}
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)

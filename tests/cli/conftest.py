@@ -12,7 +12,7 @@ import torch
 
 from maml_bench import cli
 from maml_bench.harness import machine
-from maml_bench.harness.recipe import resolve
+from maml_bench.harness.recipe import resolve_all
 from maml_bench.harness.run import Options, run
 
 TINY = (
@@ -75,8 +75,8 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of maml and scratch, made once."""
     results = tmp_path_factory.mktemp("two_runs")
     threads = torch.get_num_threads()
-    for setup in ("maml", "scratch"):
-        run(resolve("sinusoid-k10", preset="smoke", setup=setup, settings=TINY), 0, Options(results, threads=1))
+    for recipe in resolve_all("sinusoid-k10", preset="smoke", setups=["maml", "scratch"], settings=TINY):
+        run(recipe, 0, Options(results, threads=1))
     torch.set_num_threads(threads)
     return results
 

@@ -192,9 +192,10 @@ class Problem:
 
     def three_losses(self) -> list[float]:
         """Mean outer losses of three training steps on the same episodes, with the recipe's outer optimiser."""
+        rate = getattr(self.recipe.outer, "rate", 0.0)
         meta, state, found = self.meta, self.run.meta_step.init(self.meta), []
         for number in range(3):
-            meta, state, losses = self.run.meta_step(meta, state, self.episodes, number, self.recipe.outer.rate)
+            meta, state, losses = self.run.meta_step(meta, state, self.episodes, number, rate)
             found.append(float(losses.mean()))
         return found
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maml_bench.harness import machine
-from maml_bench.harness.recipe import Recipe, resolve
+from maml_bench.harness.recipe import Recipe, resolve_all
 from maml_bench.harness.run import Options
 
 TINY = (
@@ -38,7 +38,8 @@ def tiny() -> Callable[..., Recipe]:
     """The tiny recipe, with further settings and another setup if named."""
 
     def make(*settings: str, setup: str = "maml") -> Recipe:
-        return resolve("sinusoid-k10", preset="smoke", setup=setup, settings=(*TINY, *settings))
+        setups = dict.fromkeys(("maml", setup))
+        return resolve_all("sinusoid-k10", preset="smoke", setups=[*setups], settings=(*TINY, *settings))[-1]
 
     return make
 

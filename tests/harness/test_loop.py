@@ -9,9 +9,9 @@ from maml_bench.core import outer as outer_module
 from maml_bench.harness import episodes as sources
 from maml_bench.harness import loop as module
 from maml_bench.harness.build import build
-from maml_bench.harness.loop import rate_at, score, train, validate
-from maml_bench.harness.recipe import Outer
+from maml_bench.harness.loop import score, train, validate
 from maml_bench.harness.run_state import Silent
+from maml_bench.harness.sections import Adam
 from maml_bench.tasks.sinusoid import Sinusoid
 from maml_bench.types import Shape
 
@@ -37,8 +37,8 @@ def go(run):
     ],
 )
 def test_outer_rates_by_step(decay, rates):
-    outer = Outer(steps=4, meta_batch=1, rate=0.5, decay=decay)
-    assert [rate_at(outer, step) for step in range(4)] == pytest.approx(rates, rel=1e-15)
+    outer = Adam(steps=4, meta_batch=1, rate=0.5, decay=decay)
+    assert [outer.rate_at(step) for step in range(4)] == pytest.approx(rates, rel=1e-15)
 
 
 def test_one_step_of_sgd_is_rate_times_gradient_with_entries_clipped(training, monkeypatch):

@@ -8,8 +8,8 @@ import pytest
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness import recipe as recipes
-from maml_bench.harness.recipe import PRESETS, default_setups, presets_of, resolve
+from maml_bench.harness import layers
+from maml_bench.harness.recipe import PRESETS, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 
 RECIPES = [(name, preset) for name in load_files() for preset in presets_of(name)]
@@ -38,7 +38,7 @@ def table(name: str, **more: Any) -> dict[str, Any]:
 def shelf(monkeypatch) -> dict[str, dict[str, Any]]:
     """The recipe files, replaced by what a test puts here."""
     tables: dict[str, dict[str, Any]] = {"waves": table("waves")}
-    monkeypatch.setattr(recipes, "load_files", lambda: tables)
+    monkeypatch.setattr(layers, "load_files", lambda: tables)
     return tables
 
 
@@ -89,7 +89,10 @@ def test_the_papers_numbers_stand_in_the_recipes():
 
 def test_a_setup_that_does_not_train_gets_no_steps():
     assert resolve("sinusoid-k10", preset="paper", setup="scratch").outer.steps == 0
-    assert resolve("sinusoid-k10", preset="paper", setup="scratch", settings=["outer.steps=9"]).outer.steps == 0
+    two = resolve_all("sinusoid-k10", preset="paper", setups=["maml", "scratch"], settings=["outer.steps=9"])
+    assert [recipe.outer.steps for recipe in two] == [9, 0]
+    with pytest.raises(MamlBenchError, match=r"outer\.steps is set by --set, but has no effect: .*'scratch' does not"):
+        resolve("sinusoid-k10", preset="paper", setup="scratch", settings=["outer.steps=9"])
 
 
 def test_options_of_tasks_and_setup_are_complete_in_the_recipe():
@@ -115,7 +118,7 @@ def test_each_layer_lies_over_those_before_it(shelf, highest):
     child: dict[str, Any] = {"id": "child", "extends": "waves"}
     arguments: dict[str, Any] = {}
     for _, more, call, _ in LAYERS[: highest + 1]:
-        child = recipes._merge(child, more)
+        child = layers.merged(child, more)
         arguments |= call
     shelf["child"] = child
     assert resolve("child", preset="smoke", **arguments).inner.rate == LAYERS[highest][3]
@@ -162,7 +165,7 @@ def test_extending_nothing_or_oneself_is_a_sentence(shelf, parent):
     ],
 )
 def test_a_setting_is_read_as_toml_else_as_text(text, value):
-    assert recipes._setting(text) == value
+    assert layers.setting(text) == value
 
 
 @pytest.mark.parametrize(
@@ -170,9 +173,9 @@ def test_a_setting_is_read_as_toml_else_as_text(text, value):
     [
         ({"settings": ["inner.rat=1"]}, "recipe 'waves': inner has no key 'rat' (did you mean 'rate'?)"),
         ({"settings": ["iner.rate=1"]}, "recipe 'waves' has no key 'iner' (did you mean 'inner'?)"),
-        ({"settings": ["inner.rate=fast"]}, "inner: rate is 'fast', but must be a number"),
+        ({"settings": ["inner.rate=fast"]}, "inner.rate is 'fast', but must be a number"),
         ({"settings": ["inner=1"]}, "inner is 1, but must be a table"),
-        ({"settings": ["outer.steps=1.5"]}, "outer: steps is 1.5, but must be a whole number"),
+        ({"settings": ["outer.steps=1.5"]}, "outer.steps is 1.5, but must be a whole number"),
         ({"settings": ["outer.decay=liner"]}, "must be one of 'constant', 'linear', 'cosine'"),
         ({"settings": ["tasks.name=omniglto"]}, "no task distribution 'omniglto' (did you mean 'omniglot'?)"),
         ({"settings": ["tasks.colour=1"]}, "tasks has no key 'colour'"),

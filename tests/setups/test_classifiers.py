@@ -10,6 +10,7 @@ from torch import Tensor
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
+from maml_bench.core.setup import Capability
 from maml_bench.engine.execution import Execution
 from maml_bench.engine.scoring import Scorer
 from maml_bench.harness.recipe import resolve
@@ -60,7 +61,7 @@ def start_of(setup: Classifier, learner: Learner) -> Params:
 
 def test_there_are_four() -> None:
     assert NAMES == ["baseline", "baseline_pp", "fine_tuning", "nearest_neighbour"]
-    assert all(cls.joint and not cls.needs_query for cls in map(setup_class, NAMES))
+    assert all(setup_class(name).capabilities == {Capability.TRAINS, Capability.TRAINS_JOINTLY} for name in NAMES)
 
 
 @over_setups

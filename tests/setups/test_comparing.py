@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maml_bench import registry
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.execution import Execution
 from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
@@ -55,7 +55,10 @@ def test_a_run_that_trains_with_more_classes_than_it_is_tested_with(omniglot: ob
     assert (record.evaluations[0].way, record.evaluations[0].points[0].mean) == (5, pytest.approx(0.6, abs=0.4))
 
 
-@pytest.mark.parametrize("setup", [name for name in registry.setup_names() if registry.setup_class(name).classifies])
+@pytest.mark.parametrize(
+    "setup",
+    [name for name in registry.setup_names() if Capability.CLASSIFIES in registry.setup_class(name).capabilities],
+)
 def test_tasks_without_classes_are_refused(setup: str) -> None:
     with pytest.raises(MamlBenchError, match="the setup tells classes apart, and sinusoid has no classes"):
         resolve("sinusoid-k10", preset="smoke", setup=setup)

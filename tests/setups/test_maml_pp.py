@@ -7,8 +7,7 @@ import torch
 
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.engine.meta_step import MetaStep
-from maml_bench.harness.loop import rate_at
-from maml_bench.harness.recipe import Outer
+from maml_bench.harness.sections import Adam
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.maml_pp import MAMLPlusPlus
 from tests.core.conftest import Make
@@ -114,6 +113,6 @@ def test_one_recording_serves_all_epochs(schedule: str, classification: Make) ->
 
 
 def test_its_outer_rate_falls_to_a_floor() -> None:
-    outer = Outer(100, 8, rate=1e-3, decay="cosine", floor=1e-5)
-    assert [rate_at(outer, step) for step in (0, 50, 100)] == pytest.approx([1e-3, (1e-3 + 1e-5) / 2, 1e-5])
-    assert rate_at(Outer(100, 8, rate=1.0, decay="linear", floor=0.2), 75) == pytest.approx(0.4)
+    outer = Adam(100, 8, rate=1e-3, decay="cosine", floor=1e-5)
+    assert [outer.rate_at(step) for step in (0, 50, 100)] == pytest.approx([1e-3, (1e-3 + 1e-5) / 2, 1e-5])
+    assert Adam(100, 8, rate=1.0, decay="linear", floor=0.2).rate_at(75) == pytest.approx(0.4)

@@ -5,8 +5,8 @@ import torch
 
 from maml_bench.core.outer import take
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.loop import rate_at
-from maml_bench.harness.recipe import Outer, resolve
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.sections import Adam
 from maml_bench.setups.protonet import ProtoNet
 from maml_bench.types import Batch
 from tests.setups.checks import EXACT, Identity, Smooth, hold, learner_of, tasks_of
@@ -35,11 +35,11 @@ def test_fewer_classes_than_in_training_are_told_apart() -> None:
 
 
 def test_the_rate_halves_every_so_many_steps() -> None:
-    outer = Outer(steps=10, meta_batch=1, rate=0.8, decay="halve", halve_every=3)
-    assert [rate_at(outer, step) for step in range(10)] == [0.8] * 3 + [0.4] * 3 + [0.2] * 3 + [0.1]
+    outer = Adam(steps=10, meta_batch=1, rate=0.8, decay="halve", halve_every=3)
+    assert [outer.rate_at(step) for step in range(10)] == [0.8] * 3 + [0.4] * 3 + [0.2] * 3 + [0.1]
     for name, rate in (("omniglot-5w1s", 1e-3), ("mini-imagenet-5w5s", 1e-3)):
         outer = resolve(name, preset="paper", setup="protonet").outer
-        assert (rate_at(outer, 1999), rate_at(outer, 2000)) == (rate, rate / 2)
+        assert (outer.rate_at(1999), outer.rate_at(2000)) == (rate, rate / 2)
 
 
 def test_halving_without_a_period_is_a_sentence() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from maml_bench.core.setup import Capability
 from maml_bench.data.draws import key_of
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import resolve
@@ -230,7 +231,7 @@ def test_a_recipe_is_filled_by_what_follows_the_colon() -> None:
     assert "download" not in filled.tasks
     joint = resolve("torchmeta:fc100", preset="smoke", setup="baseline", settings=["tasks.size=16"])
     assert (joint.tasks["joint"], joint.tasks["size"]) == (True, 16)
-    assert build_setup(joint.setup, "test").joint
+    assert Capability.TRAINS_JOINTLY in build_setup(joint.setup, "test").capabilities
     assert isinstance(build_tasks(joint.tasks, "test"), Torchmeta)
 
 

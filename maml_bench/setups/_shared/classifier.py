@@ -1,7 +1,7 @@
 """One classifier over all training classes, and what a task of new classes makes of it: the common part of baselines.
 
 Training is plain supervised learning: the support of a training task is a batch whose labels are classes of the whole
-training split (see Setup.joint), so the batch has ``way * shot`` examples of ``way`` different classes.
+training split (see Capability.TRAINS_JOINTLY), so the batch has ``way * shot`` examples of ``way`` different classes.
 """
 
 from abc import abstractmethod
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maml_bench.core.inner import Momentum, adapt
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.types import Batch, Episode, Params
 
 
@@ -24,8 +24,7 @@ class Classifier(Setup):
     What ``adapt`` brings must answer the ``learner.way`` classes of a new task.
     """
 
-    joint: ClassVar[bool] = True
-    needs_query: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.TRAINS_JOINTLY})
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         return learner.batch_loss(meta, episode.support)
@@ -43,6 +42,8 @@ class FrozenFeatures(Classifier):
     momentum: float = 0.9
     dampening: float = 0.9
     decay: float = 0.001
+
+    inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "reduction"})
 
     @abstractmethod
     def start(self, learner: Learner, meta: Params) -> Params:

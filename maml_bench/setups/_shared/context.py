@@ -1,12 +1,12 @@
 """What setups that adapt a context have in common: the inner loop moves the parameters called ``context`` alone."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from maml_bench.core.learner import Learner
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import RULE_KEYS, Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params
 
@@ -19,6 +19,8 @@ def is_context(name: str) -> bool:
 @dataclass(frozen=True)
 class ContextOnly(Setup):
     """Base of those setups: gradient steps on the context from its meta-parameters, everything else is shared."""
+
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         """The network's own initialisation.

@@ -1,0 +1,145 @@
+"""What the declaration of a field says beyond its type, read from its annotation.
+
+A field of a recipe section, a setup or a task distribution is declared with its range and meaning where it stands:
+``rate: Annotated[float, Ge(0), Doc("Step size.")]``. `options` reads them all, for ``maml-bench options`` and the docs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+
+@dataclass(frozen=True)
+class When:
+    """The field is read only where the field ``key`` of the same section has one of ``values``.
+
+    ``key`` may name a number or a flag: then ``values`` is empty, and the field is read where ``key`` is not zero or
+    false. The entries ``but`` of a table are always read.
+    """
+
+    key: str
+    values: tuple[Any, ...] = ()
+    but: tuple[str, ...] = ()
+
+    def holds(self, section: Any) -> bool:
+        """Whether the field is read in this section."""
+        value = getattr(section, self.key)
+        return value in self.values if self.values else bool(value)
+
+    def __str__(self) -> str:
+        if not self.values:
+            return f"{self.key} is set"
+        return f"{self.key} is {' or '.join(map(repr, self.values))}"
+
+
+@dataclass(frozen=True)
+class Also:
+    """Other words for the field, which a wrong key is compared with too."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key: its type, range and meaning in words; ``default`` is MISSING where it must be given."""
+
+    key: str
+    type: str
+    default: Any
+    range: str
+    meaning: str
+
+
+def annotations(cls: Any) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """The fields of a dataclass that can be given: their type, and what else their annotation says."""
+    return _annotations(cls)
+
+
+def words_of(cls: type) -> dict[str, str]:
+    """The keys of a dataclass, and the other words for them, each with the key that it means."""
+    found = {key: key for key in annotations(cls)}
+    for key, (_, extras) in annotations(cls).items():
+        for extra in extras:
+            if isinstance(extra, Also):
+                found |= dict.fromkeys(extra.words, key)
+    return found
+
+
+def options(cls: type, prefix: str = "") -> Iterator[Option]:
+    """Every key that a dataclass has, in the order of its fields; those of nested tables follow with a dot."""
+    by_name: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}
+    for name, (hint, extras) in annotations(cls).items():
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from options(hint, f"{prefix}{name}.")
+            continue
+        f = by_name[name]
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        meaning = " ".join(extra.documentation for extra in extras if isinstance(extra, Doc))
+        yield Option(prefix + name, _type(hint), default, _range(hint, extras), meaning)
+
+
+def unread(section: Any) -> dict[str, str]:
+    """The keys of a section that its other values leave without effect, each with the condition that it lacks."""
+    found: dict[str, str] = {}
+    for name, (hint, extras) in annotations(type(section)).items():
+        nested = isinstance(hint, type) and is_dataclass(hint)
+        condition = next((extra for extra in extras if isinstance(extra, When)), None)
+        if condition is not None and not condition.holds(section):
+            keys = [key for key in annotations(hint) if key not in condition.but] if nested else []
+            found |= {f"{name}.{key}": str(condition) for key in keys} if nested else {name: str(condition)}
+        if nested:
+            below = unread(getattr(section, name))
+            found |= {f"{name}.{key}": why for key, why in below.items() if f"{name}.{key}" not in found}
+    return found
+
+
+@cache
+def _annotations(cls: Any) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    hints = get_type_hints(cls, include_extras=True)
+    found = {}
+    for f in fields(cls):
+        if f.init:
+            hint = hints[f.name]
+            annotated = get_origin(hint) is Annotated
+            found[f.name] = (hint.__origin__, hint.__metadata__) if annotated else (hint, ())
+    return found
+
+
+def _type(hint: Any) -> str:
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        return _type(arguments[0])
+    if get_origin(hint) is Literal:
+        return "one of"
+    if get_origin(hint) is tuple:
+        return f"list of {_type(arguments[0])}"
+    if type(None) in arguments:
+        return f"{_type(next(a for a in arguments if a is not type(None)))} or nothing"
+    return {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}.get(
+        getattr(hint, "__name__", ""), "table"
+    )
+
+
+def _range(hint: Any, extras: tuple[Any, ...]) -> str:
+    """What values are allowed, in words; empty where all of the type are."""
+    parts = []
+    for extra in extras:
+        for kind, text, name in (
+            (Ge, "at least", "ge"),
+            (Gt, "above", "gt"),
+            (Le, "at most", "le"),
+            (Lt, "below", "lt"),
+        ):
+            if isinstance(extra, kind):
+                parts.append(f"{text} {getattr(extra, name)}")
+        if isinstance(extra, MinLen):
+            parts.append(f"at least {extra.min_length} of them")
+    if get_origin(hint) is Literal:
+        parts.append(", ".join(repr(value) for value in get_args(hint)))
+    if get_origin(hint) is tuple and get_origin(item := get_args(hint)[0]) is Annotated:
+        parts.append(f"each {_range(item.__origin__, item.__metadata__)}")
+    return ", ".join(parts)

@@ -1,0 +1,129 @@
+"""The tables that a recipe is made of, in the order in which they lie over each other, each with where it stands.
+
+Later tables win key by key: the recipes that are extended, the recipe, their ``presets.<preset>``, their
+``setups.<setup>``, their ``setups.<setup>.presets.<preset>``, and what ``--set`` says.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.harness.recipe_files import file_of, load_files, read_file
+
+PRESETS = ("smoke", "quick", "paper")
+Chain = list[tuple[str, dict[str, Any]]]
+_MARKS = ("extends", "presets", "setups", "setups_published", "default_setups", "fills")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One table. ``kind`` says whom it speaks for: every setup, one setup, or the user's ``--set``; ``own`` whether it
+    stands in the recipe itself and not in one that it extends."""
+
+    source: str
+    table: dict[str, Any]
+    kind: Literal["recipe", "setup", "--set"]
+    own: bool = True
+
+
+def raw(recipe: str) -> dict[str, Any]:
+    """The tables of a recipe over those of all that it extends, presets and setups not yet chosen.
+
+    ``recipe`` is an id, an id with what fills its key (``id:filling``), or the path of a TOML file.
+
+    Raises:
+        MamlBenchError: there is no such recipe or file, or it extends what is not there.
+    """
+    return reduce(merged, (table for _, table in chain_of(recipe)), {})
+
+
+def layers(chain: Chain, preset: str, setup: str, settings: Sequence[str]) -> list[Layer]:
+    """The layers of a recipe, whose chain is given, for a preset and a setup, lowest first."""
+    last = chain[-1][1]["id"]
+    found = [Layer(_source(n), _without(t, _MARKS), "recipe", t["id"] == last) for n, t in chain]
+    for name, table in chain:
+        if preset in table.get("presets", {}):
+            source = f"{_source(name)}, preset {preset}"
+            found.append(Layer(source, table["presets"][preset], "recipe", table["id"] == last))
+    special = [(name, t["id"] == last, t["setups"][setup]) for name, t in chain if setup in t.get("setups", {})]
+    found += [Layer(_source(name, setup), _without(t, ("presets",)), "setup", own) for name, own, t in special]
+    for name, own, table in special:
+        if preset in table.get("presets", {}):
+            found.append(Layer(f"{_source(name, setup)}, preset {preset}", table["presets"][preset], "setup", own))
+    return [*found, *(Layer("--set", setting(text), "--set") for text in settings)]
+
+
+def setting(text: str) -> dict[str, Any]:
+    """``a.b=value`` to ``{"a": {"b": value}}``; the value is read as TOML, else as a string."""
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise MamlBenchError(f"--set {text!r} must read key=value, such as inner.rate=0.05")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for key in reversed(path.strip().split(".")):
+        parsed = {key: parsed}
+    return parsed  # type: ignore[no-any-return]
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, key by key in nested tables; lists are replaced."""
+    found = dict(base)
+    for key, value in over.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of a table and those below it, such as ``inner.rate``, with their values."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def chain_of(recipe: str) -> Chain:
+    """Names and raw tables of what a recipe extends, and last of itself; see `raw`."""
+    tables = load_files()
+    if recipe.endswith(".toml"):
+        name, colon, filling = recipe, "", ""
+        own = read_file(Path(recipe))
+        if own["id"] in tables:
+            raise MamlBenchError(f"{recipe}: {own['id']!r} is the id of a recipe of this package: take another one")
+        tables = {**tables, recipe: own}
+    else:
+        name, colon, filling = recipe.partition(":")
+    if name not in tables or (colon and not (filling and "fills" in tables[name])):
+        raise MamlBenchError(f"no recipe {recipe!r}{nearest(recipe, tables)}")
+    names = [name]
+    while "extends" in tables[names[-1]]:
+        parent = tables[names[-1]]["extends"]
+        if parent not in tables or parent in names:
+            raise MamlBenchError(f"recipe {names[-1]!r} extends {parent!r}, which does not exist or leads back to it")
+        names.append(parent)
+    chain = [(name, tables[name]) for name in reversed(names)]
+    if not any("presets" in table for _, table in chain):
+        chain[-1] = (name, {**chain[-1][1], "presets": {preset: {} for preset in PRESETS}})
+    if filling:
+        fills = next(table["fills"] for _, table in reversed(chain) if "fills" in table)
+        chain.append((name, {"id": recipe.replace(":", "-"), **setting(f"{fills}={filling}")}))
+    return chain
+
+
+def _source(recipe: str, setup: str | None = None) -> str:
+    """Where a table stands, in words."""
+    if recipe.endswith(".toml"):
+        return recipe
+    file = file_of(recipe, setup)
+    return f"{file}, {recipe}" if file else recipe
+
+
+def _without(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
