@@ -35,7 +35,8 @@ def settings(setup: str) -> str:
         if "fills" in raw or ("extends" in raw and not own) or not registry.offers(whole(name).tasks["name"], setup):
             continue
         recipe = whole(name, setup)
-        outer, rate = recipe.outer, f", {recipe.outer.rate:g}" if recipe.outer.rate else ""
+        outer, size = recipe.outer, recipe.outer.rate_at(0)
+        rate = f", {size:g}" if size else ""
         steps = [f"{recipe.inner.steps}", f"{recipe.inner.rate:g}", f"{outer.steps:,}", f"{outer.meta_batch}"]
         rows.append([f"`{name}`", *steps, f"{outer.optimiser}{rate}", "yes" if own else "no"])
     head = ["recipe", "inner steps", "inner rate", "meta-steps", "tasks a step", "outer optimiser, rate", "published"]

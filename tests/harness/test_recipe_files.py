@@ -18,7 +18,9 @@ PUBLISHED = {"way": 1, "shot": 5, "inner_steps": 1, "value": 0.67, "source": "B,
 def folder(tmp_path, monkeypatch):
     """The folder of recipe files, replaced by an empty one."""
     monkeypatch.setattr(recipe_files.resources, "files", lambda package: tmp_path)
-    return tmp_path
+    load_files.cache_clear()
+    yield tmp_path
+    load_files.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_an_id_stands_once_over_all_files_and_other_files_are_passed_over(folder
     (folder / "readme.txt").write_text("not TOML")
     assert load_files() == {"x": {"id": "x"}}
     (folder / "b.toml").write_text("[[recipe]]\nid = 'x'")
+    load_files.cache_clear()
     with pytest.raises(MamlBenchError, match=r"b\.toml: id 'x'"):
         load_files()
 
