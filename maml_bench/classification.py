@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
 from torch import Generator, Tensor, nn
 
 from maml_bench.data import splits, store
@@ -16,7 +17,11 @@ from maml_bench.models import Conv, Conv4, Normalise
 from maml_bench.record import Metric
 from maml_bench.types import Batch, Episode, Predict, Shape
 
-Normalisation = Literal["transductive", "group", "none"]
+Normalisation = Annotated[
+    Literal["transductive", "group", "none"],
+    Doc("How the network normalises: by the statistics of the batch at hand, of groups of channels, or not."),
+]
+Joint = Annotated[bool, Doc("Whether training examples are labelled by their class among all training classes.")]
 
 
 class Classification:
@@ -32,7 +37,7 @@ class Classification:
     metric: ClassVar[Metric] = Metric("accuracy")
     normalisation: Normalisation
     conv: Conv
-    joint: bool
+    joint: Joint
 
     def normalise(self) -> Normalise:
         """The layers that ``normalisation`` means."""

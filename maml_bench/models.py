@@ -10,13 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
 from maml_bench.core.normalisation import normalised
+from maml_bench.declared import When
 
 Normalise = Literal["batch", "group", "none"]
 GROUPS = 8
@@ -115,16 +118,23 @@ class Conv:
             CAVIA), or is so many further planes of the ``input`` (the MAML paper's appendix).
     """
 
-    filters: int = 64
-    widths: tuple[int, ...] = ()
-    downsample: Literal["stride", "pool"] = "stride"
-    halvings: int = 4
-    average: bool = True
-    affine: bool = False
-    eps: float = 1e-3
-    leak: float = 0.0
-    context: int = 0
-    context_at: Literal["film", "input"] = "film"
+    filters: Annotated[int, Ge(1), When("widths", ((),)), Doc("Filters of every block.")] = 64
+    widths: Annotated[tuple[int, ...], Doc("Filters of each of the four blocks, instead of `filters`.")] = ()
+    downsample: Annotated[
+        Literal["stride", "pool"],
+        Doc("How a block halves its maps: by the stride of the convolution, or by 2x2 max-pooling."),
+    ] = "stride"
+    halvings: Annotated[int, Ge(0), Le(4), Doc("Blocks that halve, from the first on.")] = 4
+    average: Annotated[bool, Doc("Whether the last map is averaged, or flattened.")] = True
+    affine: Annotated[bool, Doc("Whether batch-norm has a scale too.")] = False
+    eps: Annotated[float, Gt(0), Doc("Number that is added to the variance in batch-norm.")] = 1e-3
+    leak: Annotated[float, Ge(0), Doc("Slope of the ReLU below zero.")] = 0.0
+    context: Annotated[int, Ge(0), Doc("Size of a context vector, 0 for none.")] = 0
+    context_at: Annotated[
+        Literal["film", "input"],
+        When("context"),
+        Doc("Whether the context scales and shifts the third block, or is further planes of the input."),
+    ] = "film"
 
     def channels(self) -> tuple[int, ...]:
         """Output channels of each block."""

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import typer
+from annotated_doc import Doc
 from markdown_text import code, table
 
 from maml_bench import registry
@@ -80,9 +81,14 @@ def described(cls: Any) -> list[list[str]]:
 def meaning(cls: Any, field: "Field[Any]") -> str:
     """What the code says of a field of a dataclass; empty if it says nothing.
 
-    That is the string right below the field, else its entry under ``Attributes:`` in the docstring of the class or of a
-    base, else every sentence there that names the field, else every sentence that names one of its possible values.
+    That is the ``Doc`` of its annotation, else the string right below the field, else its entry under ``Attributes:``
+    in the docstring of the class or of a base, else every sentence there that names the field, else every sentence that
+    names one of its possible values.
     """
+    hint = typing.get_type_hints(cls, include_extras=True)[field.name]
+    for note in getattr(hint, "__metadata__", ()):
+        if isinstance(note, Doc):
+            return note.documentation
     for owner in cls.__mro__:
         if field.name in below(owner):
             return below(owner)[field.name]

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from maml_bench.cli import data, evaluating, listing, reading, running, suites
+from maml_bench.cli import data, evaluating, listing, options, reading, running, suites
 from maml_bench.cli.terminal import say_error
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -26,6 +26,7 @@ app = typer.Typer(
     ),
 )
 app.command("list")(listing.list_)
+app.command("options")(options.options)
 app.add_typer(data.app, name="data")
 app.command("run")(running.run)
 app.command("suite")(suites.suite)

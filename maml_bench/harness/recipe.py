@@ -16,7 +16,7 @@ from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import recipe_identity
-from maml_bench.harness.layers import PRESETS, chain_of, layers, merged, raw
+from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, merged, raw
 from maml_bench.harness.sections import (
     OPTIMISERS,
     Descent,
@@ -33,7 +33,7 @@ from maml_bench.types import TaskDistribution
 
 __all__ = (
     "PRESETS", "EpisodeShape", "Outer", "Recipe", "Test", "Validation",
-    "default_setups", "presets_of", "resolve", "resolve_all",
+    "default_setups", "presets_of", "resolution", "resolve", "resolve_all",
 )  # fmt: skip
 
 
@@ -99,6 +99,19 @@ class _Tables:
     changed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Resolution:
+    """A recipe with what it was made of: its setup and tasks as objects, its layers, the keys that have no effect on it
+    (each with the reason), and of each setting that sets one of those a sentence."""
+
+    recipe: Recipe
+    setup: Setup
+    tasks: TaskDistribution
+    layers: list[Layer]
+    unread: dict[str, str]
+    ignored: dict[str, str]
+
+
 def default_setups(recipe: str) -> list[str]:
     """The setups that ``run`` takes if none is named.
 
@@ -125,10 +138,10 @@ def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Seq
         MamlBenchError: no such recipe, preset, setup or key; a value of the wrong type or outside of its range; a key
             is set that has no effect on this recipe with this setup.
     """
-    found, ignored = _resolved(recipe, preset, setup or default_setups(recipe)[0], settings)
-    for sentence in ignored.values():
+    found = resolution(recipe, preset=preset, setup=setup, settings=settings)
+    for sentence in found.ignored.values():
         raise MamlBenchError(sentence)
-    return found
+    return found.recipe
 
 
 def resolve_all(recipe: str, *, preset: str, setups: Sequence[str], settings: Sequence[str] = ()) -> list[Recipe]:
@@ -136,19 +149,20 @@ def resolve_all(recipe: str, *, preset: str, setups: Sequence[str], settings: Se
 
     The others keep it in their id, where it makes no other difference.
     """
-    found = [_resolved(recipe, preset, setup, settings) for setup in setups]
+    found = [resolution(recipe, preset=preset, setup=setup, settings=settings) for setup in setups]
     for text in settings:
-        if all(text in ignored for _, ignored in found) and found:
-            raise MamlBenchError(found[0][1][text])
-    return [resolved for resolved, _ in found]
+        if found and all(text in one.ignored for one in found):
+            raise MamlBenchError(found[0].ignored[text])
+    return [one.recipe for one in found]
 
 
-def _resolved(recipe: str, preset: str, setup: str, settings: Sequence[str]) -> tuple[Recipe, dict[str, str]]:
-    """The complete recipe, and of each setting that has no effect a sentence."""
+def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: Sequence[str] = ()) -> Resolution:
+    """As `resolve`, with what the recipe was made of; a setting that has no effect is not refused, but told of."""
     chain = chain_of(recipe)
     whole: dict[str, Any] = reduce(merged, (table for _, table in chain), {})
     if preset not in whole.get("presets", {}):
         raise MamlBenchError(f"recipe {recipe!r} has no preset {preset!r}{nearest(preset, whole.get('presets', {}))}")
+    setup = setup or default_setups(recipe)[0]
     reference = registry.setup_reference(setup)
     name = reference["name"]
     found = layers(chain, preset, name, settings)
@@ -172,9 +186,9 @@ def _resolved(recipe: str, preset: str, setup: str, settings: Sequence[str]) -> 
         text = next(texts) if layer.kind == "--set" else ""
         if sentence and text:
             ignored[text] = f"{where}: {sentence}"
-        elif sentence and layer.own and (layer.kind == "setup" or first):
+        elif sentence and layer.own and not settings and (layer.kind == "setup" or first):
             raise MamlBenchError(f"{where}: {sentence}")
-    return built, ignored
+    return Resolution(built, method, tasks, found, keys, ignored)
 
 
 def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskDistribution]:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor
 
 from maml_bench.data.draws import key_of, words
+from maml_bench.declared import When
 from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
@@ -25,6 +28,13 @@ from maml_bench.types import Episode, Predict, Shape
 
 Noise = Callable[[str, int], Tensor]
 """Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
+
+Fill = Annotated[bool, Doc("Whether further episodes follow until there are as many steps as in whole rollouts.")]
+First = Annotated[
+    bool,
+    When("fill"),
+    Doc("Whether at validation and test the episodes count that end first, and not those in turn."),
+]
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,13 @@ class Control(ABC):
     is in turn or, at validation and test, with ``first_ended``, by when they end (see quota.py).
     """
 
-    horizon: int = 200
-    discount: float = 0.99
-    trace: float = 1.0
-    hidden: tuple[int, ...] = (100, 100)
-    context: int = 0
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
+    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
+    discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 0.99
+    trace: Annotated[float, Ge(0), Le(1), Doc("Lambda of generalised advantage estimation.")] = 1.0
+    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
+    context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
+    reveal: Annotated[bool, Doc("Whether the agent is told the task.")] = False
+    normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
     name: ClassVar[str]
     version: ClassVar[int] = 1

@@ -8,17 +8,18 @@ costs and reset noise. Both run on gymnasium's model files and today's MuJoCo, w
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
 from maml_bench.rl.actions import Actions, Gaussian
-from maml_bench.rl.control import Control, Noise, World
+from maml_bench.rl.control import Control, Fill, First, Noise, World
 from maml_bench.rl.physics import ALL, Numbers, Physics, Rows, versions
 
 HEALTHY_HEIGHT = (0.2, 1.0)
@@ -58,9 +59,9 @@ class Locomotion(Control):
     """Base of those tasks, frozen dataclasses. A task is drawn as a number between the bounds ``drawn``, the test tasks
     as in the released evaluation, with numpy's seed ``test_seed``."""
 
-    variant: Literal["rllab", "gymnasium"] = "rllab"
-    fill: bool = later(False)
-    first_ended: bool = later(False)
+    variant: Annotated[Literal["rllab", "gymnasium"], Doc("Rules of the MAML paper, or of gymnasium.")] = "rllab"
+    fill: Fill = later(False)
+    first_ended: First = later(False)
 
     actions: ClassVar[Actions] = Gaussian()
     bodies: ClassVar[dict[str, Body]]

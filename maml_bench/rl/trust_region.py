@@ -206,4 +206,5 @@ class TrustRegion:
             return episodes
         share = self._trust.share
         support = [self._geometry.part(batch, share) for batch in episodes.support]
-        return Episode(support, self._geometry.part(episodes.query, share))
+        query = episodes.query  # an empty list for setups that train without it
+        return Episode(support, self._geometry.part(query, share) if len(query) else query)

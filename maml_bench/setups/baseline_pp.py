@@ -2,10 +2,12 @@
 section 3.2: Baseline with a last layer of cosines, in training and at test."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Gt
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -22,8 +24,8 @@ class BaselinePP(FrozenFeatures):
     layer; what every new layer starts from is drawn once and kept beside the network, never trained.
     """
 
-    scale: float = 2.0
-    base_scale: float = 2.0
+    scale: Annotated[float, Gt(0), Doc("Scale of the cosines at test.")] = 2.0
+    base_scale: Annotated[float, Gt(0), Doc("Scale of the cosines in training.")] = 2.0
 
     citation: ClassVar[str] = "Chen et al. 2019, arXiv:1904.04232"
 

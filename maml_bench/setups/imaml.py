@@ -2,16 +2,17 @@
 NeurIPS, arXiv:1909.04630, Algorithms 1 and 2, with gradient descent inside."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from maml_bench.core.inner import Proximal
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.setup import RULE_KEYS, OverTasks, Setup
-from maml_bench.errors import MamlBenchError
 from maml_bench.types import Episode, Params
 
 
@@ -28,20 +29,13 @@ class IMAML(Setup):
     instead, with 1 and 10; both are 0 in the paper.
     """
 
-    strength: float = 2.0
-    cg_steps: int = 5
-    ridge: float = 0.0
-    damping: float = 0.0
+    strength: Annotated[float, Gt(0), Doc("Strength of the pull to the meta-parameters, lambda in the paper.")] = 2.0
+    cg_steps: Annotated[int, Ge(1), Doc("Iterations of conjugate gradient for the meta-gradient.")] = 5
+    ridge: Annotated[float, Ge(0), Doc("Multiple of the identity that is added to the system that is solved.")] = 0.0
+    damping: Annotated[float, Ge(0), Doc("Number that is added to the strength in the system that is solved.")] = 0.0
 
     citation: ClassVar[str] = "Rajeswaran et al. 2019, arXiv:1909.04630"
     inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
-
-    def __post_init__(self) -> None:
-        if self.strength <= 0:
-            raise MamlBenchError(f"imaml: strength is {self.strength}, but must be above 0")
-        for name in ("ridge", "damping"):
-            if getattr(self, name) < 0:
-                raise MamlBenchError(f"imaml: {name} is {getattr(self, name)}, but must be at least 0")
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         rule = Proximal(learner.inner.rule(), self.strength)

@@ -2,14 +2,17 @@
 paper is silent, few_shot_learning_system.py of AntreasAntoniou/HowToTrainYourMAMLPytorch."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
+from maml_bench.declared import When
 from maml_bench.types import Episode, Params
 
 
@@ -24,10 +27,14 @@ class MAMLPlusPlus(Setup):
     the first. Steps beyond those trained take the last rate and value. All derivatives are exact from the start.
     """
 
-    multi_step_epochs: int = 10
-    epoch: int = 500
-    learn_rates: bool = True
-    per_step_norm: bool = True
+    multi_step_epochs: Annotated[int, Ge(0), Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
+    epoch: Annotated[int, Ge(1), When("multi_step_epochs"), Doc("Meta-steps in an epoch.")] = 500
+    learn_rates: Annotated[
+        bool, Doc("Whether every tensor and step has an inner rate of its own that is meta-learned.")
+    ] = True
+    per_step_norm: Annotated[bool, Doc("Whether what stays outside of the inner loop has a value for every step.")] = (
+        True
+    )
 
     citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
 

@@ -2,10 +2,12 @@
 Memory-Augmented Neural Networks", arXiv:1605.06065, section 3 (equations 1 to 8)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -40,13 +42,15 @@ class MANN(Setup):
         decay: of the usage of a row from step to step, gamma in the paper.
     """
 
-    channels: int = 1
-    size: int = 20
-    units: int = 200
-    rows: int = 128
-    width: int = 40
-    heads: int = 4
-    decay: float = 0.95
+    channels: Annotated[int, Ge(1), Doc("Channels of the images.")] = 1
+    size: Annotated[int, Ge(1), Doc("Pixels a side of the images that the controller is given.")] = 20
+    units: Annotated[int, Ge(1), Doc("Units of the controller.")] = 200
+    rows: Annotated[int, Ge(1), Doc("Rows of the memory.")] = 128
+    width: Annotated[int, Ge(1), Doc("Width of a row of the memory.")] = 40
+    heads: Annotated[int, Ge(1), Doc("Keys that read, and write, in a step.")] = 4
+    decay: Annotated[float, Ge(0), Le(1), Doc("Decay of the usage of a row from step to step, gamma in the paper.")] = (
+        0.95
+    )
 
     citation: ClassVar[str] = "Santoro et al. 2016, arXiv:1605.06065"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

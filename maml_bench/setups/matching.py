@@ -2,14 +2,17 @@
 Learning", NeurIPS, arXiv:1606.04080, section 2.1 and appendix A."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import When
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups._shared.own_parameters import beside
@@ -27,8 +30,8 @@ class MatchingNet(Setup):
     twitter-research/meta-learning-lstm).
     """
 
-    full_context: bool = False
-    reads: int = 3
+    full_context: Annotated[bool, Doc("Whether embeddings depend on the whole support.")] = False
+    reads: Annotated[int, Ge(0), When("full_context"), Doc("Steps of the LSTM that reads the support.")] = 3
 
     citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

@@ -2,9 +2,11 @@
 Algorithm 1: the inner rate is a meta-learned tensor of the parameters' shape."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.inner import SGD
@@ -22,7 +24,9 @@ class MetaSGD(Setup):
     recipe has a ``later_rate``, all steps but the first take alpha times later_rate / rate.
     """
 
-    spread: float = 0.0
+    spread: Annotated[
+        float, Ge(0), Doc("Half-width of the distribution of initial rates, as a share of the inner rate.")
+    ] = 0.0
 
     citation: ClassVar[str] = "Li et al. 2017, arXiv:1707.09835"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

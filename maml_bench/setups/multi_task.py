@@ -2,14 +2,17 @@
 many tasks, and fine-tuning from the mean of their parameters."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import take, tasks_in
 from maml_bench.core.setup import RULE_KEYS, Capability, OverTasks, Setup
+from maml_bench.declared import When
 from maml_bench.types import Episode, Params
 
 PREFIX = "regressors."
@@ -25,9 +28,11 @@ class MultiTask(Setup):
     each tensor. The network's own parameters stay as they are.
     """
 
-    regressors: int = 500
-    regulariser: Literal["none", "l2", "mean"] = "none"
-    strength: float = 0.0
+    regressors: Annotated[int, Ge(1), Doc("Training tasks, each with a network of its own.")] = 500
+    regulariser: Annotated[
+        Literal["none", "l2", "mean"], Doc("What the networks are pulled to: nothing, zero, or their mean.")
+    ] = "none"
+    strength: Annotated[float, Ge(0), When("regulariser", ("l2", "mean")), Doc("Strength of that pull.")] = 0.0
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, appendix B"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_POOL})

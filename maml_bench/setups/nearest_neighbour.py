@@ -2,10 +2,11 @@
 rJY0-Kcll, section 5: the baseline that the MAML paper quotes in Table 1."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -22,7 +23,9 @@ class NearestNeighbour(Classifier):
     logit of a class is the greatest similarity of any of its examples. There are no inner steps.
     """
 
-    metric: Literal["cosine", "euclidean"] = "cosine"
+    metric: Annotated[
+        Literal["cosine", "euclidean"], Doc("Similarity of two embeddings: cosine, or minus the squared distance.")
+    ] = "cosine"
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
     inner_keys: ClassVar[frozenset[str]] = frozenset()

@@ -1,8 +1,9 @@
 """Joint pretraining on all tasks, then fine-tuning: the baseline of Finn et al. (2017), section 5.1."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.core.inner import batch_at
@@ -20,7 +21,7 @@ class Pretrained(Setup):
     what all labellings share.
     """
 
-    both_halves: bool = False
+    both_halves: Annotated[bool, Doc("Whether a step takes the query too.")] = False
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

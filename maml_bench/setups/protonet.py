@@ -2,8 +2,10 @@
 arXiv:1703.05175, equations 1 and 2 and Algorithm 1."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_doc import Doc
+from annotated_types import Gt
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -19,7 +21,7 @@ class ProtoNet(Setup):
     ``scale`` multiplies the distances; 1 is the paper's.
     """
 
-    scale: float = 1.0
+    scale: Annotated[float, Gt(0), Doc("Factor of the distances; 1 in the paper.")] = 1.0
 
     citation: ClassVar[str] = "Snell et al. 2017, arXiv:1703.05175"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

@@ -3,10 +3,12 @@ Closed-form Solvers", ICLR, arXiv:1805.08136, section 3.3 (R2-D2), equations 4 t
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Gt
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -27,8 +29,8 @@ class R2D2(Setup):
     the bias.
     """
 
-    ridge: float = 50.0
-    scale: float = 1.0
+    ridge: Annotated[float, Gt(0), Doc("Initial value of lambda, the strength of the ridge.")] = 50.0
+    scale: Annotated[float, Gt(0), Doc("Initial value of alpha, the scale of the logits.")] = 1.0
 
     citation: ClassVar[str] = "Bertinetto et al. 2019, arXiv:1805.08136"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

@@ -3,10 +3,12 @@ Few-Shot Learning", CVPR, arXiv:1711.06025, section 3."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
@@ -28,8 +30,10 @@ class RelationNet(Setup):
     takes the statistics of all pairs at hand, whatever a test says of the network's.
     """
 
-    filters: int = 64
-    hidden: int = 8
+    filters: Annotated[
+        int, Ge(1), Doc("Filters of the relation module, and channels of the last map of the network.")
+    ] = 64
+    hidden: Annotated[int, Ge(1), Doc("Units between its two linear layers.")] = 8
 
     citation: ClassVar[str] = "Sung et al. 2018, arXiv:1711.06025"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

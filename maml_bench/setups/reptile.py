@@ -2,9 +2,11 @@
 Algorithm 2."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.checked import later
@@ -25,9 +27,9 @@ class Reptile(Setup):
     0 for all of them.
     """
 
-    inner_batch: int = 10
-    inner_optimiser: Literal["adam", "sgd"] = "adam"
-    test_batch: int = later(0)
+    inner_batch: Annotated[int, Ge(1), Doc("Examples in an inner step of training.")] = 10
+    inner_optimiser: Annotated[Literal["adam", "sgd"], Doc("Rule of the inner steps.")] = "adam"
+    test_batch: Annotated[int, Ge(0), Doc("Examples in an inner step at test, 0 for all of the support.")] = later(0)
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS})

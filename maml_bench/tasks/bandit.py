@@ -2,9 +2,11 @@
 arXiv:1611.05763: arms that pay 1 with a probability of their own, uniform in [0, 1]."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from maml_bench.data.draws import key_of, uniform, words
@@ -24,10 +26,10 @@ class Bandit(Control):
     gradient nothing depends on that.
     """
 
-    arms: int = 5
-    horizon: int = 10
-    discount: float = 1.0
-    hidden: tuple[int, ...] = ()
+    arms: Annotated[int, Ge(1), Doc("Arms to choose from.")] = 5
+    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout.")] = 10
+    discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
+    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
 
     name: ClassVar[str] = "bandit"
     metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)

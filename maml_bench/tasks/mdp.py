@@ -3,9 +3,11 @@ Osband et al. 2013): mean rewards N(1, 1), transitions uniform on the simplex, r
 state 0."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from maml_bench.data.draws import key_of, uniform, words
@@ -24,11 +26,11 @@ class MDP(Control):
     regret. Of the gradient nothing depends on that.
     """
 
-    states: int = 10
-    choices: int = 5
-    horizon: int = 10
-    discount: float = 1.0
-    hidden: tuple[int, ...] = ()
+    states: Annotated[int, Ge(1), Doc("States.")] = 10
+    choices: Annotated[int, Ge(1), Doc("Actions in each state.")] = 5
+    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout.")] = 10
+    discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
+    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
 
     name: ClassVar[str] = "mdp"
     metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)

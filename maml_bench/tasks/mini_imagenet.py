@@ -6,11 +6,12 @@ nothing else, 32 filters, max-pooling. The MAML paper prints the split as 64/12/
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from annotated_doc import Doc
 from torch import Tensor
 
-from maml_bench.classification import Normalisation, StoredImages
+from maml_bench.classification import Joint, Normalisation, StoredImages
 from maml_bench.models import Conv
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -27,11 +28,13 @@ class MiniImagenet(StoredImages):
     ``standardised`` takes the means and deviations of ImageNet's channels off (the MAML++ code).
     """
 
-    split: Literal["ravi"] = "ravi"
-    pixels: Literal["unit", "bytes", "standardised"] = "unit"
+    split: Annotated[Literal["ravi"], Doc("Class split, see maml_bench/data/class_splits.")] = "ravi"
+    pixels: Annotated[
+        Literal["unit", "bytes", "standardised"], Doc("Pixels from 0 to 1, from 0 to 255, or standardised by channel.")
+    ] = "unit"
     normalisation: Normalisation = "transductive"
     conv: Conv = CONV
-    joint: bool = False
+    joint: Joint = False
 
     name: ClassVar[str] = "mini_imagenet"
 

@@ -5,16 +5,19 @@ square. The test split is the released evaluation's: numpy seeded with 1, then 4
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
+from maml_bench.declared import When
 from maml_bench.rl.actions import Actions, Gaussian
-from maml_bench.rl.control import Control, Noise, World
+from maml_bench.rl.control import Control, Fill, First, Noise, World
 from maml_bench.rl.trajectories import Trajectories, goes_on
 
 REACH = 0.5
@@ -30,12 +33,14 @@ class Navigation(Control):
     else 0). ``stop`` ends an episode where both coordinates are within 0.01 of the goal.
     """
 
-    reward: Literal["distance", "squared", "sparse"] = "distance"
-    stop: bool = True
-    radius: float = 0.1
-    fill: bool = later(False)
-    first_ended: bool = later(False)
-    horizon: int = 100
+    reward: Annotated[
+        Literal["distance", "squared", "sparse"], Doc("Minus the distance to the goal, minus its square, or 1 near it.")
+    ] = "distance"
+    stop: Annotated[bool, Doc("Whether an episode ends at the goal.")] = True
+    radius: Annotated[float, Gt(0), When("reward", ("sparse",)), Doc("Distance that is near.")] = 0.1
+    fill: Fill = later(False)
+    first_ended: First = later(False)
+    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 100
 
     name: ClassVar[str] = "navigation"
     actions: ClassVar[Actions] = Gaussian()

@@ -5,12 +5,14 @@ rotation by a multiple of 90 degrees per class and task in every split, examples
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from annotated_doc import Doc
 from torch import Generator, nn
 
 from maml_bench.checked import later
-from maml_bench.classification import Normalisation, StoredImages
+from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.declared import When
 from maml_bench.models import MLP, Conv
 from maml_bench.types import Shape
 
@@ -25,13 +27,20 @@ class Omniglot(StoredImages):
     paper's network without convolutions; of ``conv`` it takes the context alone.
     """
 
-    split: Literal["finn", "vinyals"] = "finn"
-    images: Literal["binary28", "grey28"] = "binary28"
-    rotations: Literal["per class", "extra classes", "none"] = "per class"
-    network: Literal["conv4", "mlp"] = "conv4"
+    split: Annotated[Literal["finn", "vinyals"], Doc("Class split, see maml_bench/data/class_splits.")] = "finn"
+    images: Annotated[
+        Literal["binary28", "grey28"], Doc("28x28 images: binary as in the MAML code, or grey as in torchmeta.")
+    ] = "binary28"
+    rotations: Annotated[
+        Literal["per class", "extra classes", "none"],
+        Doc("Whether images are turned: by one angle for each class of a task, as further classes, or not."),
+    ] = "per class"
+    network: Annotated[
+        Literal["conv4", "mlp"], Doc("The network with convolutions that `conv` describes, or the one without.")
+    ] = "conv4"
     normalisation: Normalisation = "transductive"
-    conv: Conv = later(Conv())
-    joint: bool = later(False)
+    conv: Annotated[Conv, When("network", ("conv4",), but=("context",))] = later(Conv())
+    joint: Joint = later(False)
 
     name: ClassVar[str] = "omniglot"
 

@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Generator, Tensor
 
 from maml_bench.checked import later
@@ -37,10 +39,10 @@ class Sinusoid:
     k - n, with new points.
     """
 
-    reveal: bool = False
-    normalisation: Literal["none"] = "none"
-    context: int = later(0)
-    pool: int = later(0)
+    reveal: Annotated[bool, Doc("Whether the input carries amplitude and phase.")] = False
+    normalisation: Annotated[Literal["none"], Doc("The network has no normalisation.")] = "none"
+    context: Annotated[int, Ge(0), Doc("Free parameters beside the input of the network.")] = later(0)
+    pool: Annotated[int, Ge(0), Doc("Training tasks, which come back in turn; 0 for ever new ones.")] = later(0)
 
     name: ClassVar[str] = "sinusoid"
     version: ClassVar[int] = 1

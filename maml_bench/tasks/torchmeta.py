@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Generator, Tensor, nn
 
 from maml_bench.checked import later
-from maml_bench.classification import Classification, Normalisation
+from maml_bench.classification import Classification, Joint, Normalisation
 from maml_bench.data import store
 from maml_bench.data.draws import Integers, choose, key_of, words_by_draw
+from maml_bench.declared import When
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.models import MLP, Conv, Conv4
 from maml_bench.types import Batch, Episode, Shape
@@ -52,12 +55,12 @@ class Torchmeta(Classification):
     The network is ``conv`` for images and the MAML paper's without convolutions for vectors.
     """
 
-    dataset: str = "omniglot"
-    size: int = 0
+    dataset: Annotated[str, Doc("Name of the helper function of torchmeta.")] = "omniglot"
+    size: Annotated[int, Ge(0), Doc("Pixels a side that images are resized to, 0 for none.")] = 0
     normalisation: Normalisation = "transductive"
-    conv: Conv = CONV
-    joint: bool = False
-    download: bool = later(False)
+    conv: Annotated[Conv, When("dataset", IMAGES, but=("context",))] = CONV
+    joint: Joint = False
+    download: Annotated[bool, Doc("Whether torchmeta may download what is not there.")] = later(False)
 
     name: ClassVar[str] = "torchmeta"
 

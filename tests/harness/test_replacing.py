@@ -31,7 +31,7 @@ def test_a_shorter_share_does_not_replace_a_longer_one(tiny, options, listener):
 
 def test_a_finished_share_is_not_tested_again(tiny, options, monkeypatch):
     first = run(tiny(), 0, replace(options, budget_steps=7))
-    monkeypatch.setattr(module.scoring, "evaluations", failing)
+    monkeypatch.setattr(module.meta_test, "evaluations", failing)
     again = run(tiny(), 0, replace(options, budget_steps=7))
     assert (again.how, again.record) == ("already there", first.record)
 

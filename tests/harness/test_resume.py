@@ -108,7 +108,7 @@ def test_many_sittings_are_counted(tiny, options, uninterrupted):
 
 
 def test_a_budget_of_time_is_not_passed(tiny, options, monkeypatch):
-    monkeypatch.setattr(module.Training, "train_s", property(lambda self: float(self.step)))
+    monkeypatch.setattr(module.RunState, "train_s", property(lambda self: float(self.step)))
     outcome = run(tiny(), 0, replace(options, budget_s=6.5))
     assert outcome.step == 5  # a step takes 1 s, and one of twice that must still fit
     assert outcome.record.train_s == 5

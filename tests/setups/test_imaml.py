@@ -13,6 +13,7 @@ from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient, take, tasks_in
 from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
+from maml_bench.registry import build_setup
 from maml_bench.setups.imaml import IMAML
 from maml_bench.types import Batch, Episode, Params
 from tests.core.conftest import Make, built
@@ -106,10 +107,10 @@ def test_many_steps_on_a_wide_layer_are_recorded() -> None:
 @pytest.mark.parametrize("name", ["ridge", "damping"])
 def test_the_system_is_not_made_less_definite(name: str) -> None:
     with pytest.raises(MamlBenchError, match=f"{name} is -1.0, but must be at least 0"):
-        IMAML(**{name: -1.0})
+        build_setup({"name": "imaml", name: -1.0}, "here")
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])
 def test_without_a_pull_there_is_no_implicit_gradient(strength: float) -> None:
     with pytest.raises(MamlBenchError, match=r"strength is .*, but must be above 0"):
-        IMAML(strength=strength)
+        build_setup({"name": "imaml", "strength": strength}, "here")

@@ -6,9 +6,11 @@ training split (see Capability.TRAINS_JOINTLY), so the batch has ``way * shot`` 
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_doc import Doc
+from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.inner import Momentum, adapt
@@ -38,10 +40,10 @@ class FrozenFeatures(Classifier):
     ``dampening`` and ``decay`` are those of core.inner.Momentum.
     """
 
-    batch: int = 4
-    momentum: float = 0.9
-    dampening: float = 0.9
-    decay: float = 0.001
+    batch: Annotated[int, Ge(0), Doc("Support examples in a step on the new layer, 0 for all of them.")] = 4
+    momentum: Annotated[float, Ge(0), Doc("Momentum of the steps on the new layer.")] = 0.9
+    dampening: Annotated[float, Ge(0), Doc("Dampening of that momentum.")] = 0.9
+    decay: Annotated[float, Ge(0), Doc("Weight decay of the new layer.")] = 0.001
 
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "reduction"})
 
