@@ -1,11 +1,13 @@
 """The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
@@ -67,6 +69,8 @@ def run(
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise MamlBenchError(f"seed {number!r} must be a whole number of at least 0")
     planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
+    for one in planned:
+        asked_tests(one, protocols)
     options = Options(
         Path(results), device, threads, schedule, budget_steps=budget_steps, force=force, protocols=tuple(protocols)
     )
@@ -132,11 +136,13 @@ def _names(setup: str | Sequence[str] | None) -> list[str]:
 
 
 def _as_toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    return f"[{', '.join(map(_as_toml, value))}]" if isinstance(value, list | tuple) else repr(value)
+    """A value as TOML writes it. TOML writes numbers, texts, flags and lists of them as JSON does."""
+    try:
+        if value is None:
+            raise TypeError("leave the key out to keep the recipe's value")
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
 
 
 def _family(recipe: str) -> str | None:

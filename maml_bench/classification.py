@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from maml_bench.data.episodes import Rotations, sample_images
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Conv, Conv4, Normalise
 from maml_bench.record import Metric
-from maml_bench.types import Batch, Episode, Predict, Shape
+from maml_bench.types import Batch, Episode, Predict, Shape, TaskDistribution
 
 Normalisation = Annotated[
     Literal["transductive", "group", "none"],
@@ -129,3 +129,10 @@ class StoredImages(Classification, ABC):
         split = splits.load_split(self.name, self.split)
         manifest = store.manifest(self.name)
         return {part: splits.indices(split, part, manifest.classes_of(self.array(part))) for part in split.parts}
+
+
+if TYPE_CHECKING:
+
+    def _labelled(tasks: StoredImages) -> TaskDistribution:
+        """The type checker holds that these families are task distributions."""
+        return tasks

@@ -56,10 +56,25 @@ class Episode(NamedTuple):
 class Family(Protocol):
     """A family of tasks: the network for it, and what counts as good."""
 
-    name: str
-    version: int
-    metric: Metric
-    normalisation: str
+    @property
+    def name(self) -> str:
+        """The name of its file in tasks/."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """A number that grows whenever the same call would give other episodes."""
+        ...
+
+    @property
+    def metric(self) -> Metric:
+        """What ``score`` measures."""
+        ...
+
+    @property
+    def normalisation(self) -> str:
+        """How the network normalises; ``transductive`` means by the statistics of the current batch."""
+        ...
 
     def model(self, shape: Shape, generator: "Generator") -> "nn.Module":
         """The paper's network for ``shape``, initialised from ``generator``."""

@@ -186,6 +186,7 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
         text = next(texts) if layer.kind == "--set" else ""
         if sentence and text:
             ignored[text] = f"{where}: {sentence}"
+        # A file is at fault only for what has no effect in it as it stands, not for what a setting of the user stops.
         elif sentence and layer.own and not settings and (layer.kind == "setup" or first):
             raise MamlBenchError(f"{where}: {sentence}")
     return Resolution(built, method, tasks, found, keys, ignored)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from annotated_doc import Doc
@@ -21,7 +21,7 @@ from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.policy import Policy
-from maml_bench.rl.protocol import Actor
+from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.quota import FirstEnded, InTurn, Quota
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
 from maml_bench.types import Episode, Predict, Shape
@@ -287,3 +287,10 @@ def returns(batch: Trajectories) -> Tensor:
     """Mean undiscounted return over episodes, ``[B]`` (a scalar inside one task)."""
     episodes = (batch.mask * (batch.time == 0)).sum((-2, -1))
     return (batch.rewards * batch.mask).sum((-2, -1)) / episodes
+
+
+if TYPE_CHECKING:
+
+    def _acting(tasks: Control) -> Acting:
+        """The type checker holds that these families offer the whole protocol."""
+        return tasks

@@ -7,6 +7,7 @@ the actor: the query is collected by the policies that were adapted to the suppo
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from inspect import isfunction
 from typing import Any, Protocol, TypeGuard
 
 from torch import Tensor
@@ -97,7 +98,15 @@ class Acting(Family, Geometry, Protocol):
         ...
 
 
-METHODS = ("answers", "credit", "curvature", "divergence", "estimate", "lengths_vary", "part", "path", "steps_in")
+METHODS = tuple(
+    sorted(
+        name
+        for part in (Geometry, Acting)
+        for name, member in vars(part).items()
+        if isfunction(member) and name[0] != "_"
+    )
+)
+"""The methods that set these families apart from all others."""
 
 
 def acts(tasks: object) -> TypeGuard[Acting]:

@@ -1,8 +1,6 @@
 """The meta-step under every schedule: the same numbers as the plain loop, as torch's optimisers and as evaluation."""
 
-import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +15,6 @@ from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Setup
-from maml_bench.engine import kernels
 from maml_bench.engine.execution import SCHEDULES
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.scoring import Scorer
@@ -271,43 +268,6 @@ def test_a_step_is_pure() -> None:
     for found, same in zip(first[0].values(), again[0].values(), strict=True):
         assert torch.equal(found, same)
     assert all(map(torch.equal, meta.values(), before))
-
-
-def words(network: str, schedule: str, device: str = "cpu") -> str:
-    return MetaStep(
-        MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device
-    ).execution.description
-
-
-@pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
-def test_words_say_what_runs() -> None:
-    assert words("strided", "traced") == "2 convolution blocks in kernels"
-    assert words("users", "compiled") == "1 convolution block in kernels"
-    assert (
-        words("layers", "traced") == words("strided", "vmap") == words("layers", "traced", "cuda") == "torch operators"
-    )
-
-
-def test_on_a_gpu_words_say_how_kernels_round_or_that_there_is_no_triton(monkeypatch) -> None:
-    monkeypatch.setattr(kernels, "gpu", SimpleNamespace(precision=lambda: "tf32"), raising=False)
-    assert words("strided", "traced", "cuda") == "2 convolution blocks in kernels (tf32)"
-    monkeypatch.delattr(kernels, "gpu")
-    monkeypatch.setitem(sys.modules, "maml_bench.engine.kernels.gpu", None)
-    assert words("strided", "compiled", "cuda") == "torch operators (no Triton for the kernels)"
-
-
-def test_without_a_compiler_a_recording_has_torchs_operators_and_compiling_is_refused(monkeypatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    native_code.library.cache_clear()
-    learner, episodes = problem("strided", dtype=torch.float64)
-    assert (
-        MetaStep(MAML(), learner, schedule="traced").execution.description
-        == "torch operators (no C++ compiler for the kernels)"
-    )
-    gradients_agree(MAML(), learner, episodes, "traced", 1e-10)
-    for network in ("strided", "layers"):
-        with pytest.raises(native_code.NoCompiler, match=r"need.* a C\+\+ compiler"):
-            MetaStep(MAML(), problem(network, dtype=torch.float64)[0], schedule="compiled")
 
 
 def test_an_unknown_schedule_is_a_sentence(regression: Make) -> None:

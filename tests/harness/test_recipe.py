@@ -260,3 +260,10 @@ def test_a_setup_in_a_file_counts_by_content_not_by_place(shelf, tmp_path):
         assert str(tmp_path) not in str(found.plain())
         assert found.setup["name"] == "mine"
     assert identities[0] == identities[1] != identities[2]
+
+
+def test_a_key_of_a_file_that_a_setting_leaves_without_effect_is_no_fault_but_a_setting_is() -> None:
+    """Which rollouts count first is read only where others follow those that end early."""
+    assert not resolve("navigation", preset="smoke", settings=["tasks.fill=false"]).tasks.get("fill")
+    with pytest.raises(MamlBenchError, match=r"tasks\.first_ended is set by --set, but has no effect.*tasks\.fill"):
+        resolve("navigation", preset="smoke", settings=["tasks.fill=false", "tasks.first_ended=true"])
