@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, score_axis
 
 WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
 

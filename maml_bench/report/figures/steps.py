@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.aggregate import Key, Score, shape_in_words, shape_of
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, score_axis
 
 PANELS = 3
 
