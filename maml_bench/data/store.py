@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
+from maml_bench.checked import construct
 from maml_bench.data import sources
 from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
 from maml_bench.data.threads import each
@@ -83,13 +84,8 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Inverse of :meth:`to_json`; ValueError, TypeError, KeyError or AttributeError on any other text."""
-        fields = json.loads(text)
-        arrays = {}
-        for name, info in fields["arrays"].items():
-            own = tuple(info["classes"]) if "classes" in info else None
-            arrays[name] = ArrayInfo(**{**info, "shape": tuple(info["shape"]), "classes": own})
-        return cls(**{**fields, "classes": tuple(fields["classes"]), "arrays": arrays})
+        """Inverse of :meth:`to_json`; ValueError or MamlBenchError on any other text."""
+        return construct(cls, json.loads(text), "the manifest")
 
 
 def data_home() -> Path:
@@ -109,7 +105,7 @@ def manifest(name: str) -> Manifest:
         found = Manifest.from_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise MamlBenchError(f"{name} is not stored in {data_home()}; {_advice(name)}") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, MamlBenchError):
         raise MamlBenchError(f"{path} cannot be read as a manifest; to store {name} again, {_advice(name)}") from None
     if found.version != version:
         age = "an older" if found.version < version else "a newer"
