@@ -1,5 +1,5 @@
 """The kernels of kernels.cpp, on a GPU those of gpu.py, as functions of tensors and as operators of torch. Layouts are
-in ops.
+in differentiable.py.
 
 As operators they are single nodes of a recording, and torch.compile leaves them as they are.
 """
