@@ -109,7 +109,7 @@ class Record:
     what a task family shows in a figure of its own. ``machine_gflops`` is a convolution rate measured when the run
     started, in 1e9 floating-point operations per second with the run's threads. ``kind`` is run, or evaluation:
     weights from files were tested, nothing was trained; ``weights`` then has each ``file``, ``sha256`` and ``header``.
-    ``earlier`` has the sittings before the run was moved here from another machine, or to another torch, device,
+    ``earlier`` has the segments before the run was moved here from another machine, or to another torch, device,
     schedule or number of threads: those conditions, the ``commit`` and the ``outer_steps`` by then.
     """
 
@@ -151,7 +151,7 @@ class Record:
     @property
     def machines(self) -> str:
         """``machine_id``, after those that the run was moved from: what its seconds are of."""
-        return "+".join([*(sitting["machine"] for sitting in self.earlier), self.machine_id])
+        return "+".join([*(segment["machine"] for segment in self.earlier), self.machine_id])
 
     @property
     def budget_share(self) -> float:

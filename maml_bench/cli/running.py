@@ -51,11 +51,11 @@ def run(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="End early, at a checkpoint: training time per run in this sitting (90s, 25m, 2h), or outer steps in "
+            help="End early, at a checkpoint: training time per run in this segment (90s, 25m, 2h), or outer steps in "
             "all (10000steps). The same command goes on from there."
         ),
     ] = None,
-    moved_from: Annotated[
+    continue_from: Annotated[
         Path | None,
         typer.Option(
             "--from",
@@ -86,11 +86,11 @@ def run(
     from maml_bench.harness.run import Options
     from maml_bench.harness.run import run as run_one
 
-    if moved_from and len(planned) * len(numbers) > 1:
+    if continue_from and len(planned) * len(numbers) > 1:
         raise MamlBenchError("--from goes on with one run: name one recipe, one setup and one seed")
     options = Options(
         results, device, threads, schedule, chunk, budget_s, budget_steps, force,
-        protocols=tuple(protocol or ()), moved_from=moved_from,
+        protocols=tuple(protocol or ()), continue_from=continue_from,
     )  # fmt: skip
     finished: list[tuple[Path, Record]] = []
     with interruptible() as interrupted, Bars() as bars:

@@ -1,4 +1,4 @@
-"""Runs in several sittings: ended by a budget, by a wish or by a kill, they come to the same bits as in one."""
+"""Runs in several segments: ended by a budget, by a wish or by a kill, they come to the same bits as in one."""
 
 import os
 import signal
@@ -38,12 +38,12 @@ module.run(recipe, 0, module.Options(Path(sys.argv[1]), threads=1), observer=Wat
 
 @pytest.fixture
 def uninterrupted(tiny, options):
-    """The tiny run in one sitting, in a folder of its own."""
+    """The tiny run in one segment, in a folder of its own."""
     return run(tiny(), 0, replace(options, results=options.results.with_name("uninterrupted"))).record
 
 
 def same_bits(record, other) -> bool:
-    """Whether two records agree in all that may not depend on the sitting."""
+    """Whether two records agree in all that may not depend on the segment."""
     curves = [{k: v for k, v in vars(r.curve).items() if k != "seconds"} for r in (record, other)]
     return curves[0] == curves[1] and (record.evaluations, record.exhibit) == (other.evaluations, other.exhibit)
 
@@ -98,7 +98,7 @@ def test_a_wish_to_stop_leaves_a_checkpoint_and_no_record(tiny, options, uninter
     assert same_bits(finished.record, uninterrupted)
 
 
-def test_many_sittings_are_counted(tiny, options, uninterrupted):
+def test_many_segments_are_counted(tiny, options, uninterrupted):
     for steps in (2, 4, 9):
         run(tiny(), 0, replace(options, budget_steps=steps))
     finished = run(tiny(), 0, options).record
@@ -141,12 +141,12 @@ def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_wa
 ):
     share = run(tiny(), 0, replace(options, budget_steps=5))
     left = share.path.with_suffix(".ckpt").rename(options.results.with_name("left.ckpt"))
-    there = replace(options, results=options.results.with_name("there"), schedule="loop", moved_from=left)
+    there = replace(options, results=options.results.with_name("there"), schedule="loop", continue_from=left)
     run(tiny(), 0, replace(there, budget_steps=9))
     finished = run(tiny(), 0, there, observer=listener).record
     assert "resuming from step 9 of 12" in listener.sentences, "the checkpoint of here comes first"
-    (sitting,) = finished.earlier
-    assert (sitting["schedule"], sitting["outer_steps"], sitting["commit"]) == ("vmap", 5, share.record.commit)
+    (segment,) = finished.earlier
+    assert (segment["schedule"], segment["outer_steps"], segment["commit"]) == ("vmap", 5, share.record.commit)
     assert finished.machines == f"{share.record.machine_id}+{finished.machine_id}"
     assert (finished.sittings, finished.schedule, finished.whole) == (3, "loop", True)
     for point, same in zip(finished.evaluations[0].points, uninterrupted.evaluations[0].points, strict=True):
@@ -157,11 +157,11 @@ def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_wa
 def test_another_experiment_is_not_moved_here(tiny, options):
     share = run(tiny(), 0, replace(options, budget_steps=5))
     left = share.path.with_suffix(".ckpt")
-    there = replace(options, results=options.results.with_name("there"), moved_from=left)
+    there = replace(options, results=options.results.with_name("there"), continue_from=left)
     with pytest.raises(MamlBenchError, match="was made with seed 0, not 1"):
         run(tiny(), 1, there)
     with pytest.raises(MamlBenchError, match=r"no checkpoint .*none\.ckpt to go on from"):
-        run(tiny(), 0, replace(there, moved_from=left.with_name("none.ckpt")))
+        run(tiny(), 0, replace(there, continue_from=left.with_name("none.ckpt")))
     assert not list(there.results.rglob("*.json"))
 
 
