@@ -132,7 +132,10 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) from the records."""
+    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) from the records, and report.html.
+
+    Open report.html in a browser to sort, filter and trace every result. It needs no network.
+    """
     from maml_bench.cli.terminal import console
     from maml_bench.report.build import build
     from maml_bench.report.writing import include
@@ -145,7 +148,7 @@ def report(
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
-        f"{len(made.figures)} figures in {results / 'figures'}{removed}"
+        f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"
     )
 
 

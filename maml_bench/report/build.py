@@ -9,6 +9,7 @@ from maml_bench.files import locked
 from maml_bench.record import load_all
 from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import MARK as TABLE_MARK
+from maml_bench.report.page import write_page
 from maml_bench.report.speed.rows import load as load_speed
 from maml_bench.report.speed.writing import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
@@ -19,12 +20,13 @@ from maml_bench.report.writing import write_tables
 @dataclass(frozen=True)
 class Report:
     """The files that were written, the old files that were removed, and the number of records and of speed rows behind
-    them."""
+    them. ``page`` is None where there are only rows of speed."""
 
     records: int
     speed: int
     tables: list[Path]
     figures: list[Path]
+    page: Path | None
     removed: list[Path]
 
 
@@ -43,7 +45,8 @@ def build(results: Path, progress: Callable[[str], None] | None = None) -> Repor
 
 def _build(results: Path, tell: Callable[[str], None]) -> Report:
     tell("reading records")
-    records = [record for _, record in load_all(results)]
+    found = list(load_all(results))
+    records = [record for _, record in found]
     speed = load_speed(results)
     if not records and not speed:
         raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
@@ -54,10 +57,12 @@ def _build(results: Path, tell: Callable[[str], None]) -> Report:
     folder = results / "figures"
     figures = write_figures(records, folder) + write_suite_figures(records, folder)
     figures += write_speed_figures(speed, folder)
+    tell("writing the page")
+    page = write_page(found, results) if found else None
     removed = [path for path in _generated(results) if path not in {*tables, *figures}]
     for path in removed:
         path.unlink(missing_ok=True)
-    return Report(len(records), len(speed), tables, figures, removed)
+    return Report(len(records), len(speed), tables, figures, page, removed)
 
 
 def _generated(results: Path) -> list[Path]:
