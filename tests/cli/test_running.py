@@ -61,7 +61,7 @@ def test_a_run_says_what_it_does_and_prints_the_scores_beside_the_published(comm
 
 
 def test_seeds_are_numbers_and_ranges_each_once_in_order(command):
-    said = command("run", "sinusoid-k10", *RUN, "--setup", "scratch", "--seeds", "1-2, 7,0-1", "--json")
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "fomaml", "--seeds", "1-2, 7,0-1", "--json")
     assert list(dict.fromkeys(row["seed"] for row in json.loads(said.out))) == [1, 2, 7, 0]
 
 
