@@ -107,9 +107,9 @@ def show(
         return
     print_paragraphs(str(path), list(_facts(found).items()))
     print_table(
-        "Scores",
+        "Scores (a task is way/shot/query)",
         [
-            *("protocol", "split", "way/shot/query", "normalisation", "checkpoint", "inner steps", found.metric.name),
+            *("protocol", "split", "task", "normalisation", "checkpoint", "steps", found.metric.name),
             *("ci95", "diverged", "episodes"),
         ],
         [
