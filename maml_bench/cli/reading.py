@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_table, say
+from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_paragraphs, print_table, say
 
 if TYPE_CHECKING:
     from maml_bench.record import Record
@@ -81,25 +81,35 @@ def _speed(kind: str, results: Path, as_json: bool) -> None:
 
 
 def show(
-    record: Annotated[Path, typer.Argument(help="A record file: its path, or the path that `records` lists.")],
+    record: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECORD",
+            help="A record: its path, the name of its file, or parts with slashes between that fit one record alone, "
+            "such as sinusoid-k10/maml/seed1 or the first digits of a recipe's id.",
+        ),
+    ],
     results: Results = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Show one record: what was run on which machine, its scores, and how long it took."""
+    """Show one record: what was run on which machine, its scores, and how long it took.
+
+    Example: [cyan]maml-bench show omniglot-5w1s-mlp-text/maml/paper/seed1 --results results[/cyan]
+    """
+    from maml_bench.cli.record_search import find_record
     from maml_bench.record import load
     from maml_bench.report.flat_rows import normalisation
 
-    below = results / record
-    found = load(below if below.exists() and not record.exists() else record)
+    path = find_record(results, record)
+    found = load(path)
     if as_json:
         print_json(asdict(found))
         return
-    facts = _facts(found)
-    print_table(str(record), ["what", "value"], [[key, value] for key, value in facts.items()])
+    print_paragraphs(str(path), list(_facts(found).items()))
     print_table(
-        "Scores",
+        "Scores (a task is way/shot/query)",
         [
-            *("protocol", "split", "way/shot/query", "normalisation", "checkpoint", "inner steps", found.metric.name),
+            *("protocol", "split", "task", "normalisation", "checkpoint", "steps", found.metric.name),
             *("ci95", "diverged", "episodes"),
         ],
         [
@@ -111,6 +121,7 @@ def show(
             for e in found.evaluations
             for p in e.points
         ],
+        optional=("diverged", "split", "episodes"),
     )  # fmt: skip
     print_table(
         "Seconds",

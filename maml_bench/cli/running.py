@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def run(
     recipes: Annotated[
         list[str],
-        typer.Argument(metavar="RECIPE...", help="Recipe ids (see [cyan]maml-bench list[/cyan]), or recipe files."),
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe names (see [cyan]maml-bench list recipes[/cyan]), or recipe files.",
+            autocompletion=recipe_names,
+        ),
     ],
     preset: Annotated[
         str,
@@ -25,9 +29,12 @@ def run(
     ] = "quick",
     setup: Annotated[
         list[str] | None,
-        typer.Option(help="Setup by name, or a file such as ./mine.py; repeat for several. Default: the recipe's own."),
+        typer.Option(
+            help="Setup by name, or a file such as ./mine.py; repeat for several. Default: the recipe's own.",
+            autocompletion=setup_names,
+        ),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7.")] = "0",
     settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
