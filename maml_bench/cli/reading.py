@@ -228,7 +228,7 @@ def _facts(record: "Record") -> dict[str, str]:
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
         "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
         "status": record.status + (f": {record.reason}" if record.reason else ""),
-        "budget": done + (f" in {record.sittings} segments" if record.sittings > 1 else ""),
+        "budget": done + (f" in {record.segments} segments" if record.segments > 1 else ""),
         "seed": str(record.seed),
         **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
         "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",

@@ -71,7 +71,7 @@ def test_show_a_record(command, maml):
 
 def test_show_a_record_of_a_failure_in_two_segments(command, maml):
     record = replace(load(maml), status="failed", reason="out of luck", evaluations=[])
-    record = replace(record, sittings=2, commit="abc", dirty=True)
+    record = replace(record, segments=2, commit="abc", dirty=True)
     said = command("show", record.save(maml.parent))
     for words in ("failed: out of luck", "in 2 segments", "abc with changes"):
         assert words in said.out

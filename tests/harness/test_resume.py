@@ -79,7 +79,7 @@ def test_a_budget_of_steps_ends_early_and_the_next_call_goes_on(tiny, options, u
     second = run(tiny(), 0, options, observer=listener)
     assert "resuming from step 5 of 12" in listener.sentences
     assert len(listener.losses) == 7
-    assert (second.record.whole, second.record.sittings) == (True, 2)
+    assert (second.record.whole, second.record.segments) == (True, 2)
     assert second.record.started_at == share.started_at
     assert second.record.train_s > share.train_s
     assert second.record.curve.seconds[:2] == share.curve.seconds
@@ -102,7 +102,7 @@ def test_many_segments_are_counted(tiny, options, uninterrupted):
     for steps in (2, 4, 9):
         run(tiny(), 0, replace(options, budget_steps=steps))
     finished = run(tiny(), 0, options).record
-    assert finished.sittings == 4
+    assert finished.segments == 4
     assert same_bits(finished, uninterrupted)
     assert sum(bucket["count"] for name, bucket in finished.timing_s.items() if name.startswith("outer_step")) == 12
 
@@ -148,7 +148,7 @@ def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_wa
     (segment,) = finished.earlier
     assert (segment["schedule"], segment["outer_steps"], segment["commit"]) == ("vmap", 5, share.record.commit)
     assert finished.machines == f"{share.record.machine_id}+{finished.machine_id}"
-    assert (finished.sittings, finished.schedule, finished.whole) == (3, "loop", True)
+    assert (finished.segments, finished.schedule, finished.whole) == (3, "loop", True)
     for point, same in zip(finished.evaluations[0].points, uninterrupted.evaluations[0].points, strict=True):
         assert point.values == pytest.approx(same.values, rel=1e-3)
     assert load(share.path).earlier == []
@@ -182,7 +182,7 @@ def test_a_forced_run_that_was_stopped_can_be_finished(tiny, options, listener):
     assert load(before.path) == before.record
     finished = run(tiny(), 0, options, observer=listener)
     assert "resuming from step 4 of 12" in listener.sentences
-    assert finished.record.sittings == 2
+    assert finished.record.segments == 2
     assert same_bits(finished.record, before.record)
     assert load(before.path) == finished.record
 
@@ -220,5 +220,5 @@ def test_a_convolutional_run_on_two_threads_resumes_to_the_same_bits(options):
     whole = run(recipe, 0, replace(options, results=options.results.with_name("whole"))).record
     assert run(recipe, 0, options, interrupted=after(3)).how == "interrupted"
     resumed = run(recipe, 0, options).record
-    assert (resumed.sittings, resumed.outer_steps) == (2, 4)
+    assert (resumed.segments, resumed.outer_steps) == (2, 4)
     assert same_bits(resumed, whole)
