@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options, run
@@ -86,6 +88,14 @@ def test_tasks_and_rollouts_are_those_of_the_released_result_files() -> None:
     for name, (rollouts, tasks) in names.items():
         found = resolve(name, preset="paper")
         assert (found.train.shot, found.train.query, found.outer.meta_batch) == (rollouts, rollouts, tasks), name
+
+
+def test_only_the_random_policy_of_navigation_has_tanh_units() -> None:
+    """test_maml_point.py of cbfinn/maml_rl names no activation there, and the default is tanh."""
+    for setup in ("scratch", "maml", "pretrained", "oracle"):
+        recipe = resolve("navigation", preset="paper", setup=setup)
+        layers = [type(layer) for layer in build(recipe, 0, "cpu", "vmap").learner.model.modules()]
+        assert (nn.Tanh in layers, nn.ReLU in layers) == (setup == "scratch", setup != "scratch")
 
 
 @pytest.mark.slow
