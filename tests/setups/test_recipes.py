@@ -44,9 +44,16 @@ def test_published_numbers_stand_beside_a_test_that_is_made(
     )
 
 
-@pytest.mark.parametrize("setup", ["reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"])
-def test_numbers_of_convolutions_do_not_stand_beside_the_network_without(setup: str) -> None:
-    found = resolve("omniglot-5w1s-mlp", preset="paper", setup=setup)
+NO_MLP = [
+    *("reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"),
+    *("protonet", "matching", "relation", "mann"),
+]
+
+
+@pytest.mark.parametrize("name", ["omniglot-5w1s-mlp", "omniglot-5w5s-mlp"])
+@pytest.mark.parametrize("setup", NO_MLP)
+def test_numbers_of_convolutions_do_not_stand_beside_the_network_without(name: str, setup: str) -> None:
+    found = resolve(name, preset="paper", setup=setup)
     assert not [row for row in found.published if row.setup == setup]
 
 
