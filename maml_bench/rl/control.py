@@ -30,6 +30,7 @@ Noise = Callable[[str, int], Tensor]
 """Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
 
 Fill = Annotated[bool, Doc("Whether further episodes follow until there are as many steps as in whole rollouts.")]
+Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
 First = Annotated[
     bool,
     When("fill"),
@@ -97,6 +98,7 @@ class Control(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("return")
+    activation = "relu"
     fill = False
     first_ended = False
     actions: ClassVar[Actions]
@@ -122,7 +124,13 @@ class Control(ABC):
         seen, actions = self.sizes()
         seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
         log_std = 0.0 if self.actions.spread else None
-        return Policy((seen, *self.hidden, actions), log_std=log_std, context=self.context, generator=generator)
+        return Policy(
+            (seen, *self.hidden, actions),
+            log_std=log_std,
+            context=self.context,
+            tanh=self.activation == "tanh",
+            generator=generator,
+        )
 
     def sample(
         self,
