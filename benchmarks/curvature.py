@@ -51,7 +51,7 @@ def directions(run: RunState) -> Iterator[dict[str, Any]]:
         gain = dot(gradient, direction) / dot(direction, whole(direction)).sqrt()
         best = gain if best is None else best
         moved, _ = at(meta, episodes)
-        loss, divergence = at.judge(moved, episodes)
+        loss, divergence = at.loss_and_divergence(moved, episodes)
         yield {
             "share": share,
             "gain": float(gain / best),

@@ -3,6 +3,7 @@
   python benchmarks/race.py                                   all benches, all peers (about three hours on two cores)
   python benchmarks/race.py --quick --bench sinusoid          does it all work here? one short round
   python benchmarks/race.py --bench omniglot-q1 --peer higher --results mine    one peer (ours always races)
+  python benchmarks/race.py --bench sinusoid --against HEAD~5 --results mine    maml-bench as it was five commits ago
 
 Environments are built on the first use (--envs) and used again. Each peer first shows that its meta-gradient is ours,
 then all race round by round, one process at a time, under glibc's default memory settings and under those that the
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from peers import environments
 from peers.benches import BENCHES, Bench, write_inputs
-from peers.catalogue import LOOP, OURS, PEERS, Peer
+from peers.catalogue import LOOP, OURS, PEERS, Peer, earlier
 from peers.checks import Reference, Verdict
 from peers.processes import MEMORY, Failed, Job
 from peers.rows import Entry, refuse_to_replace, rows, save, target
@@ -66,6 +67,10 @@ def parse(arguments: list[str] | None = None) -> Plan:
         "--peer", action="append", choices=list(PEERS), metavar="NAME",
         help=f"race this one and ours; repeat for more (default: all; known: {', '.join(PEERS)})",
     )  # fmt: skip
+    parser.add_argument(
+        "--against", metavar="COMMIT",
+        help="race the source of this commit and that of the present, and nobody else: has our own code become slower?",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="every peer once per round (default: 5)")
     parser.add_argument("--seconds", type=float, help="time steps about this long per process (default: 5)")
     parser.add_argument("--threads", type=int, default=cores, help="the same for all peers (default: all cores)")
@@ -83,16 +88,24 @@ def parse(arguments: list[str] | None = None) -> Plan:
     seconds = options.seconds if options.seconds is not None else (1.0 if options.quick else 5.0)
     if rounds < 1 or seconds < 0 or not 1 <= options.threads <= cores:
         parser.error(f"--rounds is 1 or more, --seconds 0 or more, --threads 1 to {cores}, the cores at hand")
-    wanted = set(options.peer or PEERS) | {OURS}
+    if options.against and options.peer:
+        parser.error("--against races another commit of maml-bench alone, so it takes no --peer")
+    wanted = {OURS} if options.against else set(options.peer or PEERS) | {OURS}
+    peers = tuple(peer for peer in PEERS.values() if peer.name in wanted)
+    if options.against:
+        try:
+            peers += (earlier(*environments.check_out(options.against, options.envs.resolve())),)
+        except environments.NotBuilt as reason:
+            parser.error(str(reason))
     return Plan(
         tuple(b for b in BENCHES.values() if not options.bench or b.name in options.bench),
-        tuple(peer for peer in PEERS.values() if peer.name in wanted),
+        peers,
         rounds,
         seconds,
         options.threads,
         options.results,
         options.envs.resolve(),
-        "--quick" if options.quick else "--peer" if options.peer else None,
+        "--quick" if options.quick else "--against" if options.against else "--peer" if options.peer else None,
     )
 
 

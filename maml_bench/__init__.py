@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maml_bench.errors import MamlBenchError
     from maml_bench.harness.recipe import Recipe
     from maml_bench.record import Record
+    from maml_bench.report.compare import compare
     from maml_bench.types import Batch, Episode, Shape
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "Record",
     "Setup",
     "Shape",
+    "compare",
     "list_recipes",
     "list_setups",
     "load_records",
@@ -38,6 +40,7 @@ _WHERE = {
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
     "Setup": "maml_bench.core.setup",
+    "compare": "maml_bench.report.compare",
 }
 
 

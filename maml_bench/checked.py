@@ -4,7 +4,7 @@ Types and ranges are what the annotations of the fields say; pydantic checks the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
@@ -57,7 +57,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
 
     if not isinstance(values, Mapping):
-        raise MamlBenchError(f"{where}: {at} is {values!r}, but must be a table")
+        raise MamlBenchError(f"{where}: {at or 'the whole'} is {values!r}, but must be a table")
     try:
         return cast(
             T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
@@ -68,6 +68,26 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     first = min(found, key=lambda detail: order.get(detail["type"], 2))
     kind = UnknownKey if first["type"] == "unexpected_keyword_argument" else MamlBenchError
     raise kind(_sentence(first, cls, values, where, at))
+
+
+def construct_json(cls: type[T], text: bytes, convert: Callable[[Any], Any], where: str) -> T:
+    """As `construct`, from the JSON text of a whole file, which is read once where nothing is wrong with it.
+
+    ``convert`` brings what ``cls`` does not take as it stands to its present form, or refuses it.
+
+    Raises:
+        MamlBenchError: as `construct`, or the text is not JSON.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return cast(T, _adapter(cast(Any, cls)).validate_json(text, strict=True))
+    except ValidationError:
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise MamlBenchError(f"{where} is not valid JSON: {error}") from error
+    return construct(cls, convert(raw), where)
 
 
 def later(default: Any) -> Any:

@@ -7,15 +7,20 @@ every table and figure can be made again from the file alone. Units stand in the
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_doc import Doc
+from annotated_types import Le
+
+from maml_bench.checked import construct_json
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write
 
-SCHEMA = 1
+SCHEMA = 2
 Status = Literal["ok", "diverged", "failed"]
 
 
@@ -100,58 +105,59 @@ class Curve:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one recipe with one seed on one machine.
+    """One run of one recipe with one seed on one machine."""
 
-    ``recipe`` is the whole recipe with the published numbers; ``recipe_id`` the hash of its content without them.
-    ``status`` is ok, diverged (a loss stopped being a number) or failed; ``reason`` says why. ``outer_steps`` of
-    ``budget_steps`` were done. ``network`` says what ran it: torch operators, or kernels of our own for some blocks.
-    ``timing_s`` maps a clock bucket to its summary (total, count, median, p05, p95), all in seconds. ``exhibit`` holds
-    what a task family shows in a figure of its own. ``machine_gflops`` is a convolution rate measured when the run
-    started, in 1e9 floating-point operations per second with the run's threads. ``kind`` is run, or evaluation:
-    weights from files were tested, nothing was trained; ``weights`` then has each ``file``, ``sha256`` and ``header``.
-    ``earlier`` has the sittings before the run was moved here from another machine, or to another torch, device,
-    schedule or number of threads: those conditions, the ``commit`` and the ``outer_steps`` by then.
-    """
-
-    recipe: dict[str, Any]
-    recipe_id: str
+    recipe: Annotated[dict[str, Any], Doc("The whole recipe, with the published numbers.")]
+    recipe_id: Annotated[str, Doc("Hash of the recipe's content without title and published numbers.")]
     seed: int
-    status: Status
-    reason: str | None
-    task_version: int
-    metric: Metric
-    data: dict[str, Any] | None
-    outer_steps: int
-    budget_steps: int
-    env_steps: int | None
-    evaluations: list[Evaluation]
-    curve: Curve
-    exhibit: dict[str, Any] | None
-    timing_s: dict[str, dict[str, float]]
-    train_s: float
-    peak_memory_bytes: int
-    memory: str
-    device: str
-    threads: int
-    schedule: str
-    machine: dict[str, Any]
-    machine_id: str
-    machine_gflops: float
-    software: dict[str, str]
-    commit: str | None
-    dirty: bool | None
-    started_at: str
-    sittings: int = 1
-    network: str = "torch operators"
-    kind: str = "run"
-    weights: list[dict[str, Any]] = field(default_factory=list)
-    earlier: list[dict[str, Any]] = field(default_factory=list)
-    schema: int = SCHEMA
+    status: Annotated[Status, Doc("`diverged`: a loss was not a finite number. `failed`: the run ended with an error.")]
+    reason: Annotated[str | None, Doc("Why the run diverged or failed.")]
+    task_version: Annotated[int, Doc("Version of the task family. Records of different versions have other episodes.")]
+    metric: Annotated[Metric, Doc("What the score of an episode is.")]
+    data: Annotated[dict[str, Any] | None, Doc("Name, version, hash and class split of the data set, if there is one.")]
+    outer_steps: Annotated[int, Doc("Outer steps that were done.")]
+    budget_steps: Annotated[int, Doc("Outer steps that the recipe asks for.")]
+    env_steps: Annotated[int | None, Doc("Steps in the environment during training, in reinforcement learning.")]
+    evaluations: Annotated[list[Evaluation], Doc("The tests after training.")]
+    curve: Annotated[Curve, Doc("The learning curve.")]
+    exhibit: Annotated[dict[str, Any] | None, Doc("Data of a figure that only this task family has.")]
+    timing_s: Annotated[
+        dict[str, dict[str, int | float]],
+        Doc("For each part of the work (such as `outer_step`): total, count, median, p05 and p95 of its seconds."),
+    ]
+    train_s: Annotated[float, Doc("Seconds of training: sampling and outer steps, without validation and test.")]
+    peak_memory_bytes: Annotated[int, Doc("Most memory held at once, of the process or of the GPU.")]
+    memory: Annotated[str, Doc("Whether freed memory is retained in the process (`retained`) or not (`default`).")]
+    device: Annotated[str, Doc("The torch device.")]
+    threads: Annotated[int, Doc("Threads that torch used.")]
+    schedule: Annotated[str, Doc("How the meta-step was executed: `loop`, `vmap`, `traced` or `compiled`.")]
+    machine: Annotated[dict[str, Any], Doc("Kind of processor, its cores, the memory, the operating system.")]
+    machine_id: Annotated[str, Doc("Hash of `machine`.")]
+    machine_gflops: Annotated[
+        float, Doc("Convolution rate when the run started, in 1e9 operations a second with the threads of the run.")
+    ]
+    software: Annotated[dict[str, str], Doc("Versions of Python, torch, numpy and maml-bench.")]
+    commit: Annotated[str | None, Doc("Commit of the source, if the package ran from a clone.")]
+    dirty: Annotated[bool | None, Doc("Whether the source differed from the commit.")]
+    started_at: Annotated[str, Doc("Date and time of the start, in UTC.")]
+    segments: Annotated[int, Doc("Number of stretches in which the run was made. It is 1 without an interruption.")] = 1
+    network: Annotated[str, Doc("What computed the network: torch operators, or our kernels for some blocks.")] = (
+        "torch operators"
+    )
+    kind: Annotated[str, Doc("`run`, or `evaluation`: weights from files were tested and nothing was trained.")] = "run"
+    weights: Annotated[
+        list[dict[str, Any]], Doc("Of an evaluation: `file`, `sha256` and `header` of each file of weights.")
+    ] = field(default_factory=list)
+    earlier: Annotated[
+        list[dict[str, Any]],
+        Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
+    ] = field(default_factory=list)
+    schema: Annotated[int, Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property
     def machines(self) -> str:
         """``machine_id``, after those that the run was moved from: what its seconds are of."""
-        return "+".join([*(sitting["machine"] for sitting in self.earlier), self.machine_id])
+        return "+".join([*(segment["machine"] for segment in self.earlier), self.machine_id])
 
     @property
     def budget_share(self) -> float:
@@ -183,8 +189,19 @@ class Record:
     def save(self, results: Path) -> Path:
         """Write the record below ``results``, whole or not at all, and return its path."""
         path = results / self.relative_path
-        atomic_write(path, json.dumps(asdict(self), indent=1, allow_nan=False, sort_keys=True) + "\n")
+        atomic_write(path, as_text(asdict(self)))
         return path
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """JSON with sorted keys and one key a line. A list of numbers or words stands in one line."""
+    text = json.dumps(content, indent=1, allow_nan=False, sort_keys=True)
+    # A line break inside of a string is written as an escape. So each one found here is of the indentation.
+    return re.sub(r"\[\n([^\[\]{}]*)\n *\]", _in_one_line, text) + "\n"
+
+
+def _in_one_line(array: re.Match[str]) -> str:
+    return f"[{' '.join(line.strip() for line in array[1].splitlines())}]"
 
 
 def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str, weights: str = "") -> Path:
@@ -205,29 +222,27 @@ def load(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        MamlBenchError: the file is missing, not JSON, of a newer schema, or lacks a field.
+        MamlBenchError: the file is missing, not JSON, of a newer schema, or does not have the fields of a record.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise MamlBenchError(f"record {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise MamlBenchError(f"record {path} is not valid JSON: {error}") from error
-    try:
-        return _from_plain(migrate(raw))
-    except MamlBenchError as error:
-        raise MamlBenchError(f"record {path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MamlBenchError(f"record {path} does not have the fields of a record: {error}") from error
+    where = f"record {path}"
+    return construct_json(Record, text, lambda raw: migrate(raw, where), where)
 
 
-def migrate(raw: dict[str, Any]) -> dict[str, Any]:
-    """Bring a record's plain form to the present schema; one step per old schema belongs here."""
-    if not isinstance(raw, dict) or "schema" not in raw:
-        raise KeyError("schema")
-    if raw["schema"] > SCHEMA:
+def migrate(raw: Any, where: str) -> Any:
+    """Bring the plain form of a record to the present schema. Each old schema has its step here."""
+    if not isinstance(raw, dict):
+        return raw
+    schema = raw.get("schema")
+    if schema == 1:
+        renamed = {"sittings": "segments"}
+        return {renamed.get(key, key): value for key, value in raw.items()} | {"schema": SCHEMA}
+    if isinstance(schema, int) and schema > SCHEMA:
         raise MamlBenchError(
-            f"record schema {raw['schema']} is newer than {SCHEMA}, the one this version reads; upgrade maml-bench"
+            f"{where}: record schema {schema} is newer than {SCHEMA}, the one this version reads; upgrade maml-bench"
         )
     return raw
 
@@ -238,20 +253,6 @@ def load_all(results: Path) -> Iterator[tuple[Path, Record]]:
     for path in sorted(folder.rglob("*.json")):
         if path.relative_to(folder).parts[0] != "speed":
             yield path, load(path)
-
-
-def _from_plain(raw: dict[str, Any]) -> Record:
-    plain = dict(raw)
-    plain["metric"] = Metric(**raw["metric"])
-    plain["curve"] = Curve(**raw["curve"])
-    plain["evaluations"] = [
-        Evaluation(**{**evaluation, "points": [Point(**point) for point in evaluation["points"]]})
-        for evaluation in raw["evaluations"]
-    ]
-    unknown = set(plain) - {f.name for f in fields(Record)}
-    if unknown:
-        raise KeyError(f"unknown field {sorted(unknown)[0]}")
-    return Record(**plain)
 
 
 def _finite(value: float, digits: int | None = None) -> float | None:

@@ -1,12 +1,14 @@
 """The Python interface: what ``import maml_bench`` offers does what the command line does."""
 
+import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
 import maml_bench
-from maml_bench import MamlBenchError
+from maml_bench import MamlBenchError, cli
 from maml_bench.record import load_all
 
 SMALL = {"outer.steps": 3, "validation.episodes": 0, "outer.meta_batch": 2}
@@ -54,6 +56,25 @@ def test_a_run_gives_one_record_for_each_setup_and_seed_in_order(run, tmp_path) 
     table = maml_bench.load_records(tmp_path / "runs")
     assert set(table["setup"]) == {"maml", "reptile"}
     assert len(table) == sum(len(e.points) for r in records for e in r.evaluations)
+
+
+def test_compare_says_what_the_command_says(run, tmp_path, monkeypatch, capsys) -> None:
+    fine, _ = run(setup=["maml", "reptile"])
+    dataclasses.replace(fine, status="failed", reason="out of luck", evaluations=[]).save(tmp_path / "new")
+    same = maml_bench.compare(tmp_path / "runs", str(tmp_path / "runs"))
+    assert not same.worse
+    assert {(f.setup, f.verdict) for f in same.findings} == {("maml", "same"), ("reptile", "same")}
+    found = maml_bench.compare(tmp_path / "runs", tmp_path / "new")
+    assert found.worse
+    assert [(f.setup, f.quantity, f.verdict) for f in found.findings] == [("maml", "status", "worse")]
+    monkeypatch.setattr(sys, "argv", ["maml-bench", "compare", f"{tmp_path}/runs", f"{tmp_path}/new", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said == json.loads(json.dumps(dataclasses.asdict(found) | {"worse": True}))
+    with pytest.raises(MamlBenchError, match="there is no results folder or record at nowhere"):
+        maml_bench.compare("nowhere", tmp_path / "new")
 
 
 def test_settings_are_values_of_python(run) -> None:

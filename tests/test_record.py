@@ -5,11 +5,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, load, load_all, mean_ci95
+from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, as_text, load, load_all, mean_ci95
 
 MSE = Metric("mse", higher_is_better=False, diverged_above=1000.0)
 
@@ -139,16 +139,17 @@ def test_all_records_come_in_path_order_and_races_are_another_kind(record, tmp_p
     [
         ("", "is not valid JSON"),
         ("{", "is not valid JSON"),
-        ("[1]", "does not have the fields of a record: 'schema'"),
-        ({"schema": None}, "does not have the fields of a record"),
+        ("[1]", "the whole is [1], but must be a table"),
+        ({"schema": None}, "schema is None, but must be a whole number"),
         ({"schema": SCHEMA + 1}, f"record schema {SCHEMA + 1} is newer than {SCHEMA}"),
-        ({"colour": "red"}, "unknown field colour"),
+        ({"colour": "red"}, "has no key 'colour'"),
+        ({"thread": 1}, "has no key 'thread' (did you mean 'threads'?)"),
+        ({"seed": "3"}, "seed is '3', but must be a whole number"),
         ({"seed": ...}, "'seed'"),
         ({"metric": ...}, "'metric'"),
-        ({"schema": ...}, "'schema'"),
         ({"metric": {"name": "mse", "colour": "red"}}, "colour"),
-        ({"evaluations": [{"points": [{}]}]}, "inner_steps"),
-        ({"curve": None}, "does not have the fields of a record"),
+        ({"evaluations": [{"points": [{}]}]}, "evaluations[0] lacks the key 'protocol'"),
+        ({"curve": None}, "curve is None, but must be a table"),
     ],
 )
 def test_a_file_that_is_no_record_is_one_sentence(record, tmp_path, change, sentence):
@@ -162,6 +163,33 @@ def test_a_file_that_is_no_record_is_one_sentence(record, tmp_path, change, sent
         load(path)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_the_first_schema_loads_with_its_segments(record, tmp_path):
+    path = replace(record, segments=3).save(tmp_path)
+    raw = json.loads(path.read_text())
+    raw["sittings"] = raw.pop("segments")
+    path.write_text(json.dumps(raw | {"schema": 1}))
+    assert load(path) == replace(record, segments=3)
+
+
+def test_each_list_of_values_stands_in_one_line_of_the_file(record, tmp_path):
+    lines = record.save(tmp_path).read_text().splitlines()
+    values = record.evaluations[0].points[0].values
+    assert json.loads(next(line for line in lines if '"values"' in line).split(":", 1)[1].strip()) == values
+    assert all(line.count('": ') <= 1 for line in lines), "one key a line"
+
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(content=st.dictionaries(st.text(), trees, max_size=4))
+@example(content={"a": ["[\n 1\n]", "]", "{"], "b": [[], [1, 2.5, None], {"c": ["x, y", "\n"]}]})
+def test_the_form_of_the_file_changes_no_content(content):
+    assert json.loads(as_text(content)) == content
 
 
 def test_a_newer_record_is_named_in_the_sentence(record, tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 OURS, LOOP = "maml-bench", "loop"
 
@@ -21,7 +22,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Peer:
-    """One entrant. ``environment`` None is the running interpreter; ``module`` is what must be importable there."""
+    """One entrant. ``environment`` None is the running interpreter; ``module`` is what must be importable there.
+
+    ``source`` is a source tree that comes first in the search path, for another version of maml-bench itself.
+    """
 
     name: str
     library: str
@@ -29,6 +33,7 @@ class Peer:
     module: str
     environment: Environment | None = None
     schedule: str | None = None
+    source: Path | None = None
 
 
 PYTHON39 = Environment(
@@ -58,3 +63,9 @@ PEERS = {
         Peer("jax-map", "jax", "jax_peer.py", "jax", JAX, "jit(grad(lax.map))"),
     )
 }
+
+
+def earlier(source: Path, commit: str) -> Peer:
+    """maml-bench as it is in the source tree ``source``, which holds ``commit``."""
+    script = source / "benchmarks" / "peers" / "ours.py"
+    return Peer(f"{OURS}@{commit[:8]}", f"{OURS} {commit[:8]}", str(script), "maml_bench", None, "auto", source)

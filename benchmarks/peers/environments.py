@@ -1,10 +1,12 @@
 """Builds the peers' virtual environments with venv and pip; what is built is used again while its list is unchanged."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +19,29 @@ STAMP = "requirements.json"
 
 class NotBuilt(Exception):
     """A peer has no environment here; says why in a sentence."""
+
+
+def check_out(commit: str, folder: Path) -> tuple[Path, str]:
+    """The source tree of a commit of this clone, below ``folder``, and the commit's whole hash.
+
+    Raises:
+        NotBuilt: git knows no such commit here.
+    """
+    root = Path(__file__).resolve().parents[2]
+    git = ["git", "-C", str(root)]
+    found = subprocess.run(
+        [*git, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"], capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        raise NotBuilt(f"this clone has no commit {commit}")
+    known = found.stdout.strip()
+    tree = folder / f"maml-bench-{known[:12]}"
+    if not (tree / "maml_bench").is_dir():
+        tree.mkdir(parents=True, exist_ok=True)
+        archive = subprocess.run([*git, "archive", known, "maml_bench", "benchmarks"], capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+            packed.extractall(tree, filter="data")
+    return tree, known
 
 
 def prepare(peers: Iterable[Peer], folder: Path, say: Callable[[str], None]) -> dict[str, Path | NotBuilt]:

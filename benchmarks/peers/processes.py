@@ -50,6 +50,7 @@ class Job:
         return {
             **{name: value for name, value in os.environ.items() if name not in left_out},
             **threads,
+            **({} if self.peer.source is None else {"PYTHONPATH": str(self.peer.source)}),
             **(SETTINGS if memory == "retained" else {}),
             CHOICE: memory,
             "JAX_PLATFORMS": "cpu",

@@ -4,10 +4,11 @@ Everything heavy is imported inside the verbs, so that ``maml-bench --help`` ans
 """
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from maml_bench import __version__
 from maml_bench.cli import data, evaluating, listing, options, reading, running, suites
 from maml_bench.cli.terminal import say_error
 from maml_bench.errors import MamlBenchError
@@ -16,7 +17,6 @@ from maml_bench.harness import memory
 app = typer.Typer(
     name="maml-bench",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     help=(
         "Compare meta-learning setups on one MAML core: accuracy and wall-clock time, from records to figures."
@@ -35,6 +35,21 @@ app.command("records")(reading.records)
 app.command("show")(reading.show)
 app.command("report")(reading.report)
 app.command("compare")(reading.compare)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maml-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_the_verb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
 
 
 def main() -> NoReturn:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, conclude, interruptible
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe id; see [cyan]maml-bench list[/cyan].")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="Recipe name; see [cyan]maml-bench list recipes[/cyan].", autocompletion=recipe_names
+        ),
+    ],
     weights: Annotated[
         list[Path],
         typer.Option(
@@ -26,7 +31,8 @@ def evaluate(
         str | None,
         typer.Option(
             help="Setup that adapts them, by name or a file such as ./mine.py. Default: the one they say they are of, "
-            "else the recipe's own."
+            "else the recipe's own.",
+            autocompletion=setup_names,
         ),
     ] = None,
     protocol: Annotated[

@@ -1,61 +1,126 @@
 """``maml-bench list``: what there is to run."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from maml_bench.cli.terminal import AsJson, print_json, print_table
+import typer
+
+from maml_bench.cli.terminal import AsJson, print_json, print_paragraphs, say
+
+SECTIONS = ("recipes", "setups", "tasks", "suites")
 
 
-def list_(as_json: AsJson = False) -> None:
-    """List the task distributions, setups, recipes and suites."""
-    from maml_bench import registry, suites
-    from maml_bench.harness.recipe import default_setups, presets_of, resolve
-    from maml_bench.harness.recipe_files import load_files
+@dataclass(frozen=True)
+class _Line:
+    """An entry of the list: its name, what is said of it, and the same as data."""
 
-    tasks = {name: registry.task_class(name) for name in registry.task_names()}
-    setups = {name: registry.setup_class(name) for name in registry.setup_names()}
-    recipes = []
-    for name in load_files():
-        presets = presets_of(name)
-        recipe = resolve(name, preset=presets[-1])
-        recipes.append(
+    name: str
+    text: str
+    data: dict[str, Any]
+
+
+def list_(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[recipes|setups|tasks|suites|FILTER]",
+            help="One of the four lists, or a word: then only entries that contain it are shown. Default: everything.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is to run: recipes (experiments), setups (methods), tasks (where episodes come from) and suites
+    (tables of many runs).
+
+    Examples: [cyan]maml-bench list setups[/cyan] · [cyan]maml-bench list omniglot[/cyan]
+    """
+    section = what if what in SECTIONS else None
+    found = {name: entries() for name, entries in _ENTRIES.items() if section in (None, name)}
+    if what is not None and section is None:
+        found = {
+            name: [line for line in lines if what.casefold() in f"{line.name} {line.text}".casefold()]
+            for name, lines in found.items()
+        }
+    if not any(found.values()):
+        from maml_bench.errors import MamlBenchError, nearest
+
+        names = [*SECTIONS, *(line.name for entries in _ENTRIES.values() for line in entries())]
+        raise MamlBenchError(f"nothing in the list contains {what!r}{nearest(str(what), names)}")
+    if as_json:
+        print_json({name: [line.data for line in lines] for name, lines in found.items()})
+        return
+    for name, lines in found.items():
+        if lines:
+            print_paragraphs(_TITLES[name], [(line.name, line.text) for line in lines])
+    say("`maml-bench run RECIPE --setup SETUP` runs a setup on a recipe; `maml-bench list WORD` shows what contains it")
+
+
+def _recipes() -> list[_Line]:
+    from maml_bench.harness.catalogue import recipe_entries
+
+    return [
+        _Line(
+            recipe.name,
+            f"{_sentence(recipe.title)} Variant: {recipe.variant}. Outer steps: "
+            + ", ".join(f"{preset} {steps:,}" for preset, steps in recipe.steps.items())
+            + ".",
             {
-                "recipe": name,
-                "tasks": recipe.tasks["name"],
+                "recipe": recipe.name,
+                "tasks": recipe.tasks,
                 "title": recipe.title,
                 "variant": recipe.variant,
-                "presets": presets,
-                "steps": {preset: resolve(name, preset=preset).outer.steps for preset in presets},
-                "default_setups": default_setups(name),
-            }
+                "presets": list(recipe.steps),
+                "steps": recipe.steps,
+                "default_setups": list(recipe.default_setups),
+            },
         )
-    tables = []
+        for recipe in recipe_entries()
+    ]
+
+
+def _setups() -> list[_Line]:
+    from maml_bench.harness.catalogue import names_in, setup_entry
+
+    return [
+        _Line(
+            setup.name,
+            f"{setup.title} {setup.about} ({setup.citation})",
+            {"setup": setup.name, "title": setup.title, "citation": setup.citation, "about": setup.about},
+        )
+        for setup in map(setup_entry, names_in("setups"))
+    ]
+
+
+def _tasks() -> list[_Line]:
+    from maml_bench.harness.catalogue import names_in, tasks_entry
+
+    return [
+        _Line(tasks.name, tasks.about, {"tasks": tasks.name, "about": tasks.about})
+        for tasks in map(tasks_entry, names_in("tasks"))
+    ]
+
+
+def _suites() -> list[_Line]:
+    from maml_bench import suites
+
+    found = []
     for name in suites.suite_names():
         one = suites.suite(name)
-        presets = list(dict.fromkeys(part.preset for part in one.parts))
-        tables.append({"suite": name, "title": one.title, "presets": ", ".join(presets)})
-    if as_json:
-        print_json(
-            {
-                "tasks": [{"tasks": n, "about": _first_line(c)} for n, c in tasks.items()],
-                "setups": [{"setup": n, "citation": c.citation, "about": _first_line(c)} for n, c in setups.items()],
-                "recipes": recipes,
-                "suites": tables,
-            }
-        )
-        return
-    print_table("Task distributions", ["tasks", "about"], [[n, _first_line(c)] for n, c in tasks.items()])
-    rows = [[n, c.citation, _first_line(c)] for n, c in setups.items()]
-    print_table("Setups", ["setup", "source", "about"], rows)
-    print_table(
-        "Recipes (outer steps by preset)",
-        ["recipe", "variant", "steps", "about"],
-        [
-            [r["recipe"], r["variant"], ", ".join(f"{p} {n:,}" for p, n in r["steps"].items()), r["title"]]
-            for r in recipes
-        ],
-    )
-    print_table("Suites", ["suite", "about", "presets"], [list(t.values()) for t in tables])
+        presets = ", ".join(dict.fromkeys(part.preset for part in one.parts))
+        text = f"{_sentence(one.title)} Presets: {presets}."
+        found.append(_Line(name, text, {"suite": name, "title": one.title, "presets": presets}))
+    return found
 
 
-def _first_line(cls: Any) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]
+def _sentence(words: str) -> str:
+    """Words as a sentence: a capital first, a full stop at the end."""
+    return f"{words[:1].upper()}{words[1:].removesuffix('.')}."
+
+
+_ENTRIES = {"recipes": _recipes, "setups": _setups, "tasks": _tasks, "suites": _suites}
+_TITLES = {
+    "recipes": "Recipes: experiments of a paper, each complete",
+    "setups": "Setups: methods, one file each",
+    "tasks": "Tasks: where the episodes of a recipe come from",
+    "suites": "Suites: tables of many runs",
+}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import AsJson, Settings, print_json
+from maml_bench.cli.terminal import AsJson, Settings, print_json, recipe_names, setup_names
 
 if TYPE_CHECKING:
     from maml_bench.harness.options import Row
@@ -18,9 +18,13 @@ COLUMNS = 80
 
 
 def options(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe id, or a recipe file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Recipe name, or a recipe file.", autocompletion=recipe_names)
+    ],
     preset: Annotated[str, typer.Option(help="smoke, quick or paper.")] = "quick",
-    setup: Annotated[str | None, typer.Option(help="Setup by name or file. Default: the recipe's first.")] = None,
+    setup: Annotated[
+        str | None, typer.Option(help="Setup by name or file. Default: the recipe's first.", autocompletion=setup_names)
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:

@@ -16,15 +16,35 @@ if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
     from maml_bench.record import Record
 
+MOST_SEEDS = 1000
+"""The longest range that `seeds_of` takes: a longer one is a slip of the keyboard."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def seeds_of(text: str) -> list[int]:
-    """The whole numbers of ``--seeds``."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise MamlBenchError(f"--seeds {text!r} must be whole numbers with commas between, such as 0,1,2") from None
+    """The seeds that ``--seeds`` names, each once: whole numbers and ranges such as ``0-3``, with commas between.
+
+    Raises:
+        MamlBenchError: a part is not a number or a range, a range runs backwards, or has more than MOST_SEEDS.
+    """
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
+        if match is None:
+            raise MamlBenchError(
+                f"--seeds {text!r} must be whole numbers with commas between, such as 0,1,2, or ranges such as 0-3; "
+                "no seed is negative"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise MamlBenchError(f"--seeds {text!r}: the range {first}-{last} runs backwards; write {last}-{first}")
+        if last - first >= MOST_SEEDS:
+            raise MamlBenchError(
+                f"--seeds {text!r}: the range {first}-{last} has {last - first + 1:,} seeds, but at most "
+                f"{MOST_SEEDS:,} can be run with one command"
+            )
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return list(seeds)
 
 
 def budget_of(text: str | None) -> tuple[float | None, int | None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_table, say
+from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_paragraphs, print_table, say
 
 if TYPE_CHECKING:
     from maml_bench.record import Record
@@ -84,25 +84,35 @@ def _speed(kind: str, results: Path, as_json: bool) -> None:
 
 
 def show(
-    record: Annotated[Path, typer.Argument(help="A record file: its path, or the path that `records` lists.")],
+    record: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECORD",
+            help="A record: its path, the name of its file, or parts with slashes between that fit one record alone, "
+            "such as sinusoid-k10/maml/seed1 or the first digits of a recipe's id.",
+        ),
+    ],
     results: Results = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Show one record: what was run on which machine, its scores, and how long it took."""
+    """Show one record: what was run on which machine, its scores, and how long it took.
+
+    Example: [cyan]maml-bench show omniglot-5w1s-mlp-text/maml/paper/seed1 --results results[/cyan]
+    """
+    from maml_bench.cli.record_search import find_record
     from maml_bench.record import load
     from maml_bench.report.flat_rows import normalisation
 
-    below = results / record
-    found = load(below if below.exists() and not record.exists() else record)
+    path = find_record(results, record)
+    found = load(path)
     if as_json:
         print_json(asdict(found))
         return
-    facts = _facts(found)
-    print_table(str(record), ["what", "value"], [[key, value] for key, value in facts.items()])
+    print_paragraphs(str(path), list(_facts(found).items()))
     print_table(
-        "Scores",
+        "Scores (a task is way/shot/query)",
         [
-            *("protocol", "split", "way/shot/query", "normalisation", "checkpoint", "inner steps", found.metric.name),
+            *("protocol", "split", "task", "normalisation", "checkpoint", "steps", found.metric.name),
             *("ci95", "diverged", "episodes"),
         ],
         [
@@ -114,6 +124,7 @@ def show(
             for e in found.evaluations
             for p in e.points
         ],
+        optional=("diverged", "split", "episodes"),
     )  # fmt: skip
     print_table(
         "Seconds",
@@ -138,7 +149,10 @@ def report(
         bool, typer.Option("--latex", help="Also write the tables in LaTeX, for the package booktabs.")
     ] = False,
 ) -> None:
-    """Make all tables (Markdown, CSV) and figures (PDF, PNG) from the records."""
+    """Make all tables (Markdown, CSV, with --latex also LaTeX), all figures (PDF, PNG) and report.html from the records.
+
+    Open report.html in a browser to sort, filter and trace every result. It needs no network.
+    """
     from maml_bench.api import report as make
     from maml_bench.cli.terminal import console
     from maml_bench.report.writing import include
@@ -151,7 +165,7 @@ def report(
     removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
     say(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
-        f"{len(made.figures)} figures in {results / 'figures'}{removed}"
+        f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"
     )
 
 
@@ -220,7 +234,7 @@ def _facts(record: "Record") -> dict[str, str]:
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
         "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
         "status": record.status + (f": {record.reason}" if record.reason else ""),
-        "budget": done + (f" in {record.sittings} segments" if record.sittings > 1 else ""),
+        "budget": done + (f" in {record.segments} segments" if record.segments > 1 else ""),
         "seed": str(record.seed),
         **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
         "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",

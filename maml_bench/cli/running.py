@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, say
+from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def run(
     recipes: Annotated[
         list[str],
-        typer.Argument(metavar="RECIPE...", help="Recipe ids (see [cyan]maml-bench list[/cyan]), or recipe files."),
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe names (see [cyan]maml-bench list recipes[/cyan]), or recipe files.",
+            autocompletion=recipe_names,
+        ),
     ],
     preset: Annotated[
         str,
@@ -25,9 +29,12 @@ def run(
     ] = "quick",
     setup: Annotated[
         list[str] | None,
-        typer.Option(help="Setup by name, or a file such as ./mine.py; repeat for several. Default: the recipe's own."),
+        typer.Option(
+            help="Setup by name, or a file such as ./mine.py; repeat for several. Default: the recipe's own.",
+            autocompletion=setup_names,
+        ),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7.")] = "0",
     settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
@@ -51,11 +58,11 @@ def run(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="End early, at a checkpoint: training time per run in this sitting (90s, 25m, 2h), or outer steps in "
+            help="End early, at a checkpoint: training time per run in this segment (90s, 25m, 2h), or outer steps in "
             "all (10000steps). The same command goes on from there."
         ),
     ] = None,
-    moved_from: Annotated[
+    continue_from: Annotated[
         Path | None,
         typer.Option(
             "--from",
@@ -86,11 +93,11 @@ def run(
     from maml_bench.harness.run import Options
     from maml_bench.harness.run import run as run_one
 
-    if moved_from and len(planned) * len(numbers) > 1:
+    if continue_from and len(planned) * len(numbers) > 1:
         raise MamlBenchError("--from goes on with one run: name one recipe, one setup and one seed")
     options = Options(
         results, device, threads, schedule, chunk, budget_s, budget_steps, force,
-        protocols=tuple(protocol or ()), moved_from=moved_from,
+        protocols=tuple(protocol or ()), continue_from=continue_from,
     )  # fmt: skip
     finished: list[tuple[Path, Record]] = []
     with interruptible() as interrupted, Bars() as bars:

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Threads, print_json, print_table, say
+from maml_bench.cli.terminal import (
+    RUNS,
+    AsJson,
+    Device,
+    Results,
+    Threads,
+    print_json,
+    print_table,
+    recipe_names,
+    say,
+    setup_names,
+    suite_names,
+)
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -18,12 +30,21 @@ if TYPE_CHECKING:
 
 
 def suite(
-    name: Annotated[str, typer.Argument(metavar="SUITE", help="Suite by name; see [cyan]maml-bench list[/cyan].")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE", help="Suite by name; see [cyan]maml-bench list suites[/cyan].", autocompletion=suite_names
+        ),
+    ],
     preset: Annotated[
         str, typer.Option(help="[cyan]quick[/cyan] (hours) or [cyan]paper[/cyan] (the papers' budgets).")
     ] = "quick",
-    setup: Annotated[list[str] | None, typer.Option(help="Only this setup; repeat for several.")] = None,
-    recipe: Annotated[list[str] | None, typer.Option(help="Only this recipe; repeat for several.")] = None,
+    setup: Annotated[
+        list[str] | None, typer.Option(help="Only this setup; repeat for several.", autocompletion=setup_names)
+    ] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="Only this recipe; repeat for several.", autocompletion=recipe_names)
+    ] = None,
     status: Annotated[
         bool, typer.Option("--status", help="Run nothing; list which runs are done and which are left.")
     ] = False,
@@ -36,7 +57,9 @@ def suite(
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: those of the suite.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7. Default: those of the suite.")
+    ] = None,
     results: Results = RUNS,
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="Make tables and figures of the results folder at the end.")] = True,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +35,27 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; def
 RUNS = Path("runs")
 
 
+def recipe_names(incomplete: str) -> list[str]:
+    """The recipes whose name begins so, for the completion of a shell."""
+    from maml_bench.harness.recipe_files import load_files
+
+    return [name for name in load_files() if name.startswith(incomplete)]
+
+
+def setup_names(incomplete: str) -> list[str]:
+    """The setups whose name begins so, for the completion of a shell."""
+    from maml_bench.harness.catalogue import names_in
+
+    return [name for name in names_in("setups") if name.startswith(incomplete)]
+
+
+def suite_names(incomplete: str) -> list[str]:
+    """The suites whose name begins so, for the completion of a shell."""
+    from maml_bench import suites
+
+    return [name for name in suites.suite_names() if name.startswith(incomplete)]
+
+
 def console(*, stderr: bool = False) -> "Console":
     """A console of the terminal's width, or wide enough for any table where output goes to a file."""
     from rich.console import Console
@@ -59,6 +80,21 @@ def say_error(sentence: str) -> None:
 def print_json(value: Any) -> None:
     """``value`` as JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
+    """Print a title, and below it names with texts that are wrapped beside them, on standard output."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    indent = min(max(len(name) for name, _ in entries), 24) + 4
+    lines = [title]
+    for name, text in entries:
+        words = fill(
+            text, width, initial_indent=" " * indent, subsequent_indent=" " * indent, break_on_hyphens=False,
+            break_long_words=False,
+        )  # fmt: skip
+        start = f"  {name:<{indent - 2}}"
+        lines += [start + words[indent:]] if len(start) == indent else [start.rstrip(), words]
+    sys.stdout.write("".join(f"{line}\n" for line in [*lines, ""]))
 
 
 def print_table(

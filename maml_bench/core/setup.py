@@ -74,14 +74,14 @@ class Setup(ABC):
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
 
-    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+    def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         """What the outer loss of one task is about: the state that answers, by default as adapted with the recipe's
         number of inner steps, and the batch that asks, by default the query."""
         return self.adapt(learner, meta, episode.support, learner.inner.steps)[-1], episode.query
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         """Outer loss of one task, the mean over its examples."""
-        state, batch = self.judged(learner, meta, episode)
+        state, batch = self.outer_problem(learner, meta, episode)
         return learner.outer_loss(lambda x: self.predict(learner, meta, state, x), batch)
 
     def gradient(

@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
-
-_BLOCK_BYTES = 1 << 22
 
 
 class ArrayFile:
@@ -54,15 +52,10 @@ def whole(path: Path, offset: int, shape: tuple[int, ...]) -> bool:
     return path.stat().st_size - offset == prod(shape)
 
 
-def sha256(path: Path, report: Callable[[int], None] = lambda read: None) -> str:
-    """The hash of a file; ``report`` hears the bytes read so far."""
-    digest, read = hashlib.sha256(), 0
+def sha256(path: Path) -> str:
+    """The hash of a file."""
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            read += len(block)
-            report(read)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

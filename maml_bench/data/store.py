@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
+from maml_bench.checked import construct
 from maml_bench.data import sources
 from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
 from maml_bench.data.threads import each
@@ -83,13 +84,8 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Inverse of :meth:`to_json`; ValueError, TypeError, KeyError or AttributeError on any other text."""
-        fields = json.loads(text)
-        arrays = {}
-        for name, info in fields["arrays"].items():
-            own = tuple(info["classes"]) if "classes" in info else None
-            arrays[name] = ArrayInfo(**{**info, "shape": tuple(info["shape"]), "classes": own})
-        return cls(**{**fields, "classes": tuple(fields["classes"]), "arrays": arrays})
+        """Inverse of :meth:`to_json`; ValueError or MamlBenchError on any other text."""
+        return construct(cls, json.loads(text), "the manifest")
 
 
 def data_home() -> Path:
@@ -109,7 +105,7 @@ def manifest(name: str) -> Manifest:
         found = Manifest.from_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise MamlBenchError(f"{name} is not stored in {data_home()}; {_advice(name)}") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, MamlBenchError):
         raise MamlBenchError(f"{path} cannot be read as a manifest; to store {name} again, {_advice(name)}") from None
     if found.version != version:
         age = "an older" if found.version < version else "a newer"
@@ -137,7 +133,7 @@ def load(name: str, array: str) -> Array:
 def verify(name: str, progress: Progress | None = None) -> Manifest:
     """Read every stored array of ``name`` again and compare shape and sha256 with the manifest, which is returned.
 
-    ``progress`` counts bytes. MamlBenchError names the file that differs.
+    ``progress`` counts bytes, array after array. MamlBenchError names the file that differs.
     """
     found = manifest(name)
     name = sources.shown(found.name)
@@ -149,14 +145,11 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
         info = found.arrays[array]
         if info.shape[:2] != (len(found.classes_of(array)), found.examples_per_class):
             raise MamlBenchError(f"{path} does not hold the classes and examples that its manifest counts")
-
-        def report(read: int, so_far: int = done, what: str = array) -> None:
-            if progress:
-                progress(so_far + read, total, f"verifying {name} {what}")
-
-        if sha256(path, report) != info.sha256:
+        if sha256(path) != info.sha256:
             raise MamlBenchError(f"{path} differs from what was stored; to store it again, {_advice(name)}")
         done += path.stat().st_size
+        if progress:
+            progress(done, total, f"verifying {name} {array}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 Nested transforms (grad of vmap of grad) cost Python and dispatch time on every call; a recording has left them behind.
 What a recording holds are torch's operators and our kernels; it is valid for the shapes it was made with. On a GPU it
-is played back as a CUDA graph (replay.py).
+is played back as a CUDA graph (cuda_graph.py).
 """
 
 import warnings

@@ -24,7 +24,7 @@ class State:
     curve: dict[str, list[Any]]
     recent_losses: list[float]
     started_at: str
-    sittings: int
+    segments: int
     peak_memory_bytes: int
     kept: list[tuple[float, int, dict[str, torch.Tensor]]] = field(default_factory=list)
     env_steps: int = 0
@@ -48,7 +48,8 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         return None
     advice = "finish it as it was begun, or start over with --force"
     try:
-        state = State(**torch.load(path, weights_only=True, map_location="cpu"))
+        values = torch.load(path, weights_only=True, map_location="cpu")
+        state = State(**{"segments" if key == "sittings" else key: value for key, value in values.items()})
         state.conditions.items()
     except (
         RuntimeError,

@@ -2,6 +2,8 @@
 
 ``modern`` is what most papers since 2018 report: 15 queries per class, 1,000 tasks, the checkpoint selected by
 validation; and two rows, of which one does not let the query help itself. Nothing here is part of a recipe's identity.
+Where a recipe's own test takes the selected checkpoint, the last one is tested beside it, so that a reader sees what
+the selection did.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,13 +39,19 @@ def asked_tests(recipe: Recipe, protocols: Sequence[str] = ()) -> tuple[Test, ..
             raise MamlBenchError(f"no protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
         if protocol == "modern" and not _classifies(recipe):
             raise MamlBenchError(f"recipe {recipe.id!r} has no protocol 'modern', which is for classification alone")
-        found += recipe.test if protocol == "paper" else _modern(recipe)
+        found += _paper(recipe) if protocol == "paper" else _modern(recipe)
     return tuple(dict.fromkeys(_that_matter(recipe, found)))
 
 
 def normalises_batches(recipe: Recipe) -> bool:
     """Whether the network has batch-norm, so that it matters whose statistics it uses."""
     return bool(recipe.tasks.get("normalisation", "transductive") == "transductive")
+
+
+def _paper(recipe: Recipe) -> Iterable[Test]:
+    """The recipe's own tests; beside each of the selected checkpoint the same test of the last one."""
+    for test in recipe.test:
+        yield from (test, replace(test, checkpoint="last")) if test.checkpoint == "selected" else (test,)
 
 
 def _modern(recipe: Recipe) -> Iterable[Test]:

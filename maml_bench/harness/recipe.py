@@ -169,6 +169,7 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
     content: dict[str, Any] = reduce(merged, (layer.table for layer in found if layer.kind != "--set"), {})
     content |= {"preset": preset, "changed": list(settings)}
     content["setup"] = {**content.get("setup", {}), **reference}
+    as_it_stands = content
     content = reduce(merged, (layer.table for layer in found if layer.kind == "--set"), content)
     content["published"] = [*content.get("published", ()), *whole.get("setups_published", {}).get(name, ())]
     where = f"recipe {recipe!r}"
@@ -178,18 +179,27 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
         more = f" --setup {setup}" * (setup != whole.get("default_setups", [setup])[0])
         raise MamlBenchError(f"{error}: see maml-bench options {recipe}{more}") from error
     keys, defaults = unread_keys(built, method, tasks), defaults_of(method, tasks)
+    # A file is at fault only for what has no effect in it as it stands, not for what a setting of the user stops.
+    keys_of_file = _unread_without_settings(as_it_stands, where) if settings else keys
     ignored: dict[str, str] = {}
     first = name == next(iter(whole.get("default_setups", ())), None)
     texts = iter(settings)
     for layer in found:
-        sentence = refused(layer, keys, defaults)
+        sentence = refused(layer, keys if layer.kind == "--set" else keys_of_file, defaults)
         text = next(texts) if layer.kind == "--set" else ""
         if sentence and text:
             ignored[text] = f"{where}: {sentence}"
-        # A file is at fault only for what has no effect in it as it stands, not for what a setting of the user stops.
-        elif sentence and layer.own and not settings and (layer.kind == "setup" or first):
+        elif sentence and layer.own and (layer.kind == "setup" or first):
             raise MamlBenchError(f"{where}: {sentence}")
     return Resolution(built, method, tasks, found, keys, ignored)
+
+
+def _unread_without_settings(content: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The keys that have no effect on a recipe as its files have it; none where it is complete with settings alone."""
+    try:
+        return unread_keys(*_built(content, where))
+    except MamlBenchError:
+        return {}
 
 
 def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskDistribution]:

@@ -62,7 +62,7 @@ def resume(run: RunState, state: checkpoint.State) -> Segment:
     run.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
     run.step, run.curve, run.recent_losses = state.step, state.curve, state.recent_losses
     run.episodes.restore({"env_steps": state.env_steps})
-    return Segment(state.started_at, state.sittings + 1, state.peak_memory_bytes, state.earlier)
+    return Segment(state.started_at, state.segments + 1, state.peak_memory_bytes, state.earlier)
 
 
 def moved(path: Path, conditions: dict[str, Any]) -> checkpoint.State:
@@ -122,7 +122,7 @@ def record_of(
         "commit": commit,
         "dirty": dirty,
         "started_at": segment.started_at,
-        "sittings": segment.number,
+        "segments": segment.number,
         "earlier": segment.earlier,
     }
     return Record(**{**fields, **more})

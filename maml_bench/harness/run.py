@@ -33,7 +33,7 @@ class Options:
     ``threads`` None means all cores, or one for tasks as small as sinusoids. ``schedule`` is auto or one of
     engine.execution.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to
     take, of harness.protocols.PROTOCOLS; none for the recipe's default, of which a partial budget gets ``paper`` alone.
-    ``moved_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
+    ``continue_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
     """
 
     results: Path = Path("runs")
@@ -45,7 +45,7 @@ class Options:
     budget_steps: int | None = None
     force: bool = False
     protocols: tuple[str, ...] = ()
-    moved_from: Path | None = None
+    continue_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def run(
         conditions = conditions_of(training, threads)
         segment = Segment()
         state = checkpoint.load(place, conditions)
-        if state is None and options.moved_from:
-            state = moved(options.moved_from, conditions)
+        if state is None and options.continue_from:
+            state = moved(options.continue_from, conditions)
         if state is not None:
             segment = resume(training, state)
             observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")

@@ -10,6 +10,7 @@ from maml_bench.record import Record, load_all
 from maml_bench.report import reproduction
 from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import generated, write
+from maml_bench.report.page import write_page
 from maml_bench.report.reproduction import Cell
 from maml_bench.report.speed.rows import load, load_growth
 from maml_bench.report.speed.tables import write_speed_tables
@@ -20,12 +21,13 @@ from maml_bench.report.writing import write_tables
 @dataclass(frozen=True)
 class Report:
     """The files that were written, the old files that were removed, and the number of records and of speed rows behind
-    them."""
+    them. ``page`` is None where there are only rows of speed."""
 
     records: int
     speed: int
     tables: list[Path]
     figures: list[Path]
+    page: Path | None
     removed: list[Path]
 
 
@@ -54,7 +56,8 @@ def build(
     tell = progress or (lambda _: None)
     with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
         tell("reading records")
-        records = [record for _, record in read(results)]
+        found = list(read(results))
+        records = [record for _, record in found]
         races, points = load(results), load_growth(results)
         if not (records or races or points):
             raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
@@ -67,11 +70,13 @@ def build(
         folder = results / "figures"
         figures = write_figures(records, folder) + write_suite_figures(records, folder)
         figures += write_speed_figures(races, folder)
+        tell("writing the page")
+        page = write_page(found, results) if found else None
         old = [*generated(results / "tables"), *_generated_figures(results / "figures")]
         removed = [path for path in old if path not in {*tables, *figures}]
         for path in removed:
             path.unlink(missing_ok=True)
-        return Report(len(records), len(races) + len(points), tables, figures, removed)
+        return Report(len(records), len(races) + len(points), tables, figures, page, removed)
 
 
 def _generated_figures(folder: Path) -> list[Path]:

@@ -72,8 +72,8 @@ class _Rules:
 
 
 def compare(
-    base: Path,
-    new: Path,
+    base: str | Path,
+    new: str | Path,
     *,
     quality_threshold: float = 0.01,
     relative_threshold: float = 0.10,
@@ -94,11 +94,15 @@ def compare(
         across_machines: compare seconds although machine, device, threads or schedule differ.
         alpha: level of the bootstrap intervals, two-sided.
 
+    Returns:
+        A Comparison: ``findings`` has one Finding for each quantity that both sides measured, and ``worse`` says
+        whether any of them is worse. ``pandas.DataFrame(comparison.findings)`` is a table of them.
+
     Raises:
         MamlBenchError: a record cannot be read, or the two sides have no recipe and setup in common.
     """
     rules = _Rules(quality_threshold, relative_threshold, time_threshold, across_machines, alpha)
-    old, fresh = _load(base), _load(new)
+    old, fresh = _load(Path(base)), _load(Path(new))
     shared = {r.recipe_id for r in old} & {r.recipe_id for r in fresh}
     findings: list[Finding] = []
     for content in sorted(shared):

@@ -4,7 +4,6 @@ Outputs have the shape ``[..., size(actions)]``; everything is computed entry by
 """
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,79 +12,52 @@ LEAST_LOG_STD = math.log(1e-6)
 """The floor of the released MAML code (maml_minimal_gauss_mlp_policy.py of cbfinn/maml_rl)."""
 
 
-class Actions(Protocol):
-    """What a policy's outputs say about actions."""
-
-    spread: bool
-    """Whether the policy has parameters of its own for how far actions spread."""
-
-    def draws(self, actions: int) -> int:
-        """Random numbers that one action takes, of so many dimensions."""
-        ...
-
-    def size(self, actions: int) -> int:
-        """Outputs that a policy over so many dimensions of actions (or so many actions to choose from) needs."""
-        ...
-
-    def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """Actions from ``noise [..., draws]`` of `from_words`."""
-        ...
-
-    def from_words(self, words: Tensor) -> Tensor:
-        """32-bit random words to the noise that ``draw`` wants."""
-        ...
-
-    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Log-density or log-probability ``[...]`` of the actions."""
-        ...
-
-    def divergence(self, old: Tensor, new: Tensor) -> Tensor:
-        """KL(old || new) ``[...]``."""
-        ...
-
-    def metric(self, outputs: Tensor, tangent: Tensor) -> Tensor:
-        """The second derivative of ``divergence(outputs, .)`` at ``outputs``, times ``tangent``: Fisher's metric."""
-        ...
-
-
 class Gaussian:
     """Independent normal distributions; outputs are means, then the logarithms of standard deviations."""
 
     spread = True
+    """Whether the policy has parameters of its own for how far actions spread."""
 
     def draws(self, actions: int) -> int:
+        """Random numbers that one action takes, of so many dimensions."""
         return actions
 
     def size(self, actions: int) -> int:
+        """Outputs that a policy over so many dimensions of actions (or so many actions to choose from) needs."""
         return 2 * actions
 
     def from_words(self, words: Tensor) -> Tensor:
-        """Standard normal numbers, by the inverse of the distribution function at the middles of 2^24 intervals."""
+        """32-bit random words to the noise that ``draw`` wants: standard normal numbers, by the inverse of the
+        distribution function at the middles of 2^24 intervals."""
         normal: Tensor = torch.special.ndtri(((words >> 8).double() + 0.5) * 2.0**-24)
         return normal.float()
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Actions from ``noise [..., draws]`` of `from_words`."""
         mean, log_std = _split(outputs)
         return torch.addcmul(mean, log_std.exp(), noise)
 
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Log-density or log-probability ``[...]`` of the actions."""
         mean, log_std = _split(outputs)
         standard = (actions - mean) * torch.exp(-log_std)
         return -(0.5 * standard**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def divergence(self, old: Tensor, new: Tensor) -> Tensor:
+        """KL(old || new) ``[...]``."""
         (mean, log_std), (mean2, log_std2) = _split(old), _split(new)
         spread = torch.exp(2 * (log_std - log_std2)) + (mean - mean2) ** 2 * torch.exp(-2 * log_std2)
         return (log_std2 - log_std + 0.5 * (spread - 1)).sum(-1)
 
     def metric(self, outputs: Tensor, tangent: Tensor) -> Tensor:
+        """The second derivative of ``divergence(outputs, .)`` at ``outputs``, times ``tangent``: Fisher's metric."""
         _, log_std = _split(outputs)
         means, log_stds = tangent.chunk(2, -1)
         return torch.cat([means * torch.exp(-2 * log_std), 2 * log_stds], -1)
 
 
 class Categorical:
-    """One of several actions, int64 ``[...]``; outputs are logits."""
+    """One of several actions, int64 ``[...]``; outputs are logits. The methods are those of `Gaussian`."""
 
     spread = False
 
@@ -113,6 +85,10 @@ class Categorical:
     def metric(self, outputs: Tensor, tangent: Tensor) -> Tensor:
         share = outputs.softmax(-1)
         return share * (tangent - (share * tangent).sum(-1, keepdim=True))
+
+
+Actions = Gaussian | Categorical
+"""What a policy's outputs say about actions."""
 
 
 def _split(outputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.policy import Policy
 from maml_bench.rl.protocol import Acting, Actor
-from maml_bench.rl.quota import FirstEnded, InTurn, Quota
+from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
 from maml_bench.types import Episode, Predict, Shape
 
@@ -30,6 +30,7 @@ Noise = Callable[[str, int], Tensor]
 """Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
 
 Fill = Annotated[bool, Doc("Whether further episodes follow until there are as many steps as in whole rollouts.")]
+Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
 First = Annotated[
     bool,
     When("fill"),
@@ -83,7 +84,7 @@ class Control(ABC):
     ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
     the agent sees. Where episodes can end early, ``fill`` has others follow, whole ones, until there are as many steps
     as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. Which ones count
-    is in turn or, at validation and test, with ``first_ended``, by when they end (see quota.py).
+    is in turn or, at validation and test, with ``first_ended``, by when they end (see step_budget.py).
     """
 
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
@@ -97,6 +98,7 @@ class Control(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     metric: ClassVar[Metric] = Metric("return")
+    activation = "relu"
     fill = False
     first_ended = False
     actions: ClassVar[Actions]
@@ -122,7 +124,13 @@ class Control(ABC):
         seen, actions = self.sizes()
         seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
         log_std = 0.0 if self.actions.spread else None
-        return Policy((seen, *self.hidden, actions), log_std=log_std, context=self.context, generator=generator)
+        return Policy(
+            (seen, *self.hidden, actions),
+            log_std=log_std,
+            context=self.context,
+            tanh=self.activation == "tanh",
+            generator=generator,
+        )
 
     def sample(
         self,
@@ -156,47 +164,47 @@ class Control(ABC):
                 with actor.measure("adapt"):
                     policies = actor.policies(found)
                 streams = _Streams((key, self.name, split, step), first, count, device)
-                quota = self._quota(split)(count, number, self.horizon, device)
-                found.append(self._roll(tasks, quota, partial(actor.outputs, policies), streams.words, actor.measure))
+                budget = self._budget(split)(count, number, self.horizon, device)
+                found.append(self._roll(tasks, budget, partial(actor.outputs, policies), streams.words, actor.measure))
         return found
 
-    def _quota(self, split: str) -> type[Quota]:
+    def _budget(self, split: str) -> type[StepBudget]:
         """In training the released code has one rollout of each task going, episode after episode: in turn."""
         if not self.fill:
-            return Quota
+            return StepBudget
         return FirstEnded if self.first_ended and split != "train" else InTurn
 
     def _roll(
-        self, tasks: Tensor, quota: Quota, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
+        self, tasks: Tensor, budget: StepBudget, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
     ) -> Trajectories:
-        shape = quota.on.shape
+        shape = budget.on.shape
         with measure("simulate"):
             world = self.start(tasks, shape[1], noise)
         draws = self.actions.draws(self.sizes()[1])
-        chance = noise("actions", shape[1] * quota.longest * draws)
-        chance = self.actions.from_words(chance).reshape(*shape, quota.longest, draws)
+        chance = noise("actions", shape[1] * budget.longest * draws)
+        chance = self.actions.from_words(chance).reshape(*shape, budget.longest, draws)
         seen, done, said, earned = [], [], [], []
         with _one_thread():
-            for t in range(quota.longest):
+            for t in range(budget.longest):
                 with measure("policy"):
                     seen.append(self._seen(world, tasks))
                     said.append(answer(seen[-1]))
                     done.append(self.actions.draw(said[-1], chance[:, :, t]))
                 with measure("simulate"):
                     reward, ended = world.act(done[-1])
-                earned.append(reward * quota.on)
-                again = quota.step(ended)
+                earned.append(reward * budget.on)
+                again = budget.step(ended)
                 if not self.fill:
                     continue
-                if not quota.on.any():
+                if not budget.on.any():
                     break
                 with measure("simulate"):
-                    cast(Restarting, world).rest(~quota.on)
+                    cast(Restarting, world).rest(~budget.on)
                     if again.any():
                         cast(Restarting, world).restart(again)
         with measure("baseline"):
             fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
-            still, since = quota.counted()
+            still, since = budget.counted()
             if self.fill:
                 fields, still, since = packed(fields, still, since)
             observations, acted, outputs, rewards = fields

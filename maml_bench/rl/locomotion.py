@@ -30,7 +30,7 @@ CONTACT_COST = 5e-4
 class Body:
     """What sets the two bodies apart under one variant. ``control_cost`` weighs the sum of squared actions in [-1, 1],
     ``alive`` is the reward for each step; ``dropped`` positions are not observed, ``seen_bodies`` have their contacts
-    observed."""
+    observed. ``solimp`` is the impedance of contacts where rllab's model file has another than gymnasium's."""
 
     file: str
     numbers: tuple[int, int]
@@ -42,6 +42,7 @@ class Body:
     dropped: int = 0
     falls: bool = False
     centred: bool = False
+    solimp: tuple[float, float, float] | None = None
 
 
 CHEETAH = {
@@ -49,7 +50,17 @@ CHEETAH = {
     "gymnasium": Body("half_cheetah.xml", (17, 6), 0.1, frame_skip=5, dropped=1),
 }
 ANT = {
-    "rllab": Body("ant.xml", (125, 8), 5e-3, timestep=0.02, contacts=True, alive=0.05, falls=True, centred=True),
+    "rllab": Body(
+        "ant.xml",
+        (125, 8),
+        5e-3,
+        timestep=0.02,
+        contacts=True,
+        alive=0.05,
+        falls=True,
+        centred=True,
+        solimp=(0.8, 0.8, 0.01),
+    ),
     "gymnasium": Body("ant.xml", (105, 8), 0.5, frame_skip=5, contacts=True, alive=1.0, dropped=2, falls=True),
 }
 
@@ -107,7 +118,12 @@ class _Track:
         body = self._body
         copies = len(tasks) * rollouts
         self._physics = Physics(
-            body.file, copies, timestep=body.timestep, frame_skip=body.frame_skip, contacts=body.contacts
+            body.file,
+            copies,
+            timestep=body.timestep,
+            frame_skip=body.frame_skip,
+            contacts=body.contacts,
+            solimp=body.solimp,
         )
         self._time = 0
         self._rows: Rows = ALL

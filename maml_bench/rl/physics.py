@@ -37,16 +37,23 @@ class Physics:
 
     A step is ``frame_skip`` steps of the model, of ``timestep`` seconds if that is given. With ``contacts`` the forces
     that MuJoCo calls cfrc_ext are sensed too: of each body in order, torque about the centre of mass and force, zeros
-    for the world.
+    for the world. ``solimp`` replaces the first three numbers of the contact impedance of every body's geometry.
 
     Raises:
         MamlBenchError: the extra is not installed.
     """
 
     def __init__(
-        self, file: str, copies: int, *, timestep: float | None = None, frame_skip: int = 1, contacts: bool = False
+        self,
+        file: str,
+        copies: int,
+        *,
+        timestep: float | None = None,
+        frame_skip: int = 1,
+        contacts: bool = False,
+        solimp: tuple[float, float, float] | None = None,
     ) -> None:
-        model, self._seeing = _models(file, timestep, contacts)
+        model, self._seeing = _models(file, timestep, contacts, solimp)
         self._mujoco = _mujoco()
         self.model, self._frame_skip, self._contacts = model, frame_skip, contacts
         threads = torch.get_num_threads()
@@ -140,7 +147,9 @@ def _pool(threads: int) -> Any:
 
 
 @cache
-def _models(file: str, timestep: float | None, contacts: bool) -> tuple[Any, Any]:
+def _models(
+    file: str, timestep: float | None, contacts: bool, solimp: tuple[float, float, float] | None
+) -> tuple[Any, Any]:
     """The model that moves, and one to read sensors off: the same at a standstill.
 
     Without contact forces to sense the second needs no constraints, and only its bodies' places and velocities.
@@ -149,6 +158,8 @@ def _models(file: str, timestep: float | None, contacts: bool) -> tuple[Any, Any
     spec = mujoco.MjSpec.from_file(str(resources.files("gymnasium") / "envs" / "mujoco" / "assets" / file))
     if timestep is not None:
         spec.option.timestep = timestep
+    for geom in spec.geoms if solimp else ():
+        geom.solimp[:3] = solimp
     model = _compiled(spec)
     kinds, body = mujoco.mjtSensor, mujoco.mjtObj.mjOBJ_BODY
     root = spec.worldbody.first_body().name

@@ -11,7 +11,7 @@ from maml_bench.rl.linear import Linear
 
 
 class Policy(nn.Module):
-    """Fully connected: hidden layers with ReLU and a linear ``head``; weights Xavier uniform, biases zero.
+    """Fully connected: hidden layers with ReLU or ``tanh`` and a linear ``head``; weights Xavier uniform, biases zero.
 
     Takes observations ``[..., sizes[0]]``. With ``log_std`` it puts out means and, the same everywhere, logarithms of
     standard deviations, which are parameters too and start at that number: ``[..., 2 * sizes[-1]]``. Without, its
@@ -21,13 +21,19 @@ class Policy(nn.Module):
     log_std: nn.Parameter | None
 
     def __init__(
-        self, sizes: Sequence[int], *, log_std: float | None = 0.0, context: int = 0, generator: Generator
+        self,
+        sizes: Sequence[int],
+        *,
+        log_std: float | None = 0.0,
+        context: int = 0,
+        tanh: bool = False,
+        generator: Generator,
     ) -> None:
         super().__init__()
         hidden: list[nn.Module] = [ContextInput(context)] if context else []
         sizes = (sizes[0] + context, *sizes[1:])
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [empty(Linear, fan_in, width), nn.ReLU()]
+            hidden += [empty(Linear, fan_in, width), nn.Tanh() if tanh else nn.ReLU()]
         self.body = nn.Sequential(*hidden)
         self.head = empty(Linear, sizes[-2], sizes[-1])
         for layer in self.modules():

@@ -111,21 +111,21 @@ class TrustRegion:
         for tries in range(trust.backtracks):
             far = reach * trust.shrink**tries
             candidate = {name: p - far * direction[name] for name, p in meta.items()}
-            loss, divergence = self.judge(candidate, episodes)
+            loss, divergence = self.loss_and_divergence(candidate, episodes)
             if bool(loss < losses.mean()) and bool(divergence <= trust.bound):
                 return candidate, losses
         return meta, losses
 
-    def judge(self, meta: Params, episodes: Episode) -> tuple[Tensor, Tensor]:
+    def loss_and_divergence(self, meta: Params, episodes: Episode) -> tuple[Tensor, Tensor]:
         """Mean outer loss, and mean divergence from who acted."""
         with torch.no_grad():
-            losses, divergences = self._over_tasks(lambda episode: self._judged(meta, episode), episodes)
+            losses, divergences = self._over_tasks(lambda episode: self._loss_and_divergence(meta, episode), episodes)
         return losses.mean(), divergences.mean()
 
     def product(self, meta: Params, episodes: Episode, states: Params | None = None) -> Product:
         """A vector of named tensors to the damped curvature of the mean divergence times it.
 
-        ``states`` are those of all tasks that `Setup.judged` finds, where they are known already.
+        ``states`` are those of all tasks that `Setup.outer_problem` finds, where they are known already.
         """
         apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes, states)
         return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
@@ -141,22 +141,22 @@ class TrustRegion:
             return *self._setup.gradient(self._learner, meta, episodes, self._over_tasks), None
 
         def loss(meta: Params, episode: Episode) -> tuple[Tensor, Params]:
-            state, batch = self._setup.judged(self._learner, meta, episode)
+            state, batch = self._setup.outer_problem(self._learner, meta, episode)
             return self._learner.outer_loss(self._predict(meta, state), batch), state
 
         return mean_gradient(loss, meta, episodes, self._over_tasks)
 
-    def _judged(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+    def _loss_and_divergence(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
         if type(self._setup).loss is not Setup.loss:
             return self._setup.loss(self._learner, meta, episode), self._divergence(meta, episode)
-        state, batch = self._setup.judged(self._learner, meta, episode)
+        state, batch = self._setup.outer_problem(self._learner, meta, episode)
         outputs = self._geometry.answers(self._predict(meta, state), batch)
         loss = self._learner.outer_loss(lambda x: outputs, batch)  # the geometry's answers are to all of the batch
         return loss, self._geometry.divergence(outputs, batch)
 
     def _divergence(self, meta: Params, episode: Episode) -> Tensor:
-        state, batch = self._setup.judged(self._learner, meta, episode)
+        state, batch = self._setup.outer_problem(self._learner, meta, episode)
         return self._geometry.divergence(self._geometry.answers(self._predict(meta, state), batch), batch)
 
     def _predict(self, meta: Params, state: Params) -> Predict:
@@ -177,11 +177,11 @@ class TrustRegion:
         """One forward pass kept for all products; each is J v, the metric, and J' of it."""
         if states is None:
             with torch.no_grad():
-                states = self._over_tasks(lambda e: self._setup.judged(self._learner, meta, e)[0], episodes)
+                states = self._over_tasks(lambda e: self._setup.outer_problem(self._learner, meta, e)[0], episodes)
 
         def answers(meta: Params, task: tuple[Episode, Params]) -> tuple[Tensor, Any]:
             episode, exact = task
-            state, batch = self._setup.judged(self._learner, meta, episode)
+            state, batch = self._setup.outer_problem(self._learner, meta, episode)
             # At the state that the whole support leads to, with the derivative that a share of it has.
             state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
             return self._geometry.answers(self._predict(meta, state), batch), batch

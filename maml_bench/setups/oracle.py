@@ -22,5 +22,5 @@ class Oracle(Setup):
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return [meta]
 
-    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+    def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         return meta, batch_at(episode.support, 0)

@@ -33,7 +33,7 @@ class Pretrained(Setup):
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
         return learner.adapt(meta, support, learner.inner.rule(), steps)
 
-    def judged(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
+    def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         return meta, batch_at(episode.support, 0)
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:

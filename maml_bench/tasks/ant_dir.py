@@ -13,6 +13,7 @@ class AntDirection(Locomotion):
     """Directions 1 or -1, each as likely: -1 where a uniform number in [0, 3] is below 1.5, as released."""
 
     name: ClassVar[str] = "ant_dir"
+    version: ClassVar[int] = 2
     bodies: ClassVar[dict[str, Body]] = ANT
     drawn: ClassVar[tuple[float, float]] = (0.0, 3.0)
     test_seed: ClassVar[int] = 2

@@ -14,6 +14,7 @@ class AntVelocity(Locomotion):
     cbfinn/maml_rl)."""
 
     name: ClassVar[str] = "ant_vel"
+    version: ClassVar[int] = 2
     bodies: ClassVar[dict[str, Body]] = ANT
     drawn: ClassVar[tuple[float, float]] = (0.0, 3.0)
 

@@ -17,7 +17,7 @@ from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
 from maml_bench.declared import When
 from maml_bench.rl.actions import Actions, Gaussian
-from maml_bench.rl.control import Control, Fill, First, Noise, World
+from maml_bench.rl.control import Activation, Control, Fill, First, Noise, World
 from maml_bench.rl.trajectories import Trajectories, goes_on
 
 REACH = 0.5
@@ -40,6 +40,7 @@ class Navigation(Control):
     radius: Annotated[float, Gt(0), When("reward", ("sparse",)), Doc("Distance that is near.")] = 0.1
     fill: Fill = later(False)
     first_ended: First = later(False)
+    activation: Activation = later("relu")
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 100
 
     name: ClassVar[str] = "navigation"

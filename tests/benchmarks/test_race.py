@@ -2,10 +2,14 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import race
-from peers.benches import BENCHES
+from peers.benches import BENCHES, write_inputs
 from peers.catalogue import PEERS
 from peers.checks import Verdict
 from peers.environments import NotBuilt
@@ -123,6 +127,8 @@ def test_ctrl_c_keeps_the_benches_that_are_done(turns, monkeypatch, tmp_path, ca
         (["--bench=omniglot"], "invalid choice: 'omniglot'"),
         (["--threads=100000"], "--threads 1 to"),
         (["--rounds=-1"], "--rounds is 1 or more"),
+        (["--against=no-such-commit"], "this clone has no commit no-such-commit"),
+        (["--against=HEAD", "--peer=higher"], "--against races another commit of maml-bench alone"),
     ],
 )
 def test_wrong_arguments_stop_it(arguments, sentence, capsys):
@@ -147,6 +153,26 @@ def test_defaults_race_all_and_a_choice_keeps_ours():
     assert everything.partial is None
     assert [peer.name for peer in chosen.peers] == ["maml-bench", "higher"]
     assert (quick.rounds, quick.seconds, quick.partial) == (1, 1.0, "--quick")
+
+
+@pytest.mark.skipif(not (race.ROOT / ".git").exists(), reason="needs a clone with its history")
+def test_another_commit_races_from_its_own_source(tmp_path):
+    plan = race.parse(["--against=HEAD", "--bench=sinusoid", f"--envs={tmp_path}", "--threads=1"])
+    ours, before = plan.peers
+    assert (ours.name, ours.source, plan.partial) == ("maml-bench", None, "--against")
+    [tree] = tmp_path.iterdir()
+    assert (before.source, before.name) == (tree, f"maml-bench@{tree.name.removeprefix('maml-bench-')[:8]}")
+    inputs = tmp_path / "inputs.npz"
+    write_inputs(inputs, BENCHES["sinusoid"], race.SEED)
+    job = Job(before, Path(sys.executable), "sinusoid", inputs, 1, tmp_path)
+    assert job.surroundings("default")["PYTHONPATH"] == str(tree)
+    told = [sys.executable, "-c", "import maml_bench; print(maml_bench.__file__)"]
+    found = subprocess.run(
+        told, env=job.surroundings("default"), capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tree)
+    assert job.gradient(tmp_path / "gradient.npz")["library_version"] == version("maml-bench")
+    assert race.parse(["--against=HEAD", f"--envs={tmp_path}"]).peers[1] == before, "what is unpacked is used again"
 
 
 def test_surroundings_differ_by_memory_alone(tmp_path, monkeypatch):

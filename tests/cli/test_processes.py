@@ -37,7 +37,7 @@ def test_an_interrupted_process_resumes_by_the_same_command():
     rows = json.loads(again.stdout)
     assert {(row["status"], row["outer_steps"]) for row in rows} == {("ok", 400)}
     record = json.loads(Path("runs", rows[0]["path"]).read_text())
-    assert record["sittings"] == 2
+    assert record["segments"] == 2
     assert record["memory"] == (
         "retained" if sys.platform == "linux" and os.confstr("CS_GNU_LIBC_VERSION") else "default"
     )

@@ -71,7 +71,7 @@ def test_show_a_record(command, maml):
 
 def test_show_a_record_of_a_failure_in_two_segments(command, maml):
     record = replace(load(maml), status="failed", reason="out of luck", evaluations=[])
-    record = replace(record, sittings=2, commit="abc", dirty=True)
+    record = replace(record, segments=2, commit="abc", dirty=True)
     said = command("show", record.save(maml.parent))
     for words in ("failed: out of luck", "in 2 segments", "abc with changes"):
         assert words in said.out
@@ -80,6 +80,45 @@ def test_show_a_record_of_a_failure_in_two_segments(command, maml):
 def test_show_takes_what_records_prints(command, results):
     names = [row["path"] for row in json.loads(command("records", "--json").out)]
     assert json.loads(command("show", names[0], "--json").out) == json.loads((results / names[0]).read_text())
+
+
+def test_show_takes_parts_of_a_name_that_fit_one_record(command, results, maml):
+    recipe_id = load(maml).recipe_id
+    for name in (
+        maml.name, maml.stem, "maml", "sinusoid-k10/maml/seed0", "maml/s0/sinusoid-k10", recipe_id[:8], recipe_id[:5]
+    ):  # fmt: skip
+        assert json.loads(command("show", name, "--json").out) == json.loads(maml.read_text()), name
+    exact = replace(load(maml), seed=11).save(results)
+    replace(load(maml), seed=1).save(results)
+    assert json.loads(command("show", "maml/seed11", "--json").out)["seed"] == 11
+    assert json.loads(command("show", "maml/seed1", "--json").out)["seed"] == 1
+    said = command("show", "maml")
+    assert said.code == 2
+    assert said.err.startswith("error: 'maml' fits 3 records below runs; add parts that tell them apart")
+    assert exact.name in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("sinusoid-k10/mam1/seed0", " (did you mean 'maml'?)"),
+        ("sinusoid-k11", " (did you mean 'sinusoid-k10'?)"),
+        ("sinusoid-k10/maml/seed7", ""),
+        ("!!!!", "; `maml-bench records` lists them"),
+        (".", "; `maml-bench records` lists them"),
+    ],
+)
+def test_show_names_the_nearest_record_that_there_is(command, results, name, hint):
+    said = command("show", name)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: no record {name!r} below runs{hint}")
+
+
+def test_show_fits_80_columns(narrow, results):
+    said = narrow("show", "sinusoid-k10/maml")
+    assert said.code == 0
+    assert plain(said.out)
+    assert max(map(len, said.out.splitlines())) <= 80
 
 
 @pytest.fixture
@@ -237,8 +276,8 @@ def test_compare_with_another_machine_leaves_out_seconds_unless_asked(command, r
     ("arguments", "sentence"),
     [
         (["records", "--kind", "run"], "--kind 'run' is not a kind of record (did you mean 'runs'?)"),
-        (["show", "none.json"], "record none.json cannot be read: No such file"),
-        (["show", "."], "record . cannot be read: Is a directory"),
+        (["show", "none.json"], "there are no records below runs; `maml-bench run quickstart` makes some"),
+        (["show", "."], "there are no records below runs; `maml-bench run quickstart` makes some"),
         (["report"], "there are no records below runs; `maml-bench run quickstart` makes some"),
         (["compare", "none", "runs"], "there is no results folder or record at none"),
         (["compare", ".", "."], "there are no records below ."),

@@ -60,6 +60,11 @@ def test_a_run_says_what_it_does_and_prints_the_scores_beside_the_published(comm
     assert "12 steps to go" in forced.err
 
 
+def test_seeds_are_numbers_and_ranges_each_once_in_order(command):
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "fomaml", "--seeds", "1-2, 7,0-1", "--json")
+    assert list(dict.fromkeys(row["seed"] for row in json.loads(said.out))) == [1, 2, 7, 0]
+
+
 def test_setups_and_seeds_are_crossed_and_json_is_all_of_standard_output(command):
     said = command("run", "sinusoid-k10", *RUN, "--setup", "fomaml", "--setup", "scratch", "--seeds", "0,3", "--json")
     rows = json.loads(said.out)
@@ -152,6 +157,15 @@ def test_bad_budgets(text):
         (["sinusoid-k10", "--set", "validation.every=0"], "recipe 'sinusoid-k10': validation.every is 0"),
         (["sinusoid-k10", "--seeds", "0,x"], "--seeds '0,x' must be whole numbers with commas between"),
         (["sinusoid-k10", "--seeds", ""], "--seeds '' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "0,,1"], "--seeds '0,,1' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "0-"], "--seeds '0-' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "-1"], "--seeds '-1' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "3-0"], "--seeds '3-0': the range 3-0 runs backwards; write 0-3"),
+        (["sinusoid-k10", "--seeds", "0-99999"], "--seeds '0-99999': the range 0-99999 has 100,000 seeds, but at most"),
+        (
+            ["sinusoid-k10", "--set", "inner.lr=1"],
+            "recipe 'sinusoid-k10': inner has no key 'lr' (did you mean 'rate'?)",
+        ),
         (["sinusoid-k10", "--budget", "soon"], "--budget 'soon' must be a time such as 90s"),
         (["sinusoid-k10", "--seeds", "0,1", "--from", "a.ckpt"], "--from goes on with one run: name one recipe"),
         (["sinusoid-k10", "--from", "a.ckpt"], "no checkpoint a.ckpt to go on from"),

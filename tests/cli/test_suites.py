@@ -96,7 +96,7 @@ def test_a_suite_comes_to_its_end_in_pieces(command, monkeypatch):
         steps.append(records()["maml", 0].outer_steps)
     assert steps == [7, 14, 20]
     assert "1 of 1 runs done" in said.err
-    assert (records()["maml", 0].sittings, records()["maml", 0].whole) == (3, True)
+    assert (records()["maml", 0].segments, records()["maml", 0].whole) == (3, True)
 
 
 def test_a_budget_is_that_of_the_whole_call(command, monkeypatch):

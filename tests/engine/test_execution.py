@@ -13,7 +13,7 @@ from maml_bench.setups.maml import MAML
 from tests.engine.test_meta_step import COMPILER, gradients_agree, problem
 
 
-def words(network: str, schedule: str, device: str = "cpu") -> str:
+def description(network: str, schedule: str, device: str = "cpu") -> str:
     return MetaStep(
         MAML(), problem(network, dtype=torch.float32)[0], schedule=schedule, device=device
     ).execution.description
@@ -21,19 +21,22 @@ def words(network: str, schedule: str, device: str = "cpu") -> str:
 
 @pytest.mark.skipif(not COMPILER, reason="the kernels need a C++ compiler: install g++")
 def test_words_say_what_runs() -> None:
-    assert words("strided", "traced") == "2 convolution blocks in kernels"
-    assert words("users", "compiled") == "1 convolution block in kernels"
+    assert description("strided", "traced") == "2 convolution blocks in kernels"
+    assert description("users", "compiled") == "1 convolution block in kernels"
     assert (
-        words("layers", "traced") == words("strided", "vmap") == words("layers", "traced", "cuda") == "torch operators"
+        description("layers", "traced")
+        == description("strided", "vmap")
+        == description("layers", "traced", "cuda")
+        == "torch operators"
     )
 
 
 def test_on_a_gpu_words_say_how_kernels_round_or_that_there_is_no_triton(monkeypatch) -> None:
     monkeypatch.setattr(kernels, "gpu", SimpleNamespace(precision=lambda: "tf32"), raising=False)
-    assert words("strided", "traced", "cuda") == "2 convolution blocks in kernels (tf32)"
+    assert description("strided", "traced", "cuda") == "2 convolution blocks in kernels (tf32)"
     monkeypatch.delattr(kernels, "gpu")
     monkeypatch.setitem(sys.modules, "maml_bench.engine.kernels.gpu", None)
-    assert words("strided", "compiled", "cuda") == "torch operators (no Triton for the kernels)"
+    assert description("strided", "compiled", "cuda") == "torch operators (no Triton for the kernels)"
 
 
 def test_without_a_compiler_a_recording_has_torchs_operators_and_compiling_is_refused(monkeypatch) -> None:

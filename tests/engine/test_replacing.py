@@ -68,8 +68,8 @@ LEFT_ALONE = {
 def test_blocks_are_found_and_compute_the_same(name: str) -> None:
     count, make = FOUND[name]
     model = make().double()
-    lowered, words = replace_blocks(model)
-    assert words == f"{count} convolution block{'s' if count > 1 else ''} in kernels"
+    lowered, description = replace_blocks(model)
+    assert description == f"{count} convolution block{'s' if count > 1 else ''} in kernels"
     parameters = {n: p + 0.1 * random(*p.shape, seed=i) for i, (n, p) in enumerate(model.named_parameters())}
     first = next(p for p in parameters.values() if p.ndim == 4)
     x = random(5, first.shape[1], 20 if "mini" in name else 28, 20 if "mini" in name else 28)

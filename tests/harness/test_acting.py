@@ -38,11 +38,11 @@ def test_the_record_counts_steps_and_the_parts_of_sampling(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("setup", ["maml", "promp"])
-def test_a_run_in_two_sittings_is_the_run_in_one(tmp_path: Path, setup: str) -> None:
+def test_a_run_in_two_segments_is_the_run_in_one(tmp_path: Path, setup: str) -> None:
     whole = result(tmp_path / "whole", setup=setup)
     result(tmp_path / "parts", setup=setup, budget_steps=1)
     parts = result(tmp_path / "parts", setup=setup)
-    assert parts.sittings == 2
+    assert parts.segments == 2
     assert parts.curve.validation == whole.curve.validation
     assert parts.curve.env_steps == whole.curve.env_steps
     assert [getattr(parts, name) for name in WORTH] == [getattr(whole, name) for name in WORTH]

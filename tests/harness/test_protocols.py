@@ -4,7 +4,7 @@ import pytest
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.protocols import PROTOCOLS, asked_tests, default_protocols
-from maml_bench.harness.recipe import resolve
+from maml_bench.harness.recipe import PRESETS, resolve
 
 SUPPORT = '[{protocol="paper", split="test", way=5, shot=1, query=1, episodes=6, inner_steps=[1], %s}]'
 
@@ -56,6 +56,19 @@ def test_modern_is_the_same_for_all_but_for_way_shot_and_steps(recipe, setup, wa
 def test_without_a_published_number_modern_takes_the_steps_of_validation():
     recipe = resolve("omniglot-5w1s", preset="smoke", settings=["published=[]", "validation.inner_steps=2"])
     assert {test.inner_steps for test in asked_tests(recipe, ["modern"])} == {(2,)}
+
+
+@pytest.mark.parametrize(
+    "recipe", ["navigation", "navigation-text", "cheetah-dir", "cheetah-vel", "ant-dir", "ant-vel"]
+)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_acting_recipes_test_the_best_validated_policy_and_beside_it_the_last(recipe, preset):
+    """Finn et al. (2017), appendix A.2: the policy with the best return is evaluated."""
+    for setup in ("maml", "pretrained", "oracle"):
+        found = resolve(recipe, preset=preset, setup=setup)
+        assert {test.checkpoint for test in found.test} == {"selected"}
+        assert [test.checkpoint for test in asked_tests(found)] == ["selected", "last"]
+    assert [test.checkpoint for test in asked_tests(resolve(recipe, preset=preset, setup="scratch"))] == ["last"]
 
 
 def test_what_makes_no_difference_is_not_tested_twice():

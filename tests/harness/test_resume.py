@@ -1,4 +1,4 @@
-"""Runs in several sittings: ended by a budget, by a wish or by a kill, they come to the same bits as in one."""
+"""Runs in several segments: ended by a budget, by a wish or by a kill, they come to the same bits as in one."""
 
 import os
 import signal
@@ -38,12 +38,12 @@ module.run(recipe, 0, module.Options(Path(sys.argv[1]), threads=1), observer=Wat
 
 @pytest.fixture
 def uninterrupted(tiny, options):
-    """The tiny run in one sitting, in a folder of its own."""
+    """The tiny run in one segment, in a folder of its own."""
     return run(tiny(), 0, replace(options, results=options.results.with_name("uninterrupted"))).record
 
 
 def same_bits(record, other) -> bool:
-    """Whether two records agree in all that may not depend on the sitting."""
+    """Whether two records agree in all that may not depend on the segment."""
     curves = [{k: v for k, v in vars(r.curve).items() if k != "seconds"} for r in (record, other)]
     return curves[0] == curves[1] and (record.evaluations, record.exhibit) == (other.evaluations, other.exhibit)
 
@@ -79,7 +79,7 @@ def test_a_budget_of_steps_ends_early_and_the_next_call_goes_on(tiny, options, u
     second = run(tiny(), 0, options, observer=listener)
     assert "resuming from step 5 of 12" in listener.sentences
     assert len(listener.losses) == 7
-    assert (second.record.whole, second.record.sittings) == (True, 2)
+    assert (second.record.whole, second.record.segments) == (True, 2)
     assert second.record.started_at == share.started_at
     assert second.record.train_s > share.train_s
     assert second.record.curve.seconds[:2] == share.curve.seconds
@@ -98,11 +98,11 @@ def test_a_wish_to_stop_leaves_a_checkpoint_and_no_record(tiny, options, uninter
     assert same_bits(finished.record, uninterrupted)
 
 
-def test_many_sittings_are_counted(tiny, options, uninterrupted):
+def test_many_segments_are_counted(tiny, options, uninterrupted):
     for steps in (2, 4, 9):
         run(tiny(), 0, replace(options, budget_steps=steps))
     finished = run(tiny(), 0, options).record
-    assert finished.sittings == 4
+    assert finished.segments == 4
     assert same_bits(finished, uninterrupted)
     assert sum(bucket["count"] for name, bucket in finished.timing_s.items() if name.startswith("outer_step")) == 12
 
@@ -141,14 +141,14 @@ def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_wa
 ):
     share = run(tiny(), 0, replace(options, budget_steps=5))
     left = share.path.with_suffix(".ckpt").rename(options.results.with_name("left.ckpt"))
-    there = replace(options, results=options.results.with_name("there"), schedule="loop", moved_from=left)
+    there = replace(options, results=options.results.with_name("there"), schedule="loop", continue_from=left)
     run(tiny(), 0, replace(there, budget_steps=9))
     finished = run(tiny(), 0, there, observer=listener).record
     assert "resuming from step 9 of 12" in listener.sentences, "the checkpoint of here comes first"
-    (sitting,) = finished.earlier
-    assert (sitting["schedule"], sitting["outer_steps"], sitting["commit"]) == ("vmap", 5, share.record.commit)
+    (segment,) = finished.earlier
+    assert (segment["schedule"], segment["outer_steps"], segment["commit"]) == ("vmap", 5, share.record.commit)
     assert finished.machines == f"{share.record.machine_id}+{finished.machine_id}"
-    assert (finished.sittings, finished.schedule, finished.whole) == (3, "loop", True)
+    assert (finished.segments, finished.schedule, finished.whole) == (3, "loop", True)
     for point, same in zip(finished.evaluations[0].points, uninterrupted.evaluations[0].points, strict=True):
         assert point.values == pytest.approx(same.values, rel=1e-3)
     assert load(share.path).earlier == []
@@ -157,11 +157,11 @@ def test_a_run_moved_elsewhere_goes_on_to_the_same_numbers_and_names_where_it_wa
 def test_another_experiment_is_not_moved_here(tiny, options):
     share = run(tiny(), 0, replace(options, budget_steps=5))
     left = share.path.with_suffix(".ckpt")
-    there = replace(options, results=options.results.with_name("there"), moved_from=left)
+    there = replace(options, results=options.results.with_name("there"), continue_from=left)
     with pytest.raises(MamlBenchError, match="was made with seed 0, not 1"):
         run(tiny(), 1, there)
     with pytest.raises(MamlBenchError, match=r"no checkpoint .*none\.ckpt to go on from"):
-        run(tiny(), 0, replace(there, moved_from=left.with_name("none.ckpt")))
+        run(tiny(), 0, replace(there, continue_from=left.with_name("none.ckpt")))
     assert not list(there.results.rglob("*.json"))
 
 
@@ -182,7 +182,7 @@ def test_a_forced_run_that_was_stopped_can_be_finished(tiny, options, listener):
     assert load(before.path) == before.record
     finished = run(tiny(), 0, options, observer=listener)
     assert "resuming from step 4 of 12" in listener.sentences
-    assert finished.record.sittings == 2
+    assert finished.record.segments == 2
     assert same_bits(finished.record, before.record)
     assert load(before.path) == finished.record
 
@@ -220,5 +220,5 @@ def test_a_convolutional_run_on_two_threads_resumes_to_the_same_bits(options):
     whole = run(recipe, 0, replace(options, results=options.results.with_name("whole"))).record
     assert run(recipe, 0, options, interrupted=after(3)).how == "interrupted"
     resumed = run(recipe, 0, options).record
-    assert (resumed.sittings, resumed.outer_steps) == (2, 4)
+    assert (resumed.segments, resumed.outer_steps) == (2, 4)
     assert same_bits(resumed, whole)

@@ -54,7 +54,7 @@ def test_a_run_leaves_one_record_where_its_name_says(tiny, options, listener):
     assert outcome.path == options.results / record.relative_path
     assert load(outcome.path) == record
     assert [p for p in (options.results / "records").rglob("*") if p.is_file()] == [outcome.path]
-    assert (record.status, record.whole, record.budget_share, record.sittings) == ("ok", True, 1.0, 1)
+    assert (record.status, record.whole, record.budget_share, record.segments) == ("ok", True, 1.0, 1)
     assert (record.recipe_id, record.seed, record.threads, record.device) == (recipe.recipe_id, 0, 1, "cpu")
     assert (record.schedule, record.memory, record.machine_gflops) == ("vmap", "default", 100.0)
     assert record.curve.step == [0, 4, 8, 12]

@@ -42,6 +42,14 @@ def reference(rules: Locomotion, model, data) -> tuple[np.ndarray, float]:
     return np.concatenate([*parts, data.subtree_com[1]]), float(data.subtree_linvel[1][0])
 
 
+@pytest.mark.parametrize(("variant", "solimp"), [("rllab", (0.8, 0.8, 0.01)), ("gymnasium", (0.9, 0.95, 0.001))])
+def test_contacts_of_the_ant_are_as_soft_as_in_its_model_file(variant: str, solimp: tuple[float, ...]) -> None:
+    """ant.xml of vendor/mujoco_models in cbfinn/maml_rl, and gymnasium's, which has MuJoCo's default."""
+    rules = tasks("ant_dir", variant=variant)
+    model = rules.start(rules.draw("train", 0, 2, 0), COPIES, words)._physics.model
+    assert np.allclose(model.geom_solimp[:, :3], solimp)
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_rllab_worlds_are_mujoco_step_by_step(name: str) -> None:
     """Observations, rewards and ends of every copy, each held against a single simulation from where it was."""

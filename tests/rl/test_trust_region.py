@@ -70,13 +70,13 @@ def test_a_share_of_the_rollouts_gives_the_curvature_of_those_where_nothing_is_a
 
 
 @pytest.mark.parametrize("setup", ["maml", "emaml", "pretrained"])
-def test_what_is_judged_at_once_are_the_loss_and_the_divergence(setup):
+def test_what_is_found_at_once_are_the_loss_and_the_divergence(setup):
     run = started("navigation", setup)
     episodes, meta = double(drawn(run)), {n: p + 0.01 for n, p in double(run.meta).items()}
     trust, over_tasks = region(run, Trust()), schedule("vmap")
     losses = over_tasks(lambda episode: run.setup.loss(run.learner, meta, episode), episodes)
     divergences = over_tasks(lambda episode: trust._divergence(meta, episode), episodes)
-    loss, divergence = trust.judge(meta, episodes)
+    loss, divergence = trust.loss_and_divergence(meta, episodes)
     assert float(loss) == pytest.approx(float(losses.mean()), rel=1e-12)
     assert float(divergence) == pytest.approx(float(divergences.mean()), rel=1e-12)
     assert float(divergence) > 0
@@ -100,9 +100,9 @@ def test_a_step_lowers_the_loss_within_the_bound(share):
     run = started("navigation", "maml", "vmap", "tasks.fill=false")
     episodes, meta = double(drawn(run)), double(run.meta)
     trust = region(run, Trust(share=share))
-    before, _ = trust.judge(meta, episodes)
+    before, _ = trust.loss_and_divergence(meta, episodes)
     moved, losses = trust(meta, episodes)
-    after, divergence = trust.judge(moved, episodes)
+    after, divergence = trust.loss_and_divergence(moved, episodes)
     assert float(losses.mean()) == pytest.approx(float(before))
     assert float(after) < float(before)
     assert 0 < float(divergence) <= 0.01

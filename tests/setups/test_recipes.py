@@ -1,9 +1,14 @@
 """What the recipes of gradient-based setups say: settings and published numbers against the papers'."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from torch import nn
+
+from maml_bench.harness.build import build
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.harness.run import Options, run
 
 PUBLISHED = [
     ("mini-imagenet-5w1s", "fomaml", 0.4807, 0.0175),
@@ -39,9 +44,16 @@ def test_published_numbers_stand_beside_a_test_that_is_made(
     )
 
 
-@pytest.mark.parametrize("setup", ["reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"])
-def test_numbers_of_convolutions_do_not_stand_beside_the_network_without(setup: str) -> None:
-    found = resolve("omniglot-5w1s-mlp", preset="paper", setup=setup)
+NO_MLP = [
+    *("reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"),
+    *("protonet", "matching", "relation", "mann"),
+]
+
+
+@pytest.mark.parametrize("name", ["omniglot-5w1s-mlp", "omniglot-5w5s-mlp"])
+@pytest.mark.parametrize("setup", NO_MLP)
+def test_numbers_of_convolutions_do_not_stand_beside_the_network_without(name: str, setup: str) -> None:
+    found = resolve(name, preset="paper", setup=setup)
     assert not [row for row in found.published if row.setup == setup]
 
 
@@ -60,3 +72,43 @@ def test_maml_pp_has_its_schedule() -> None:
     for recipe in ("omniglot-5w1s", "omniglot-5w5s", "omniglot-20w1s", "omniglot-20w5s", "mini-imagenet-5w5s"):
         quick = resolve(recipe, preset="quick", setup="maml_pp")
         assert quick.setup["epoch"] == quick.outer.steps // 100
+
+
+def test_navigation_pretrained_takes_one_first_order_step_a_batch() -> None:
+    """As maml_vpg.py of cbfinn/maml_rl without MAML: Adam at its default rate on the policy gradient of 20 tasks."""
+    found = resolve("navigation", preset="paper", setup="pretrained")
+    outer = found.outer
+    assert (outer.optimiser, outer.rate, outer.repeats, outer.meta_batch, outer.steps) == ("adam", 1e-3, 1, 20, 100)
+    assert (outer.estimator, found.train.shot, found.train.query) == ("likelihood", 20, 0)
+    assert (found.inner.rate, found.inner.later_rate) == (0.5, 0.25)
+
+
+def test_tasks_and_rollouts_are_those_of_the_released_result_files() -> None:
+    """fbs (rollouts) and mbs (tasks) in the names of the files that the released evaluation loads."""
+    names = {
+        "navigation": (20, 20),
+        "cheetah-vel": (10, 40),
+        "cheetah-dir": (20, 40),
+        "ant-vel": (20, 40),
+        "ant-dir": (40, 40),
+    }
+    for name, (rollouts, tasks) in names.items():
+        found = resolve(name, preset="paper")
+        assert (found.train.shot, found.train.query, found.outer.meta_batch) == (rollouts, rollouts, tasks), name
+
+
+def test_only_the_random_policy_of_navigation_has_tanh_units() -> None:
+    """test_maml_point.py of cbfinn/maml_rl names no activation there, and the default is tanh."""
+    for setup in ("scratch", "maml", "pretrained", "oracle"):
+        recipe = resolve("navigation", preset="paper", setup=setup)
+        layers = [type(layer) for layer in build(recipe, 0, "cpu", "vmap").learner.model.modules()]
+        assert (nn.Tanh in layers, nn.ReLU in layers) == (setup == "scratch", setup != "scratch")
+
+
+@pytest.mark.slow
+def test_navigation_pretrained_comes_near_the_published_return_after_one_step(tmp_path: Path) -> None:
+    """Published -19.73; trained by the trust region on twice the tasks it was -278."""
+    record = run(resolve("navigation", preset="paper", setup="pretrained"), 0, Options(tmp_path, threads=1)).record
+    assert record is not None
+    points = {point.inner_steps: point.mean for point in record.evaluations[0].points}
+    assert -25 < points[1] < -12

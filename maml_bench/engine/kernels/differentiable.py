@@ -6,6 +6,7 @@ excepted. The kernels are in kernels.cpp; here are their derivatives, each made 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,69 +37,6 @@ def _mapped(function: Callable[..., Any], info: Any, in_dims: tuple[int | None, 
     return tuple(f.reshape(size, tasks, *f.shape[1:]) for f in found), (0,) * len(found)
 
 
-class _Conv(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, w: Tensor, stride: int) -> Tensor:
-        return _ops.conv(x, w, stride)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, w, ctx.stride = inputs
-        ctx.save_for_backward(x, w)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        x, w = ctx.saved_tensors
-        dx = conv_input(g, w, ctx.stride, x.shape[2], x.shape[3]) if ctx.needs_input_grad[0] else None
-        return dx, conv_filter(x, g, ctx.stride) if ctx.needs_input_grad[1] else None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(conv, info, in_dims, *args)
-
-
-class _ConvInput(torch.autograd.Function):
-    @staticmethod
-    def forward(g: Tensor, w: Tensor, stride: int, high: int, wide: int) -> Tensor:
-        return _ops.conv_input(g, w, stride, high, wide)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        g, w, ctx.stride, _, _ = inputs
-        ctx.save_for_backward(g, w)
-
-    @staticmethod
-    def backward(ctx: Any, u: Tensor) -> Any:
-        g, w = ctx.saved_tensors
-        dg = conv(u, w, ctx.stride) if ctx.needs_input_grad[0] else None
-        return dg, conv_filter(u, g, ctx.stride) if ctx.needs_input_grad[1] else None, None, None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(conv_input, info, in_dims, *args)
-
-
-class _ConvFilter(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, g: Tensor, stride: int) -> Tensor:
-        return _ops.conv_filter(x, g, stride)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, g, ctx.stride = inputs
-        ctx.save_for_backward(x, g)
-
-    @staticmethod
-    def backward(ctx: Any, u: Tensor) -> Any:
-        x, g = ctx.saved_tensors
-        dx = conv_input(g, u, ctx.stride, x.shape[2], x.shape[3]) if ctx.needs_input_grad[0] else None
-        return dx, conv(x, u, ctx.stride) if ctx.needs_input_grad[1] else None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(conv_filter, info, in_dims, *args)
-
-
 def conv(x: Tensor, w: Tensor, stride: int) -> Tensor:
     """3x3 convolution, padding 1. Filters that all tasks share see the tasks as one long list of images."""
     if w.shape[0] == 1 and x.shape[0] > 1:
@@ -121,66 +59,6 @@ def conv_filter(x: Tensor, g: Tensor, stride: int) -> Tensor:
     return _ConvFilter.apply(x.expand(tasks, *x.shape[1:]), g.expand(tasks, *g.shape[1:]), stride)
 
 
-class _Norm(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, pool: bool) -> Any:
-        return _ops.norm(x, gamma, beta, eps, pool)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, gamma, beta, _, ctx.pool = inputs
-        _, mean, r = output
-        ctx.mark_non_differentiable(mean, r)
-        ctx.save_for_backward(x, gamma, beta, mean, r)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> Any:
-        x, gamma, beta, mean, r = ctx.saved_tensors
-        return *_NormBackward.apply(x, gamma, beta, mean, r, dy, ctx.pool), None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(_norm, info, in_dims, *args)
-
-
-class _NormBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool) -> Any:
-        return _ops.norm_backward(x, gamma, beta, mean, r, dy, pool)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.pool = inputs[-1]
-        ctx.save_for_backward(*inputs[:-1])
-
-    @staticmethod
-    def backward(ctx: Any, u: Tensor, a: Tensor, b: Tensor) -> Any:
-        ddy, dgamma, dx = _NormDouble.apply(*ctx.saved_tensors, u, a, b, ctx.pool)
-        return dx, dgamma, None, None, None, ddy, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(_norm_backward, info, in_dims, *args)
-
-
-class _NormDouble(torch.autograd.Function):
-    @staticmethod
-    def forward(*inputs: Any) -> Any:
-        return _ops.norm_double(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept: two derivatives are all there are."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise NotImplementedError("the kernels for batch normalisation have no third derivative")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        return _mapped(_norm_double, info, in_dims, *args)
-
-
 def _full(x: Tensor, *shared: Tensor) -> tuple[Tensor, ...]:
     """Everything once per task of ``x``."""
     return tuple(s.expand(x.shape[0], *s.shape[1:]) for s in shared)
@@ -201,6 +79,89 @@ def _norm_double(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, *, pool: bool = False) -> Tensor:
     """ReLU of batch normalisation by each task's own statistics, then 2x2 max-pooling if ``pool``."""
     return _norm(x, gamma, beta, eps, pool)[0]
+
+
+class _Kernel(torch.autograd.Function):
+    """A kernel that keeps its tensors for its derivative, and its numbers as ``ctx.numbers``."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*(value for value in inputs if isinstance(value, Tensor)))
+        ctx.numbers = [value for value in inputs if not isinstance(value, Tensor)]
+
+
+class _Conv(_Kernel):
+    forward = staticmethod(_ops.conv)
+    vmap = staticmethod(partial(_mapped, conv))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (x, w), (stride,) = ctx.saved_tensors, ctx.numbers
+        dx = conv_input(g, w, stride, x.shape[2], x.shape[3]) if ctx.needs_input_grad[0] else None
+        return dx, conv_filter(x, g, stride) if ctx.needs_input_grad[1] else None, None
+
+
+class _ConvInput(_Kernel):
+    forward = staticmethod(_ops.conv_input)
+    vmap = staticmethod(partial(_mapped, conv_input))
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        (g, w), (stride, *_) = ctx.saved_tensors, ctx.numbers
+        dg = conv(u, w, stride) if ctx.needs_input_grad[0] else None
+        return dg, conv_filter(u, g, stride) if ctx.needs_input_grad[1] else None, None, None, None
+
+
+class _ConvFilter(_Kernel):
+    forward = staticmethod(_ops.conv_filter)
+    vmap = staticmethod(partial(_mapped, conv_filter))
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        (x, g), (stride,) = ctx.saved_tensors, ctx.numbers
+        dx = conv_input(g, u, stride, x.shape[2], x.shape[3]) if ctx.needs_input_grad[0] else None
+        return dx, conv(x, u, stride) if ctx.needs_input_grad[1] else None, None
+
+
+class _Norm(_Kernel):
+    forward = staticmethod(_ops.norm)
+    vmap = staticmethod(partial(_mapped, _norm))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, gamma, beta, _, ctx.pool = inputs
+        _, mean, r = output
+        ctx.mark_non_differentiable(mean, r)
+        ctx.save_for_backward(x, gamma, beta, mean, r)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> Any:
+        return *_NormBackward.apply(*ctx.saved_tensors, dy, ctx.pool), None, None
+
+
+class _NormBackward(_Kernel):
+    forward = staticmethod(_ops.norm_backward)
+    vmap = staticmethod(partial(_mapped, _norm_backward))
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor, a: Tensor, b: Tensor) -> Any:
+        ddy, dgamma, dx = _NormDouble.apply(*ctx.saved_tensors, u, a, b, *ctx.numbers)
+        return dx, dgamma, None, None, None, ddy, None
+
+
+class _NormDouble(_Kernel):
+    """Nothing is kept: two derivatives are all there are."""
+
+    forward = staticmethod(_ops.norm_double)
+    vmap = staticmethod(partial(_mapped, _norm_double))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise NotImplementedError("the kernels for batch normalisation have no third derivative")
 
 
 def innermost(params: Params) -> Params:

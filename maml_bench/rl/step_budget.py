@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Quota:
+class StepBudget:
     """An episode for every rollout, until it ends or the horizon is there.
 
     Attributes:
@@ -47,7 +47,7 @@ class Quota:
         return mask
 
 
-class InTurn(Quota):
+class InTurn(StepBudget):
     """The first episodes, rollout by rollout, as if there were one after the other. Which ones count does not depend on
     how long they are, so that short and long ones are among them as they come about."""
 
@@ -69,7 +69,7 @@ class InTurn(Quota):
         return whole(mask, torch.stack(self._times, 2), self._steps)
 
 
-class FirstEnded(Quota):
+class FirstEnded(StepBudget):
     """The episodes that end first, until they have enough steps together; what still goes on then does not count.
 
     So the released evaluation has it (vectorized_sampler.py of cbfinn/maml_rl). Short episodes are more among them than

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maml_bench.rl.quota import FirstEnded, InTurn, Quota, in_reach, whole
+from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget, in_reach, whole
 
 HORIZON = 6
 LENGTHS = st.lists(st.lists(st.integers(1, HORIZON + 2), min_size=12, max_size=12), min_size=1, max_size=5)
@@ -17,20 +17,20 @@ Episodes = set[tuple[int, int, int]]
 """Rollout, first step and number of steps."""
 
 
-def played(kind: type[Quota], tasks: list[list[list[int]]]) -> list[Episodes]:
-    """The episodes that a quota counts, for each task."""
-    quota = kind(len(tasks), len(tasks[0]), HORIZON)
+def played(kind: type[StepBudget], tasks: list[list[list[int]]]) -> list[Episodes]:
+    """The episodes that a budget counts, for each task."""
+    budget = kind(len(tasks), len(tasks[0]), HORIZON)
     left = [[iter(rollout) for rollout in task] for task in tasks]
     now = [[next(rollout) for rollout in task] for task in left]
-    for _ in range(quota.longest):
-        lasted = (quota.time + 1).tolist()
+    for _ in range(budget.longest):
+        lasted = (budget.time + 1).tolist()
         ended = [[n >= length for n, length in zip(*pair, strict=True)] for pair in zip(lasted, now, strict=True)]
-        again = quota.step(torch.tensor(ended))
+        again = budget.step(torch.tensor(ended))
         for b, r in again.nonzero().tolist():
             now[b][r] = next(left[b][r])
-        if not quota.on.any():
+        if not budget.on.any():
             break
-    mask, time = quota.counted()
+    mask, time = budget.counted()
     return [episodes(*task) for task in zip(mask.tolist(), time.tolist(), strict=True)]
 
 
@@ -83,7 +83,7 @@ def test_the_episodes_are_those_of_a_plain_sampler(rollouts, other):
     tasks = [rollouts, [[other] * 2 * HORIZON] * len(rollouts)]
     assert played(FirstEnded, tasks) == [side_by_side(task) for task in tasks]
     assert played(InTurn, tasks) == [one_by_one(task) for task in tasks]
-    assert played(Quota, tasks) == [{(r, 0, min(one[0], HORIZON)) for r, one in enumerate(task)} for task in tasks]
+    assert played(StepBudget, tasks) == [{(r, 0, min(one[0], HORIZON)) for r, one in enumerate(task)} for task in tasks]
 
 
 def test_of_episodes_that_end_first_more_are_short():

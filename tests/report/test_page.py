@@ -1,0 +1,209 @@
+"""The page: what it holds, and what a reader sees and does in a real browser."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from record_factory import MSE, PAPER, evaluation, omniglot, record, sinusoid
+
+from maml_bench.record import Curve
+from maml_bench.report.build import build
+from maml_bench.report.page import page_data, write_page
+
+HOSTILE = "</script><script>document.title = 'broken'</script><b>bold</b> & <!--"
+
+
+def write(tmp_path, *records):
+    pairs = [(each.save(tmp_path), each) for each in records]
+    return pairs, write_page(pairs, tmp_path)
+
+
+def embedded(path) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(encoding="utf-8"), re.S)[1])
+
+
+def test_the_page_holds_every_score_with_its_record(tmp_path):
+    pairs, path = write(tmp_path, record(seed=0, published=[PAPER]), record((0.9, 0.8), seed=1, setup="anil"))
+    data = embedded(path)
+    assert data == page_data(pairs, tmp_path)
+    first, second = data["rows"]
+    assert (first["mean"], first["published"], first["record"]) == (pytest.approx(0.98), 0.987, 0)
+    assert (second["setup"], second["mean"], second["record"]) == ("anil", pytest.approx(0.85), 1)
+    assert data["records"][1]["path"] == pairs[1][0].relative_to(tmp_path).as_posix()
+    shown = data["records"][0]
+    assert (shown["scale"], shown["unit"], shown["logarithmic"]) == (100, "accuracy, %", False)
+    assert set(data["looks"]) == {"maml", "anil"}
+
+
+def test_histograms_count_every_test_task_once_and_leave_out_what_is_not_finite(tmp_path):
+    values = [0.0, 0.05, 0.05, 1.0, float("nan")]
+    pairs, _ = write(tmp_path, sinusoid("maml", 0), record(evaluations=[evaluation({1: values}, MSE)], metric=MSE))
+    [shown] = page_data(pairs[1:], tmp_path)["records"][0]["distributions"]
+    assert (shown["low"], shown["high"], len(shown["counts"])) == (0.0, 1.0, 20)
+    assert (shown["counts"][0], shown["counts"][1], shown["counts"][-1], sum(shown["counts"])) == (1, 2, 1, 4)
+
+
+def test_a_commit_that_is_not_known_says_so(tmp_path):
+    pairs, _ = write(tmp_path, record(commit=None, dirty=None), record(seed=1, commit="abc", dirty=True))
+    assert [each["origin"]["commit"] for each in page_data(pairs, tmp_path)["records"]] == [
+        "unknown",
+        "abc with changes",
+    ]
+
+
+def test_the_page_needs_no_network(tmp_path):
+    found = []
+
+    class Addresses(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            found.extend(v for k, v in attributes if k in ("src", "href") and not v.startswith(("#", "data:")))
+
+    _, path = write(tmp_path, record())
+    reader = Addresses()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert found == []
+
+
+def test_text_of_records_never_becomes_markup(tmp_path):
+    _, path = write(tmp_path, record(status="failed", reason=HOSTILE, evaluations=[]))
+    assert HOSTILE not in path.read_text(encoding="utf-8")
+    assert embedded(path)["records"][0]["reason"] == HOSTILE
+
+
+def test_the_report_writes_the_page(tmp_path):
+    omniglot("maml").save(tmp_path)
+    made = build(tmp_path)
+    assert made.page == tmp_path / "report.html"
+    assert made.page.is_file()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    driver = shutil.which("chromedriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not driver or not chromium:
+        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1400"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def page(browser, tmp_path):
+    """Open the page of four records, of which one failed for a hostile reason, and check the console at the end."""
+    curve = Curve([0, 500, 1500], [0.0, 10.0, 30.0], [None, 1.0, 0.5], [0.2, 0.8, 0.9], [0.01, 0.01, 0.01], 3, 100)
+    _, path = write(
+        tmp_path,
+        record((0.5, 0.7), setup="maml", seed=0, curve=curve, published=[PAPER]),
+        record((0.9, 0.7), setup="anil", seed=1, curve=curve),
+        record((0.1, 0.3), setup="anil", seed=2, curve=curve, device="cuda:0"),
+        record(setup="maml", seed=3, status="failed", reason=HOSTILE, evaluations=[]),
+    )
+    browser.get(path.as_uri())
+    wait_for(browser, "tbody tr td")
+    yield browser
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def wait_for(browser, selector, text=""):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def there(driver):
+        return [e for e in driver.find_elements("css selector", selector) if text in e.text]
+
+    return WebDriverWait(browser, 30).until(there)[0]
+
+
+def column(browser, title) -> list[str]:
+    heads = [head.text for head in browser.find_elements("css selector", "thead th")]
+    rows = browser.find_elements("css selector", "tbody tr")
+    return [row.find_elements("css selector", "td")[heads.index(title)].text for row in rows]
+
+
+def test_a_reader_sorts_by_score(page):
+    assert sorted(column(page, "score ± 95 %")) == ["20 ± 14", "60 ± 14", "80 ± 14", "no score"]
+    head = wait_for(page, "thead th", "score")
+    head.click()
+    assert [score for score in column(page, "score ± 95 %") if score != "no score"] == ["20 ± 14", "60 ± 14", "80 ± 14"]
+    head.click()
+    assert [score for score in column(page, "score ± 95 %") if score != "no score"] == ["80 ± 14", "60 ± 14", "20 ± 14"]
+
+
+def test_a_reader_filters_and_searches(page):
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("css selector", "[data-filter=setup]")).select_by_value("anil")
+    assert column(page, "setup") == ["anil", "anil"]
+    Select(page.find_element("css selector", "[data-filter=device]")).select_by_value("cuda:0")
+    assert column(page, "seed") == ["2"]
+    Select(page.find_element("css selector", "[data-filter=setup]")).select_by_value("")
+    Select(page.find_element("css selector", "[data-filter=device]")).select_by_value("")
+    page.find_element("css selector", "input[type=search]").send_keys("failed")
+    assert column(page, "seed") == ["3"]
+
+
+def test_a_reader_opens_the_record_of_a_score_by_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    wait_for(page, "tbody a", "60").send_keys(Keys.ENTER)
+    assert wait_for(page, "h1", "omniglot-5w1s, maml, seed 0")
+    origin = page.find_element("css selector", "dl").text
+    assert "records/omniglot/maml/omniglot-5w1s-quick-" in origin
+    assert (
+        page.find_element("css selector", "figure svg[role=img]")
+        .get_attribute("aria-label")
+        .startswith("Learning curve")
+    )
+    assert page.switch_to.active_element.tag_name == "main"
+    page.back()
+    assert wait_for(page, "h1", "All results")
+
+
+def test_the_page_of_a_recipe_keeps_devices_apart(page):
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", "recipes")).select_by_visible_text("omniglot-5w1s")
+    assert wait_for(page, "h1", "omniglot-5w1s")
+    captions = [caption.text for caption in page.find_elements("css selector", "figcaption")]
+    assert captions == [
+        "Learning curves",
+        "Score against training time (cpu, machine m1)",
+        "Score against training time (cuda:0, machine m1)",
+    ]
+
+
+def test_hostile_text_is_shown_as_text(page):
+    page.get(page.current_url.split("#")[0] + "#/record/3")
+    assert wait_for(page, "h1", "seed 3")
+    assert f"failed: {HOSTILE}" in [each.text for each in page.find_elements("css selector", "dd")]
+    assert page.find_elements("css selector", "dd b") == []
+    assert "broken" not in page.title
+
+
+def test_an_unknown_page_says_so(page):
+    page.get(page.current_url.split("#")[0] + "#/record/99")
+    assert wait_for(page, "h1", "There is no such page")
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 24, 28)")])
+def test_the_page_follows_the_colour_scheme_and_fits_a_phone(page, scheme, paper):
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    page.refresh()
+    wait_for(page, "tbody tr td")
+    assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == paper
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
