@@ -115,12 +115,14 @@ def page(browser, tmp_path):
 
 
 def wait_for(browser, selector, text=""):
+    """The first element of the selector with this text. The page may draw it anew between finding and reading it."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
     def there(driver):
         return [e for e in driver.find_elements("css selector", selector) if text in e.text]
 
-    return WebDriverWait(browser, 30).until(there)[0]
+    return WebDriverWait(browser, 30, ignored_exceptions=[StaleElementReferenceException]).until(there)[0]
 
 
 def column(browser, title) -> list[str]:

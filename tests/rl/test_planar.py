@@ -34,4 +34,4 @@ def test_the_half_cheetah_is_planar_and_is_sensed_without_a_step(monkeypatch):
 
 @pytest.mark.parametrize("model", ["ant.xml", "swimmer.xml", "walker2d_v5.xml"])
 def test_what_is_not_planar_or_turns_about_other_points_is_left_to_mujoco(model):
-    assert not is_planar(physics._models(model, None, False)[0])
+    assert not is_planar(physics._models(model, None, False, None)[0])
