@@ -149,7 +149,7 @@ def report(
         bool, typer.Option("--latex", help="Also write the tables in LaTeX, for the package booktabs.")
     ] = False,
 ) -> None:
-    """Make all tables (Markdown, CSV, with --latex also LaTeX), all figures (PDF, PNG) and report.html from the records.
+    """Make all tables (Markdown, CSV, LaTeX if asked), all figures (PDF, PNG) and report.html from the records.
 
     Open report.html in a browser to sort, filter and trace every result. It needs no network.
     """
@@ -162,7 +162,7 @@ def report(
     for document in into or []:
         include(results, document)
     speed = f" and {made.speed} rows of speed" if made.speed else ""
-    removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
+    removed = f"; removed {len(made.removed)} old files that this report does not make" if made.removed else ""
     say(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
         f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"

@@ -20,6 +20,11 @@ COLUMNS = ("recipe", "setup", "preset", "test", "steps", "score", "± over", "se
 PAPER_COLUMNS = ("recipe", "setup", "test", "steps", "score", "seeds", "published", "verdict")
 """The columns of LaTeX tables, which must fit the width of a page."""
 NOTHING: tuple[None, ...] = (None,)
+_SCORE = (
+    *("protocol", "split", "way", "shot", "query", "episodes", "normalisation", "checkpoint", "inner_steps", "mean"),
+    *("ci95", "ci95_over", "lowest_seed", "highest_seed", "diverged_episodes", "published", "published_ci95"),
+    *("source", "verdict"),
+)
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 
 
@@ -174,24 +179,8 @@ def _identity(group: Group) -> dict[str, Any]:
 
 
 def _score(group: Group, score: Score | None) -> dict[str, Any]:
-    keys = (
-        *(
-            "protocol",
-            "split",
-            "way",
-            "shot",
-            "query",
-            "episodes",
-            "normalisation",
-            "checkpoint",
-            "inner_steps",
-            "mean",
-        ),
-        *("ci95", "ci95_over", "lowest_seed", "highest_seed", "diverged_episodes", "published", "published_ci95"),
-        *("source", "verdict"),
-    )
     if score is None:
-        return dict.fromkeys(keys)
+        return dict.fromkeys(_SCORE)
     e, reference = score.evaluation, score.published or {}
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
