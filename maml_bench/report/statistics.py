@@ -16,6 +16,8 @@ from maml_bench.record import mean_ci95
 Array = NDArray[np.float64]
 MIN_SEEDS = 3
 """From this many seeds on, an interval is over seeds."""
+INTERVAL = f"95 % interval over tasks, from {MIN_SEEDS} seeds on over seeds"
+"""What the interval of `estimate` is, for the notes of figures."""
 
 
 class Interval(NamedTuple):

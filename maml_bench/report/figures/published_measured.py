@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from maml_bench.report.aggregate import Score
 from maml_bench.report.figures import View
 from maml_bench.report.formats import scale, unit
+from maml_bench.report.statistics import INTERVAL
 from maml_bench.report.style import Look, canvas, legend
 from maml_bench.report.suite_tables import Place
 from maml_bench.suites import Cell
@@ -44,7 +45,7 @@ def draw_suite(view: View) -> dict[str, Figure]:
     legend(figure, *panels[: len(cells)])
     shown = [place.group for mine in cells.values() for place, _ in mine]
     rank = "" if all(group.ranked for group in shown) else " (unranked)"
-    lines = [f"published and measured, {view.preset} preset{rank}", "bars: 95 % intervals over test tasks"]
+    lines = [f"published and measured, {view.preset} preset{rank}", f"bars: {INTERVAL}"]
     lines += ["open: before the end of the budget"] if any(group.part < 1 for group in shown) else []
     figure.suptitle("\n".join(lines))  # lines that fit above a single panel
     return {"": figure}
