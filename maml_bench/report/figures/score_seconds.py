@@ -18,8 +18,8 @@ def draw(selection: Selection) -> Figure | None:
     """None unless two setups have a score and one of them trained. A setup that does not train is a horizontal line.
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
-    published value, else after those of validation, else after the last. Vertical bars are the 95 % interval, horizontal
-    bars the range over the seeds."""
+    published value, else after those of validation, else after the last. Vertical bars are the 95 % interval,
+    horizontal bars the range over the seeds."""
     finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
