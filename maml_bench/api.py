@@ -1,12 +1,14 @@
 """The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.layers import raw
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
@@ -14,7 +16,9 @@ from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
 from maml_bench.harness.run_state import Observer
 from maml_bench.record import Record, load_all
+from maml_bench.report.build import Report, build
 from maml_bench.report.flat_rows import flat_rows
+from maml_bench.report.reproduction import Cell
 
 if TYPE_CHECKING:
     import pandas
@@ -102,7 +106,63 @@ def load_records(folder: str | Path = "runs") -> "pandas.DataFrame":
     import pandas
 
     root = Path(folder)
-    return pandas.DataFrame(flat_rows(load_all(root), root))
+    return pandas.DataFrame(flat_rows(read_records(root), root))
+
+
+def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
+    """(path, record) for every run record below ``folder``, each beside its recipe's own budget.
+
+    ``Record.budget_steps`` is then the number of outer steps that the recipe has, not what ``--set outer.steps`` made
+    of it. It stays as it is for a recipe that is not in the package.
+
+    Raises:
+        MamlBenchError: a record cannot be read.
+    """
+    for path, record in load_all(folder):
+        yield path, _with_own_budget(record)
+
+
+def report(results: Path, progress: Callable[[str], None] | None = None, *, tex: bool = False) -> Report:
+    """Make all tables and figures below ``results`` again from its records, with the table of the MAML paper.
+
+    With ``tex``, the tables are written in LaTeX too. See `maml_bench.report.build.build`.
+
+    Raises:
+        MamlBenchError: there are no records, or one cannot be read.
+    """
+    return build(results, progress, read=read_records, cells=paper_cells(), tex=tex)
+
+
+def paper_cells(paper: str = "Finn et al. 2017") -> list[Cell]:
+    """Every published number whose source names ``paper``, with each recipe of the package that reproduces it."""
+    cells = []
+    for name in load_files():
+        table = raw(name)
+        published = [
+            *table.get("published", ()),
+            *(row for rows in table.get("setups_published", {}).values() for row in rows),
+        ]
+        for setup in dict.fromkeys(row["setup"] for row in published if paper in row["source"]):
+            recipe = resolve(name, preset="paper", setup=setup)
+            metric = registry.task_class(recipe.tasks["name"]).metric
+            cells += [
+                Cell(name, recipe.recipe_id, setup, recipe.outer.steps, metric, asdict(number))
+                for number in recipe.published
+                if number.setup == setup and paper in number.source
+            ]
+    return cells
+
+
+def _with_own_budget(record: Record) -> Record:
+    changed = record.recipe.get("changed") or ()
+    if not record.budget_steps or not any(setting.startswith("outer.steps=") for setting in changed):
+        return record
+    content = record.recipe
+    try:
+        own = resolve(content["id"], preset=content["preset"], setup=content["setup"]["name"])
+    except MamlBenchError:
+        return record
+    return replace(record, budget_steps=own.outer.steps)
 
 
 def load_tasks(name: str, **options: Any) -> Any:

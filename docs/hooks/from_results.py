@@ -9,12 +9,14 @@ from from_code import paragraphs
 from markdown_text import code, table
 
 from maml_bench import registry
+from maml_bench.api import paper_cells, read_records
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import Recipe, presets_of, resolve
 from maml_bench.harness.recipe_files import load_files
-from maml_bench.record import Record, load_all
+from maml_bench.record import Record
+from maml_bench.report import reproduction as paper
 from maml_bench.report.speed.rows import load as load_speed
-from maml_bench.report.speed.writing import write_speed_tables
+from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.writing import SPEED_SUMMARY, write_tables
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -96,7 +98,7 @@ def methods() -> str:
 
 @cache
 def records() -> tuple[Record, ...]:
-    return tuple(record for _, record in load_all(RESULTS))
+    return tuple(record for _, record in read_records(RESULTS))
 
 
 def results(setup: str) -> str:
@@ -117,6 +119,11 @@ def summaries(chosen: list[Record]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         written = [path for path in write_tables(chosen, Path(folder)) if path.name.endswith("-summary.md")]
         return "\n\n".join(f"**{p.name.removesuffix('-summary.md')}**\n\n{without_mark(p)}" for p in written)
+
+
+def reproduction() -> str:
+    """Every published number of the MAML paper, and ours beside it."""
+    return paper.page(paper.reproduction(paper_cells(), records()))
 
 
 def speed() -> str:

@@ -85,21 +85,21 @@ def conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: b
 
 def make_report(results: Path) -> None:
     """Tables and figures of everything below ``results``, and a sentence that says where they are."""
-    from maml_bench.report.build import build
+    from maml_bench.api import report
 
-    build(results)
+    report(results)
     say(f"records: {results / 'records'}   tables: {results / 'tables'}   figures: {results / 'figures'}")
 
 
 def _print_scores(records: "list[Record]") -> None:
     """Print one short table per task family, with its caption."""
-    from maml_bench.report.tables import caption, numbers, summary
+    from maml_bench.report.tables import caption, summary
 
     for tasks in sorted({record.recipe["tasks"]["name"] for record in records}):
         family = [record for record in records if record.recipe["tasks"]["name"] == tasks]
         frame = summary(family)
         print_table("", list(frame.columns), frame.to_numpy().tolist())
-        say(caption(numbers(family)))
+        say(caption(family))
 
 
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"

@@ -26,7 +26,6 @@ def records(
 ) -> None:
     """List records, one row per record and test result. With --json, pandas.read_json reads them as they are."""
     from maml_bench.errors import MamlBenchError, nearest
-    from maml_bench.record import load_all
     from maml_bench.report.flat_rows import flat_rows
 
     kinds = ("runs", "speed", "growth")
@@ -35,7 +34,9 @@ def records(
     if kind != "runs":
         _speed(kind, results, as_json)
         return
-    found = flat_rows(load_all(results), results)
+    from maml_bench.api import read_records
+
+    found = flat_rows(read_records(results), results)
     if as_json:
         print_json(found)
         return
@@ -59,23 +60,25 @@ def records(
 def _speed(kind: str, results: Path, as_json: bool) -> None:
     """Print the speed records of one kind: flat rows, or a table per race or axis."""
     from maml_bench.report.speed import rows as speed
-    from maml_bench.report.speed.tables import brief, growth, surroundings
+    from maml_bench.report.speed.tables import block, growth, surroundings
 
-    found = speed.load(results)
+    found, points = speed.load(results), speed.load_growth(results)
     if as_json:
-        print_json([speed.flat(row) for row in found if row.kind == kind])
+        print_json([speed.flat(row) for row in found] if kind == "speed" else points)
         return
-    frames = []
     if kind == "speed":
-        frames = [(f"{bench}: {surroundings(race)}", brief(race)) for (bench, _), race in speed.races(found).items()]
+        frames = [(f"{bench}: {surroundings(race)}", block(race)) for (bench, _), race in speed.races(found).items()]
     else:
-        for (machine, axis), lines in speed.curves(found).items():
-            frames += [
-                (f"{axis}, machine {machine}: {what}", growth(lines, what)) for what in ("median ms", "peak MiB")
-            ]
+        frames = list(growth(points))
     for title, frame in frames:
-        numbers = [name for name in frame.columns if name not in ("library", "torch", "memory", "how")]
-        print_table(title, list(frame.columns), frame.to_numpy().tolist(), right=numbers, optional=("torch", "error"))
+        numbers = [name for name in frame.columns if name not in ("library", "torch", "memory", "schedule")]
+        print_table(
+            title,
+            list(frame.columns),
+            frame.to_numpy().tolist(),
+            right=numbers,
+            optional=("torch", "gradient error", "machine share"),
+        )
     if not frames:
         say(f"no {kind} records below {results}")
 
@@ -142,21 +145,24 @@ def report(
             "If the first mark names task families, only theirs. Repeat for several files."
         ),
     ] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Also write the tables in LaTeX, for the package booktabs.")
+    ] = False,
 ) -> None:
-    """Make all tables (Markdown, CSV, LaTeX) and figures (PDF, PNG) from the records, and report.html.
+    """Make all tables (Markdown, CSV, LaTeX if asked), all figures (PDF, PNG) and report.html from the records.
 
     Open report.html in a browser to sort, filter and trace every result. It needs no network.
     """
+    from maml_bench.api import report as make
     from maml_bench.cli.terminal import console
-    from maml_bench.report.build import build
     from maml_bench.report.writing import include
 
     with console(stderr=True).status("reading records") as status:
-        made = build(results, lambda what: status.update(what))
+        made = make(results, lambda what: status.update(what), tex=latex)
     for document in into or []:
         include(results, document)
     speed = f" and {made.speed} rows of speed" if made.speed else ""
-    removed = f", removed {len(made.removed)} whose records are gone" if made.removed else ""
+    removed = f"; removed {len(made.removed)} old files that this report does not make" if made.removed else ""
     say(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
         f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"

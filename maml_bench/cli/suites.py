@@ -145,11 +145,11 @@ def _print_scores(name: str, preset: str, results: Path) -> None:
     """The suite's table of this preset, from all records below ``results``."""
     from maml_bench import suites
     from maml_bench.record import load_all
-    from maml_bench.report.suites.tables import scores
+    from maml_bench.report.suite_tables import scores
 
     one = suites.suite(name)
     records = [record for _, record in load_all(results) if record.recipe["preset"] == preset]
-    frame = scores(one, records, published=False)
+    frame = scores(one, records)
     if frame.empty:
         return
     problems = {cell.column for cell in one.cells}

@@ -4,20 +4,24 @@ Nothing else is ever averaged. Records of another machine, another content of th
 or another outcome form another group, which has another row.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from maml_bench.record import Evaluation, Record
-from maml_bench.report.flat_rows import published
-from maml_bench.report.statistics import Array, over_tasks, spread
+from maml_bench.report.flat_rows import changed, published
+from maml_bench.report.statistics import MIN_SEEDS, Array, Estimate, estimate, seed_means
 
 PRESETS = ("paper", "quick", "smoke")
 """Presets in reading order, the largest budgets first; any other preset comes after them."""
 Key = tuple[str, str, int, int, int, int, str, str]
 """What two evaluations must have in common to be the same test; see `shape_of`."""
+Test = tuple[str, str, int, int]
+"""Recipe, protocol, way and shot: what a published number is of, whatever the number of inner steps."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,42 @@ class Score:
     published: dict[str, Any] | None
     made_at: tuple[tuple[int, ...], ...] = ()
 
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Mean and 95 % interval: over seeds where there are enough, else over test tasks."""
+        return estimate(self.values)
+
     @property
     def mean(self) -> float:
-        return over_tasks(self.values)[0]
+        return self.estimate.mean
 
     @property
     def ci95(self) -> float:
-        return over_tasks(self.values)[1]
+        return self.estimate.ci95
+
+    @cached_property
+    def seed_means(self) -> list[float]:
+        return seed_means(self.values)
 
     @property
-    def spread(self) -> float | None:
-        return spread(self.values)
+    def whole(self) -> bool:
+        """Whether every score is finite. Otherwise the mean says nothing about the published one."""
+        return bool(np.isfinite(self.values).all())
+
+    @property
+    def apart(self) -> float | None:
+        """How far our interval lies from the published one: our mean minus the published value where the intervals do
+        not meet, 0 where they do. None where nothing was published or a score is not finite."""
+        if self.published is None or not self.whole:
+            return None
+        away = self.mean - float(self.published["value"])
+        return away if abs(away) > self.ci95 + (self.published.get("ci95") or 0.0) else 0.0
+
+    @property
+    def few(self) -> str:
+        """The number of seeds where it is too small for an interval over seeds: ``1 seed``; else empty."""
+        count = sum(map(math.isfinite, self.seed_means))
+        return "" if count >= MIN_SEEDS else f"{count} seed{'s' * (count != 1)}"
 
     @property
     def checkpoint(self) -> str:
@@ -71,13 +100,12 @@ class Group:
 
     @property
     def recipe(self) -> str:
-        """The recipe's id, followed by the settings that were changed with ``--set``."""
-        changed = self.first.recipe.get("changed")
-        return f"{self.first.recipe['id']} ({', '.join(changed)})" if changed else str(self.first.recipe["id"])
+        return str(self.first.recipe["id"])
 
     @property
-    def changed(self) -> bool:
-        return bool(self.first.recipe.get("changed"))
+    def changed(self) -> str:
+        """The changed settings that make it another experiment than its recipe; see `flat_rows.changed`."""
+        return changed(self.first)
 
     @property
     def tasks(self) -> str:
@@ -105,14 +133,26 @@ class Group:
         return tuple(record.seed for record in self.records)
 
     @property
+    def part(self) -> float:
+        """The part of the recipe's budget that was used; 1 for a setup that does not train."""
+        return self.first.outer_steps / self.first.budget_steps if self.first.budget_steps else 1.0
+
+    @property
     def budget(self) -> str:
-        """The outer steps done, such as ``500 of 1,500 steps``; for weights from a file, their id."""
+        """The outer steps done of those of the recipe, such as ``200 of 475 steps``; for weights from a file, their
+        id."""
         if self.first.kind == "evaluation":
             return f"weights {self.first.weights_id}"
         done, whole = self.first.outer_steps, self.first.budget_steps
         if not whole:
             return "no training"
-        return f"{whole:,} steps" if done >= whole else f"{done:,} of {whole:,} steps"
+        return f"{whole:,} steps" if done == whole else f"{done:,} of {whole:,} steps"
+
+    @property
+    def merit(self) -> tuple[bool, bool, float, int, str]:
+        """Sort key, largest is best: an unchanged recipe, ended well, most of its budget used, most seeds, latest."""
+        latest = max(record.started_at for record in self.records)
+        return not self.changed, self.first.status == "ok", self.part, len(self.seeds), latest
 
     def scores(self) -> Iterator[Score]:
         """The score of every test that all records of the group have, in the order of the first record."""
@@ -134,16 +174,28 @@ class Group:
                 diverged = sum(point.diverged_episodes for point in points)
                 yield Score(evaluation, steps, values, diverged, published(self.first, evaluation, steps), made_at)
 
-    def shown(self, wanted: dict[tuple[str, str], set[int]]) -> list[Score]:
-        """The scores that get a row: after the ``wanted`` inner steps of this recipe and protocol, else after the
-        last."""
+    def shown(self, wanted: dict[Test, set[int]]) -> list[Score]:
+        """The scores that get a row: of each test those after the ``wanted`` inner steps (`published_steps`), else
+        after those of validation, else after the last."""
         scores = list(self.scores())
         kept = []
         for shape in dict.fromkeys(shape_of(score.evaluation) for score in scores):
             mine = [score for score in scores if shape_of(score.evaluation) == shape]
-            steps = wanted.get((self.first.recipe["id"], mine[0].evaluation.protocol), set())
+            test = mine[0].evaluation
+            steps = wanted.get((self.recipe, test.protocol, test.way, test.shot)) or {self.own_steps}
             kept += [score for score in mine if score.inner_steps in steps] or mine[-1:]
         return kept
+
+    def headlines(self) -> list[Score]:
+        """One score per test: after the inner steps that have a published value, else after those of validation, else
+        after the last."""
+        tests: dict[Key, list[Score]] = {}
+        for score in self.scores():
+            tests.setdefault(shape_of(score.evaluation), []).append(score)
+        return [
+            max(scores, key=lambda s: (s.published is not None, s.inner_steps == self.own_steps, s.inner_steps))
+            for scores in tests.values()
+        ]
 
 
 def aggregate(records: Iterable[Record]) -> list[Group]:
@@ -155,15 +207,19 @@ def aggregate(records: Iterable[Record]) -> list[Group]:
     groups: dict[tuple[Any, ...], dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.started_at):
         r = record.recipe
-        preset = PRESETS.index(r["preset"]) if r["preset"] in PRESETS else len(PRESETS)
         key = (
-            *(r["tasks"]["name"], r["id"], preset, r["preset"], r["setup"]["name"], record.recipe_id),
-            *(record.kind != "run", record.weights_id),
-            *(-record.budget_share, record.outer_steps, record.machines, record.device, record.threads),
+            *(r["tasks"]["name"], r["id"], rank(r["preset"]), r["preset"], r["setup"]["name"], changed(record)),
+            *(record.recipe_id, record.kind != "run", record.weights_id),
+            *(-record.outer_steps, record.machines, record.device, record.threads),
             *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
         )
         groups.setdefault(key, {})[record.seed] = record
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]
+
+
+def rank(preset: str) -> int:
+    """The place of a preset in reading order, the largest budgets first."""
+    return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
 
 
 def shape_of(evaluation: Evaluation) -> Key:
@@ -173,13 +229,12 @@ def shape_of(evaluation: Evaluation) -> Key:
     return e.protocol, e.split, e.way, e.shot, e.query, e.episodes, e.normalisation, e.checkpoint
 
 
-def published_steps(records: Iterable[Record]) -> dict[tuple[str, str], set[int]]:
-    """The inner steps for which any setup has a published number, by (recipe, protocol). They are shown for all
-    setups."""
-    wanted: dict[tuple[str, str], set[int]] = {}
+def published_steps(records: Iterable[Record]) -> dict[Test, set[int]]:
+    """The inner steps for which any setup has a published number. They are shown for all setups."""
+    wanted: dict[Test, set[int]] = {}
     for record in records:
-        for reference in record.recipe.get("published", []):
-            wanted.setdefault((record.recipe["id"], reference["protocol"]), set()).add(reference["inner_steps"])
+        for r in record.recipe.get("published", []):
+            wanted.setdefault((record.recipe["id"], r["protocol"], r["way"], r["shot"]), set()).add(r["inner_steps"])
     return wanted
 
 
@@ -196,11 +251,11 @@ def unusual(protocol: str, split: str, normalisation: str, checkpoint: str, **_:
     return words + (["ensemble"] if checkpoint == "ensemble" else [])
 
 
-def _range(numbers: list[int]) -> str:
-    ends = (numbers[0], numbers[-1]) if numbers[0] != numbers[-1] else numbers[:1]
-    return " to ".join(f"{number:,}" for number in ends)
-
-
 def in_words(way: int, shot: int) -> str:
     """``5-way 1-shot``, or ``5-shot`` where there are no classes."""
     return f"{way}-way {shot}-shot" if way > 1 else f"{shot}-shot"
+
+
+def _range(numbers: list[int]) -> str:
+    ends = (numbers[0], numbers[-1]) if numbers[0] != numbers[-1] else numbers[:1]
+    return " to ".join(f"{number:,}" for number in ends)

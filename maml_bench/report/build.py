@@ -1,19 +1,20 @@
 """Build the report: every table and figure that the records of a results folder can give."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
-from maml_bench.record import load_all
+from maml_bench.record import Record, load_all
+from maml_bench.report import reproduction
 from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
-from maml_bench.report.formats import MARK as TABLE_MARK
+from maml_bench.report.formats import generated, write
 from maml_bench.report.page import write_page
-from maml_bench.report.speed.rows import load as load_speed
-from maml_bench.report.speed.writing import write_speed_tables
+from maml_bench.report.reproduction import Cell
+from maml_bench.report.speed.rows import load, load_growth
+from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
-from maml_bench.report.suites.writing import write_suite_tables
 from maml_bench.report.writing import write_tables
 
 
@@ -30,46 +31,55 @@ class Report:
     removed: list[Path]
 
 
-def build(results: Path, progress: Callable[[str], None] | None = None) -> Report:
+def build(
+    results: Path,
+    progress: Callable[[str], None] | None = None,
+    *,
+    read: Callable[[Path], Iterable[tuple[Path, Record]]] = load_all,
+    cells: Sequence[Cell] = (),
+    tex: bool = False,
+) -> Report:
     """Make all tables and figures below ``results`` again from its records.
 
     Files of an earlier report that this one does not make are removed. A file without our mark is never touched.
-    ``progress`` is called with a few words about what is being made.
+
+    Args:
+        results: the folder with the records.
+        progress: is called with a few words about what is being made.
+        read: reads the records of a folder.
+        cells: the published numbers of the table of reproductions; without any there is no such table.
+        tex: whether to write the tables in LaTeX too.
 
     Raises:
         MamlBenchError: there are no records, or one cannot be read.
     """
+    tell = progress or (lambda _: None)
     with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
-        return _build(results, progress or (lambda _: None))
+        tell("reading records")
+        found = list(read(results))
+        records = [record for _, record in found]
+        races, points = load(results), load_growth(results)
+        if not (records or races or points):
+            raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
+        tell(f"writing tables from {len(records)} records")
+        folder = results / "tables"
+        tables = write_tables(records, folder, tex=tex) + write_speed_tables(races, folder, points)
+        if cells:
+            tables += write(folder, reproduction.files(reproduction.reproduction(cells, records)))
+        tell("drawing figures")
+        folder = results / "figures"
+        figures = write_figures(records, folder) + write_suite_figures(records, folder)
+        figures += write_speed_figures(races, folder)
+        tell("writing the page")
+        page = write_page(found, results) if found else None
+        old = [*generated(results / "tables"), *_generated_figures(results / "figures")]
+        removed = [path for path in old if path not in {*tables, *figures}]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        return Report(len(records), len(races) + len(points), tables, figures, page, removed)
 
 
-def _build(results: Path, tell: Callable[[str], None]) -> Report:
-    tell("reading records")
-    found = list(load_all(results))
-    records = [record for _, record in found]
-    speed = load_speed(results)
-    if not records and not speed:
-        raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
-    tell(f"writing tables from {len(records)} records")
-    folder = results / "tables"
-    tables = write_tables(records, folder) + write_suite_tables(records, folder) + write_speed_tables(speed, folder)
-    tell("drawing figures")
-    folder = results / "figures"
-    figures = write_figures(records, folder) + write_suite_figures(records, folder)
-    figures += write_speed_figures(speed, folder)
-    tell("writing the page")
-    page = write_page(found, results) if found else None
-    removed = [path for path in _generated(results) if path not in {*tables, *figures}]
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return Report(len(records), len(speed), tables, figures, page, removed)
-
-
-def _generated(results: Path) -> list[Path]:
-    """The files that a report has written: a table bears our mark in its first line, a figure in its metadata."""
-    tables = [p for p in sorted((results / "tables").glob("*")) if p.suffix in (".md", ".csv", ".tex")]
-    figures = [p for p in sorted((results / "figures").glob("*")) if p.suffix in (".pdf", ".png")]
-    return [
-        *(path for path in tables if TABLE_MARK.encode() in path.read_bytes().split(b"\n", 1)[0]),
-        *(path for path in figures if FIGURE_MARK.encode() in path.read_bytes()),
-    ]
+def _generated_figures(folder: Path) -> list[Path]:
+    """The figures that a report has written: they bear our mark in their metadata."""
+    drawn = [path for path in sorted(folder.glob("*")) if path.suffix in (".pdf", ".png")]
+    return [path for path in drawn if FIGURE_MARK.encode() in path.read_bytes()]

@@ -7,6 +7,10 @@ from typing import Any
 
 from maml_bench.record import Evaluation, Point, Record
 
+NO_OTHER_EXPERIMENT = ("validation.",)
+"""Keys that change neither the budget nor the algorithm: they decide what is validated while the run goes on."""
+CONTENDED = 1.5
+
 
 def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
     """One dict per record and evaluation point, all with the same keys in the same order, ready for JSON.
@@ -22,6 +26,32 @@ def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) 
     ]
 
 
+def changed(record: Record) -> str:
+    """The settings of the recipe that were changed for this run, such as ``outer.steps=200, inner.rate=0.1``.
+
+    Those of validation do not count. A run with another budget or another algorithm never counts as a reproduction.
+    """
+    settings = record.recipe.get("changed") or ()
+    return ", ".join(setting for setting in settings if not setting.startswith(NO_OTHER_EXPERIMENT))
+
+
+def contended(record: Record) -> bool | None:
+    """Whether the run probably shared its machine: its mean meta-step took ``CONTENDED`` times its 5th percentile.
+
+    None where the record has no times of meta-steps.
+    """
+    steps = record.timing_s.get("outer_step")
+    if not steps or not steps["count"] or not steps["p05"]:
+        return None
+    return steps["total"] / steps["count"] > CONTENDED * steps["p05"]
+
+
+def commits(record: Record) -> str:
+    """The commits of the run's segments, joined by ``+``; ``unknown`` for a segment without one."""
+    found = [*(segment.get("commit") for segment in record.earlier), record.commit]
+    return "+".join(dict.fromkeys(commit or "unknown" for commit in found))
+
+
 def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[str, Any] | None:
     """The published number for this test, or None.
 
@@ -29,15 +59,16 @@ def published(record: Record, evaluation: Evaluation, inner_steps: int) -> dict[
     no normalisation counts as transductive, which suits networks without batch-norm too. A number that does not say
     that it is of an ensemble is of a single checkpoint.
     """
+    return next((dict(r) for r in record.recipe.get("published", []) if answers(evaluation, inner_steps, r)), None)
+
+
+def answers(evaluation: Evaluation, inner_steps: int, reference: dict[str, Any]) -> bool:
+    """Whether a test after ``inner_steps`` is the one that a published number is of; see `published`."""
     wanted = (evaluation.protocol, evaluation.way, evaluation.shot, inner_steps)
-    for reference in record.recipe.get("published", []):
-        same = tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted
-        same &= reference.get("query") in (None, evaluation.query)
-        same &= (reference.get("normalisation") or "transductive") == evaluation.normalisation
-        same &= bool(reference.get("ensemble")) == (evaluation.checkpoint == "ensemble")
-        if same:
-            return dict(reference)
-    return None
+    same = tuple(reference[key] for key in ("protocol", "way", "shot", "inner_steps")) == wanted
+    same &= reference.get("query") in (None, evaluation.query)
+    same &= (reference.get("normalisation") or "transductive") == evaluation.normalisation
+    return same and bool(reference.get("ensemble")) == (evaluation.checkpoint == "ensemble")
 
 
 def normalisation(record: Record, evaluation: Evaluation | None) -> str | None:
@@ -63,6 +94,9 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
     row = {
         "kind": record.kind,
         "recipe": recipe["id"],
+        "recipe_id": record.recipe_id,
+        "changed": changed(record),
+        "ranked": bool(recipe.get("ranked", True)),
         "tasks": recipe["tasks"]["name"],
         "variant": recipe["variant"],
         "task_version": record.task_version,
@@ -86,10 +120,12 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "diverged_episodes": point and point.diverged_episodes,
         "published": reference and reference["value"],
         "published_ci95": reference and reference.get("ci95"),
+        "source": reference and reference.get("source"),
         "outer_steps": record.outer_steps,
         "env_steps": record.env_steps,
         "budget_share": record.budget_share,
         "train_s": record.train_s,
+        "contended": contended(record),
         "steps_per_s": record.steps_per_s,
         "peak_memory_bytes": record.peak_memory_bytes,
         "normalisation": normalisation(record, evaluation),
@@ -99,7 +135,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "torch": record.software.get("torch"),
         "machine": record.machines,
         "machine_gflops": record.machine_gflops,
-        "commit": record.commit,
+        "commit": commits(record),
         "path": path,
     }
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

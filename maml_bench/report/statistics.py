@@ -5,14 +5,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from maml_bench.record import mean_ci95
 
 Array = NDArray[np.float64]
+MIN_SEEDS = 3
+"""From this many seeds on, an interval is over seeds."""
+INTERVAL = f"95 % interval over tasks, from {MIN_SEEDS} seeds on over seeds"
+"""What the interval of `estimate` is, for the notes of figures."""
 
 
 class Interval(NamedTuple):
@@ -27,6 +32,14 @@ class Interval(NamedTuple):
         return value < self.low or value > self.high
 
 
+class Estimate(NamedTuple):
+    """A mean, the half-width of its 95 % interval, and whether that is an interval over seeds or over test tasks."""
+
+    mean: float
+    ci95: float
+    over: Literal["seeds", "tasks"]
+
+
 class Timing(NamedTuple):
     """A record's summary of one clock bucket, in seconds: the median sample and its 5th and 95th percentile."""
 
@@ -35,40 +48,29 @@ class Timing(NamedTuple):
     p95: float
 
 
-def over_tasks(values: Array) -> tuple[float, float]:
-    """Mean and half-width of the 95 % interval over tasks.
+def estimate(values: Array) -> Estimate:
+    """The mean and its 95 % interval: over seeds if at least ``MIN_SEEDS`` have a score, else over test tasks.
 
-    All seeds are tested on the same episodes, so the values of each episode are averaged over the seeds first. The
-    interval is therefore about tasks only; counting each episode once per seed would make it too narrow. For one seed
-    it is the interval of the record (`mean_ci95`). Both numbers are nan where no value is finite.
+    The interval over seeds is Student's t interval of the seeds' means. The interval over tasks says nothing about how
+    much seeds differ. It is 1.96 standard errors, and the values of each task are averaged over the seeds first,
+    because all seeds are tested on the same tasks. For one seed it is the interval of the record (`mean_ci95`). Both
+    numbers are nan where no value is finite.
     """
+    means = [mean for mean in seed_means(values) if math.isfinite(mean)]
+    if len(means) < MIN_SEEDS:
+        return Estimate(*over_tasks(values), "tasks")
+    quantile = float(stdtrit(len(means) - 1, 0.975))
+    return Estimate(float(np.mean(means)), quantile * float(np.std(means, ddof=1)) / math.sqrt(len(means)), "seeds")
+
+
+def over_tasks(values: Array) -> tuple[float, float]:
+    """Mean and half-width of the 95 % interval over tasks, of the means over seeds."""
     return mean_ci95(mean_over_seeds(values).tolist())
 
 
-def per_seed(values: Array) -> list[tuple[float, float]]:
-    """Mean and half-width of the 95 % interval over tasks, for each seed on its own."""
-    return [mean_ci95(row.tolist()) for row in values]
-
-
-def spread(values: Array) -> float | None:
-    """Standard deviation (n - 1) of the seeds' means; None where fewer than two seeds have one."""
-    means = [mean for mean, _ in per_seed(values) if math.isfinite(mean)]
-    return float(np.std(means, ddof=1)) if len(means) > 1 else None
-
-
-def meets(mean: float, ci95: float, published: float, published_ci95: float | None, higher_is_better: bool) -> str:
-    """Compare a measured interval with a published one, in a word.
-
-    ``overlap``: the two intervals overlap. ``within``: the paper gives no interval, and its value lies in ours.
-    Otherwise the side on which we are, and whether that is better: ``above (better)``, ``below (worse)``, and so on.
-    Empty where nothing was measured.
-    """
-    if not math.isfinite(mean):
-        return ""
-    if abs(mean - published) <= ci95 + (published_ci95 or 0.0):
-        return "within" if published_ci95 is None else "overlap"
-    above = mean > published
-    return f"{'above' if above else 'below'} ({'better' if above == higher_is_better else 'worse'})"
+def seed_means(values: Array) -> list[float]:
+    """The mean over tasks of each seed, of the finite values; nan where a seed has none."""
+    return [mean_ci95(row.tolist())[0] for row in values]
 
 
 def ratio_of_medians(base: Sequence[Timing], new: Sequence[Timing]) -> Interval:

@@ -1,4 +1,4 @@
-"""The table of a task family: as numbers for CSV, as text for Markdown and LaTeX, and in short for the README.
+"""The table of a task family: as numbers for CSV, and as text for Markdown, LaTeX and the terminal.
 
 A row is one group of records that differ only in their seed, in one test after one number of inner steps.
 """
@@ -8,169 +8,152 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from maml_bench.record import Record
 from maml_bench.report.aggregate import Group, Score, aggregate, in_words, published_steps, unusual
-from maml_bench.report.flat_rows import normalisation
-from maml_bench.report.statistics import meets
+from maml_bench.report.flat_rows import commits, contended, normalisation
+from maml_bench.report.formats import NONE, plus_minus, scale, three_digits, unit
+from maml_bench.report.statistics import MIN_SEEDS
 
-NONE = "-"
-SCORE_COLUMNS = (
-    *("recipe", "setup", "variant", "preset", "budget", "seeds", "split", "way/shot/query", "inner steps", "protocol"),
-    *("checkpoint", "normalisation", "score", "spread", "diverged", "published", "meets", "machine", "status"),
-)
-COST_COLUMNS = (
-    *("recipe", "setup", "preset", "budget", "seeds", "train s", "steps/s", "peak MiB", "machine", "GFLOP/s"),
-    *("device", "threads", "schedule", "memory", "status"),
+COLUMNS = ("recipe", "setup", "preset", "test", "steps", "score", "± over", "seeds", "budget", "published", "verdict")
+PAPER_COLUMNS = ("recipe", "setup", "test", "steps", "score", "seeds", "published", "verdict")
+"""The columns of LaTeX tables, which must fit the width of a page."""
+NOTHING: tuple[None, ...] = (None,)
+_SCORE = (
+    *("protocol", "split", "way", "shot", "query", "episodes", "normalisation", "checkpoint", "inner_steps", "mean"),
+    *("ci95", "ci95_over", "lowest_seed", "highest_seed", "diverged_episodes", "published", "published_ci95"),
+    *("source", "verdict"),
 )
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
-_APART = ("recipe_id", "preset", "status", "task_version", "device", "threads", "schedule", "memory")
-_SHAPE = ("way", "shot", "query", "protocol", "split", "statistics", "checkpoint")
 
 
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
-    """The table as numbers: scores as the metric gives them (accuracy is a fraction), times in seconds, memory in MiB.
+    """One row a group and test point: scores as the metric gives them (accuracy is a fraction), times in seconds.
 
-    ``mean`` and ``ci95`` are over tasks (`statistics.over_tasks`), ``spread`` is the standard deviation of the seeds'
-    means, and costs are medians over the seeds. A missing number is NaN. A group that was never evaluated has one row.
-    ``normalisation`` is what the table shows (`flat_rows.normalisation`), ``statistics`` what the test asked for.
-    ``tested`` is ``checkpoint`` with the outer step at which it was made.
+    ``mean`` and ``ci95`` are those of `statistics.estimate`, and ``ci95_over`` says what the interval is over.
+    ``seeds`` is the number of seeds, with the lowest and the highest of their means beside it. ``recipe_steps`` are the
+    outer steps of the recipe's own budget. Costs are medians over the seeds. A missing number is NaN. A group that was
+    never evaluated has one row.
     """
-    records = list(records)
-    wanted = published_steps(records)
-    table: list[dict[str, Any]] = []
-    for group in aggregate(records):
-        scores: list[Score | None] = [*group.shown(wanted)]
-        table += [{**_identity(group), **_score(group, score), **_cost(group)} for score in scores or [None]]
-    return pd.DataFrame(table).astype(dict.fromkeys(_COUNTS, "Int64"))
-
-
-def text(frame: pd.DataFrame) -> pd.DataFrame:
-    """`numbers` as rounded text: accuracy in percent with one decimal, other scores with three digits.
-
-    Columns are those of ``SCORE_COLUMNS`` and ``COST_COLUMNS``. A recipe whose content differs between rows of one name
-    carries its hash: ``omniglot-5w1s #1a2b3c4d``.
-    """
-    cells = [_cells(row) for row in frame.to_dict("records")]
-    contents = frame.groupby(["recipe", "setup", "preset"])["recipe_id"].transform("nunique")
-    for cell, count, content in zip(cells, contents, frame["recipe_id"], strict=True):
-        cell["recipe"] += f" #{content}" if count > 1 else ""
-    return pd.DataFrame(cells, dtype=str)
-
-
-def summary(records: Iterable[Record]) -> pd.DataFrame:
-    """The table in short: a row per setup and number of inner steps, and a column per test.
-
-    Where there is only one test, after several numbers of inner steps, these become the columns. A cell such as
-    ``98.3 ± 0.5 (98.7 ± 0.4)`` is the mean with its 95 % interval over tasks, and in brackets the published value. Only
-    the largest budget of each recipe and setup is shown, after the inner steps that have a published value for this
-    setup, else after those of validation. Each set of weights from files has rows of its own. The machine is named only
-    where there are several. ``records`` must be of one task family, and there must be at least one.
-    """
-    frame = _headlines(numbers(records))
-    rows: dict[tuple[Any, ...], dict[Any, str]] = {}
-    head = ["recipe", "setup", "budget", "seeds", "machine", "inner steps"]
-    for raw, cell in zip(frame.to_dict("records"), text(frame).to_dict("records"), strict=True):
-        cell["budget"] += "" if raw["ranked"] else ", unranked"
-        key = (*(cell[name] for name in head), *(raw[name] for name in _APART))
-        row = rows.setdefault(key, {name: cell[name] for name in head})
-        if pd.isna(raw["shot"]):
-            row["inner steps"] = raw["status"]
-            continue
-        failure = "" if raw["status"] == "ok" else f", {raw['status']}"
-        reference = "" if cell["published"] == NONE else f" ({cell['published'].split(' [')[0]})"
-        lost = f", {raw['diverged_episodes']} diverged" if raw["diverged_episodes"] else ""
-        row[tuple(raw[name] for name in _SHAPE)] = cell["score"] + lost + failure + reference
-    shapes = sorted({shape for row in rows.values() for shape in row if isinstance(shape, tuple)}, key=_usual_first)
-    table = pd.DataFrame([[row.get(key, "") for key in (*head, *shapes)] for row in rows.values()], dtype=str)
-    table.columns = pd.Index([*head, *_headings(shapes)])
-    if len(shapes) == 1 and len({key[: len(head) - 1] for key in rows}) < len(rows):
-        table = _by_inner_steps(table)
-    return table if table["machine"].nunique() > 1 else table.drop(columns="machine")
-
-
-def _by_inner_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """The summary of one test with a column per number of inner steps, such as ``20-shot, 1 step``."""
-    *head, steps, shape = table.columns
-    wide = table.pivot(index=head, columns=steps, values=shape).fillna("")
-    wide = wide.reindex(pd.MultiIndex.from_frame(table[head].drop_duplicates()))
-    after = sorted(filter(str.isdigit, wide.columns), key=int)
-    for untested in wide.columns.difference(after):  # the status of runs that were never evaluated
-        wide.loc[(wide[after] == "").all(axis=1), after[0]] = untested
-    wide = wide[after]
-    wide.columns = pd.Index([f"{shape}, {n} step{'s' * (n != '1')}" for n in after])
-    return wide.reset_index()
-
-
-def _usual_first(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sort key of a test: way, shot and query; then the paper's protocol and transductive tests first."""
-    *sizes, protocol, split, statistics, checkpoint = shape
-    return (*sizes, protocol != "paper", protocol, split, statistics != "transductive", statistics, checkpoint)
-
-
-def _headlines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `numbers` that `summary` shows."""
-    content = ["preset", "recipe_id", "outer_steps"]
-    kept = []
-    plain = frame[~frame["changed"]]
-    for _, runs in (plain if len(plain) else frame).groupby(["recipe", "setup", "weights"], sort=False):
-        top = runs.iloc[int(runs["outer_steps"].to_numpy().argmax())]
-        best = runs[(runs[content] == top[content]).all(axis=1)]
-        steps = set(best.loc[best["published"].notna(), "inner_steps"]) or {top["own_steps"]}
-        for _, test in best.groupby([*_SHAPE, "machine", *_APART], dropna=False, sort=False):
-            chosen = test[test["inner_steps"].isin(steps)]
-            kept.append(chosen if len(chosen) else test.tail(1))
-    shown: pd.DataFrame = pd.concat(kept).sort_index().reset_index(drop=True)
-    return shown
-
-
-def unit(metric: str) -> str:
-    """The metric's name with the unit it is shown in: accuracy in percent, others as they are."""
-    return "accuracy, %" if metric == "accuracy" else metric.upper() if len(metric) <= 3 else metric
-
-
-def caption(frame: pd.DataFrame) -> str:
-    """What the cells of `summary` are, from the table of `numbers` behind it, with the sources of published values."""
-    sources = "; ".join(sorted(frame["source"].dropna().unique()))
-    published = f" In brackets: the published value ({sources})." if sources else ""
-    return f"{unit(frame['metric'].iloc[0])}: mean ± 95 % confidence interval over the test tasks.{published}"
-
-
-def plus_minus(mean: float, ci95: float | None, metric: str) -> str:
-    """``98.7 ± 0.4`` for accuracy, in percent; ``0.670 ± 0.052`` for others, to three digits of the mean."""
-    if not math.isfinite(mean):
-        return NONE
-    scale = 100.0 if metric == "accuracy" else 1.0
-    size = abs(mean) * scale
-    form = ".1f" if metric == "accuracy" else three_digits(size)
-    known = ci95 is not None and math.isfinite(ci95)
-    return f"{mean * scale:{form}} ± {ci95 * scale:{form}}" if known and ci95 is not None else f"{mean * scale:{form}}"
-
-
-def three_digits(size: float) -> str:
-    """The format that shows a number of this ``size`` with three digits, and thousands set apart."""
-    if size >= 1e5 or 0 < size < 1e-4:
-        return ".2e"
-    return f",.{max(0, 2 - math.floor(math.log10(size))) if size else 3}f"
-
-
-def _headings(shapes: list[tuple[Any, ...]]) -> list[str]:
-    """A column heading per test, with how it differs from the common one; query and checkpoint only where needed."""
-    tests = [dict(zip(_SHAPE, shape, strict=True)) for shape in shapes]
-    short = [
-        ", ".join([in_words(int(t["way"]), int(t["shot"])), *unusual(normalisation=t["statistics"], **t)])
-        for t in tests
+    rows = [
+        {**_identity(group), **_score(group, score), **_cost(group)}
+        for group in aggregate(records)
+        for score in list(group.scores()) or NOTHING
     ]
-    by_query = _told_apart(short, [f"{t['query']:.0f} query" for t in tests])
-    return _told_apart(by_query, [str(t["checkpoint"]) for t in tests])
+    return pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
-def _told_apart(names: list[str], words: list[str]) -> list[str]:
-    """The names; where several are the same, each is followed by its word, which tells them apart."""
-    alike = {name: {word for n, word in zip(names, words, strict=True) if n == name} for name in names}
-    return [f"{name}, {word}" if len(alike[name]) > 1 else name for name, word in zip(names, words, strict=True)]
+def summary(records: Iterable[Record], *, everything: bool = False) -> pd.DataFrame:
+    """The table as text with the columns ``COLUMNS``, rounded: accuracy in percent, other scores with three digits.
+
+    Every test is shown after the inner steps that have a published value for any setup, else after those of validation.
+    Runs with a budget that is too small to rank setups by are left out where their setup has others on this recipe,
+    unless ``everything`` is asked for. A recipe whose content differs between rows of one name carries its hash.
+    """
+    groups = aggregate(records)
+    wanted = published_steps(record for group in groups for record in group.records)
+    ranked = {(group.recipe, group.setup) for group in groups if group.ranked}
+    shown = [g for g in groups if everything or g.ranked or (g.recipe, g.setup) not in ranked]
+    contents: dict[tuple[str, ...], set[str]] = {}
+    for group in shown:
+        contents.setdefault(_name(group), set()).add(group.first.recipe_id)
+    rows = [
+        _words(group, score, several=len(contents[_name(group)]) > 1)
+        for group in shown
+        for score in group.shown(wanted) or NOTHING
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def caption(records: Iterable[Record]) -> str:
+    """What the cells of `summary` are, with the sources of the published values."""
+    groups = aggregate(records)
+    found = {s.published["source"] for group in groups for s in group.scores() if s.published}
+    sources = f" Published: {'; '.join(sorted(found))}." if found else ""
+    return f"{unit(groups[0].first.metric.name)}: mean ± 95 % confidence interval.{sources}"
+
+
+def bold_best(frame: pd.DataFrame, groups: Iterable[Group]) -> pd.DataFrame:
+    """A `summary` whose best score of each recipe, test and number of steps is bold, where several setups compete."""
+    higher = next(iter(groups)).first.metric.higher_is_better
+    value = pd.to_numeric(frame["score"].str.split(" ").str[0].str.replace(",", ""), errors="coerce")
+    tests = value.groupby([frame["recipe"], frame["test"], frame["steps"]])
+    rivals = frame.groupby(["recipe", "test", "steps"])["setup"].transform("nunique")
+    best = (value == tests.transform("max" if higher else "min")) & (rivals > 1)
+    return frame.assign(score=frame["score"].where(~best, "**" + frame["score"] + "**"))
+
+
+def verdict(group: Group, score: Score) -> str | None:
+    """What a row says about its published value; None where there is none.
+
+    ``within``: our interval meets the published one, or holds the published value where it has no interval. Otherwise
+    ``above by`` or ``below by`` the difference of the means, accuracy in percentage points. A row with fewer seeds than
+    an interval over seeds needs says how many it has. A run that is no reproduction says why not: ``changed``
+    settings, ``partial`` budget, another preset than the paper's, or ``diverged`` test tasks.
+    """
+    if score.published is None:
+        return None
+    if group.changed:
+        return "changed"
+    if group.preset != "paper":
+        return f"{group.preset} preset"
+    if group.part < 1:
+        return "partial"
+    if score.apart is None:
+        return "diverged"
+    few = f" ({score.few})" if score.few else ""
+    if not score.apart:
+        return f"within{few}"
+    size = abs(score.apart) * scale(group.first.metric.name)
+    form = ".1f" if group.first.metric.name == "accuracy" else three_digits(size)
+    return f"{'above' if score.apart > 0 else 'below'} by {size:{form}}{few}"
+
+
+def seeds_in_words(group: Group, score: Score) -> str:
+    """The seeds, and how far their means differ: ``0, 1, 2: 18.0 to 273``; for two seeds both means."""
+    metric, seeds = group.first.metric.name, ", ".join(map(str, group.seeds))
+    means = [mean for mean in score.seed_means if math.isfinite(mean)]
+    if len(means) < 2:
+        return seeds
+    ends = [plus_minus(end, None, metric) for end in (means if len(means) < MIN_SEEDS else (min(means), max(means)))]
+    return f"{seeds}: {(' and ' if len(means) < MIN_SEEDS else ' to ').join(ends)}"
+
+
+def _name(group: Group) -> tuple[str, ...]:
+    return group.recipe, group.changed, group.setup, group.preset
+
+
+def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
+    metric = group.first.metric.name
+    about = f", changed: {group.changed}" if group.changed else ""
+    row = {
+        "recipe": group.recipe + about + (f" #{group.first.recipe_id}" if several else ""),
+        "setup": group.setup,
+        "preset": group.preset + ("" if group.ranked else ", unranked"),
+        "seeds": ", ".join(map(str, group.seeds)),
+        "budget": group.budget,
+        "score": group.first.status,
+        **dict.fromkeys(("test", "steps", "± over", "published", "verdict"), NONE),
+    }
+    if score is None:
+        return row
+    test = score.evaluation
+    lost = f", {score.diverged_episodes:,} of {score.values.size:,} diverged" if score.diverged_episodes else ""
+    failure = "" if group.first.status == "ok" else f", {group.first.status}"
+    reference = score.published or {}
+    several_checkpoints = [score.checkpoint] if test.checkpoint in ("selected", "given") else []
+    words = [in_words(test.way, test.shot), f"{test.query} query", *unusual(**vars(test)), *several_checkpoints]
+    over = f"{len(group.seeds)} seeds" if score.estimate.over == "seeds" else f"{test.episodes:,} tasks"
+    return row | {
+        "test": ", ".join(words),
+        "steps": str(score.inner_steps),
+        "score": plus_minus(score.mean, score.ci95, metric) + lost + failure,
+        "± over": over,
+        "seeds": seeds_in_words(group, score),
+        "published": plus_minus(reference.get("value"), reference.get("ci95"), metric),
+        "verdict": verdict(group, score) or NONE,
+    }
 
 
 def _identity(group: Group) -> dict[str, Any]:
@@ -179,41 +162,34 @@ def _identity(group: Group) -> dict[str, Any]:
         "tasks": group.tasks,
         "recipe": group.recipe,
         "recipe_id": record.recipe_id,
+        "changed": group.changed or None,
         "setup": group.setup,
         "variant": record.recipe["variant"],
         "preset": group.preset,
         "ranked": group.ranked,
-        "budget": group.budget,
+        "weights": record.weights_id or None,
         "outer_steps": record.outer_steps,
-        "budget_steps": record.budget_steps,
+        "recipe_steps": record.budget_steps,
         "task_version": record.task_version,
-        "seeds": " ".join(map(str, group.seeds)),
-        "weights": record.weights_id,
+        "seeds": len(group.seeds),
         "metric": record.metric.name,
-        "own_steps": group.own_steps,
-        "changed": group.changed,
+        "status": record.status,
+        "reason": "; ".join(sorted({r.reason for r in group.records if r.reason})) or None,
     }
 
 
 def _score(group: Group, score: Score | None) -> dict[str, Any]:
     if score is None:
-        keys = (*_SHAPE, "inner_steps", "mean", "ci95", "spread", "episodes", "tested", "diverged_episodes")
-        missing = dict.fromkeys((*keys, "published", "published_ci95", "source", "meets"))
-        return {**missing, "normalisation": normalisation(group.first, None)}
+        return dict.fromkeys(_SCORE)
     e, reference = score.evaluation, score.published or {}
-    value, ci95 = reference.get("value"), reference.get("ci95")
-    better = group.first.metric.higher_is_better
-    lost = not np.isfinite(
-        score.values
-    ).all()  # a mean over the finite scores alone says nothing about the published one
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
-        **{"normalisation": normalisation(group.first, e), "statistics": e.normalisation},
-        **{"checkpoint": e.checkpoint, "tested": score.checkpoint},
-        **{"inner_steps": score.inner_steps, "mean": score.mean, "ci95": score.ci95, "spread": score.spread},
-        **{"episodes": score.values.size, "diverged_episodes": score.diverged_episodes},
-        **{"published": value, "published_ci95": ci95, "source": reference.get("source")},
-        "meets": None if value is None or lost else meets(score.mean, score.ci95, value, ci95, better),
+        **{"episodes": e.episodes, "normalisation": normalisation(group.first, e), "checkpoint": score.checkpoint},
+        **{"inner_steps": score.inner_steps, "mean": score.mean, "ci95": score.ci95},
+        **{"ci95_over": score.estimate.over, "lowest_seed": min(score.seed_means)},
+        **{"highest_seed": max(score.seed_means), "diverged_episodes": score.diverged_episodes},
+        **{"published": reference.get("value"), "published_ci95": reference.get("ci95")},
+        **{"source": reference.get("source"), "verdict": verdict(group, score)},
     }
 
 
@@ -222,43 +198,10 @@ def _cost(group: Group) -> dict[str, Any]:
     return {
         "train_s": median(r.train_s for r in group.records),
         "steps_per_s": median(speeds) if speeds else None,
+        "contended": any(contended(r) for r in group.records),
         "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,
         "machine": record.machines,
         "machine_gflops": median(r.machine_gflops for r in group.records),
         **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "memory": record.memory},
-        "status": record.status,
-        "reason": "; ".join(sorted({r.reason for r in group.records if r.reason})) or None,
-    }
-
-
-def _cells(row: dict[Any, Any]) -> dict[str, str]:
-    def known(key: str) -> bool:
-        return not pd.isna(row[key])
-
-    def shown(key: str, form: str = "") -> str:
-        return format(row[key], form) if known(key) else NONE
-
-    evaluated, metric = known("shot"), row["metric"]
-    reference = NONE
-    if known("published"):
-        reference = plus_minus(row["published"], row["published_ci95"], metric) + f" [{row['source']}]"
-    return {
-        **{key: shown(key) for key in ("recipe", "setup", "variant", "preset", "budget", "split", "protocol")},
-        "seeds": row["seeds"].replace(" ", ", "),
-        "way/shot/query": f"{row['way']:.0f}/{row['shot']:.0f}/{row['query']:.0f}" if evaluated else NONE,
-        "inner steps": shown("inner_steps", ".0f"),
-        "checkpoint": shown("tested"),
-        "normalisation": shown("normalisation"),
-        "score": plus_minus(row["mean"], row["ci95"], metric) if known("mean") else NONE,
-        "spread": plus_minus(row["spread"], None, metric) if known("spread") else NONE,
-        "diverged": f"{row['diverged_episodes']:,.0f} of {row['episodes']:,.0f}" if evaluated else NONE,
-        "published": reference,
-        "meets": shown("meets"),
-        "train s": shown("train_s", ",.1f"),
-        "steps/s": shown("steps_per_s", ",.1f"),
-        "peak MiB": shown("peak_memory_mib", ",.0f"),
-        "machine": shown("machine"),
-        "GFLOP/s": shown("machine_gflops", ",.0f"),
-        **{key: shown(key) for key in ("device", "threads", "schedule", "memory")},
-        "status": row["status"] + ("" if row["ranked"] else ", unranked"),
+        "commit": "+".join(dict.fromkeys(commits(r) for r in group.records)),
     }

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from maml_bench.api import read_records
 from maml_bench.record import load, load_all
 from maml_bench.report.flat_rows import flat_rows as flat
 
@@ -38,7 +39,7 @@ def test_list_as_json(command):
 def test_records_as_a_table_and_as_json(command, results):
     assert "sinusoid-k10" in command("records").out
     rows = json.loads(command("records", "--json").out)
-    assert rows == flat(load_all(results), results)
+    assert rows == flat(read_records(results), results)
     assert [(row["setup"], row["inner_steps"]) for row in rows] == [
         ("maml", 0), ("maml", 1), ("scratch", 0), ("scratch", 1),
     ]  # fmt: skip
@@ -234,8 +235,15 @@ def test_report_makes_tables_and_figures(command, results):
     tables = list((results / "tables").iterdir())
     figures = list((results / "figures").iterdir())
     assert f"{len(tables)} tables in runs/tables, {len(figures)} figures in runs/figures" in said.err
-    assert {path.suffix for path in tables} == {".md", ".csv", ".tex"}
+    assert {path.suffix for path in tables} == {".md", ".csv"}
     assert {path.suffix for path in figures} == {".pdf", ".png"}
+
+
+def test_report_writes_latex_when_asked_and_removes_it_when_not(command, results):
+    command("report", "--latex")
+    assert [path.name for path in (results / "tables").glob("*.tex")] == ["sinusoid.tex"]
+    assert "; removed 1 old files that this report does not make" in " ".join(command("report").err.split())
+    assert not list((results / "tables").glob("*.tex"))
 
 
 def test_compare_the_same(command, results):

@@ -51,7 +51,7 @@ def test_a_run_says_what_it_does_and_prints_the_scores_beside_the_published(comm
     assert "step 4 of 12, validation" in lines[1]
     assert "testing on 6 tasks, 1-way 5-shot, 5 query" in lines
     assert "sinusoid-k10 maml seed 0: done, 12 steps in " in lines[-2]
-    assert lines[-1].endswith("In brackets: the published value (Finn et al. 2017, Table 2).")
+    assert lines[-1].endswith("Published: Finn et al. 2017, Table 2.")
     assert "0.670" in said.out
     assert list(records()) == [("maml", 0)]
     again = command("run", "sinusoid-k10", *RUN)

@@ -130,5 +130,5 @@ def test_the_reference_of_the_command_line_has_every_command(generated: ModuleTy
 def test_numbers_of_a_setup_come_from_its_records_with_the_published_value(generated: ModuleType) -> None:
     text = generated.part("results", "maml")
     assert "**sinusoid**" in text
-    assert "(0.670)" in text
+    assert "| 0.670 |" in text
     assert "fomaml" not in text

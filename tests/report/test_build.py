@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from record_factory import omniglot, record, sinusoid
+from record_factory import ACCURACY, omniglot, record, sinusoid
 from speed_factory import curves, ours, race, races, save
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.report.build import build
+from maml_bench.report.reproduction import Cell
 from maml_bench.report.writing import BEGIN, END, SPEED_BEGIN, SPEED_END, include
 
 
@@ -17,7 +18,7 @@ def test_build_writes_everything_and_tells(tmp_path):
         each.save(tmp_path)
     told = []
     report = build(tmp_path, told.append)
-    assert (report.records, len(report.tables), report.removed) == (3, 11, [])
+    assert (report.records, len(report.tables), report.removed) == (3, 6, [])
     assert all(path.is_file() for path in (*report.tables, *report.figures))
     assert "writing tables from 3 records" in told
     again = {path: path.read_bytes() for path in report.tables}
@@ -35,7 +36,7 @@ def test_only_generated_files_of_vanished_records_are_removed(tmp_path):
     report = build(tmp_path)
     about = ("omniglot", "images")
     assert set(report.removed) == {path for path in (*first.tables, *first.figures) if path.name.startswith(about)}
-    assert len(report.removed) > 4
+    assert len(report.removed) > 3
     assert ours.is_file()
 
 
@@ -47,7 +48,7 @@ def test_without_records_one_sentence_names_the_command(tmp_path):
 def test_speed_records_alone_make_a_report_and_leave_with_their_files(tmp_path):
     gone = save(tmp_path, *races(), *curves())
     first = build(tmp_path)
-    assert (first.records, len(first.tables), len(first.figures)) == (0, 7, 4)
+    assert (first.records, len(first.tables), len(first.figures)) == (0, 5, 4)
     assert first.speed == len(races()) + len(curves())
     gone.unlink()
     record().save(tmp_path)
@@ -66,9 +67,23 @@ def test_reports_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_only_comparisons_load_scipy():
-    code = "import sys, maml_bench.report.build; sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_latex_is_written_where_it_is_asked_for_and_goes_with_the_next_report(tmp_path):
+    omniglot("maml").save(tmp_path)
+    table = tmp_path / "tables" / "omniglot.tex"
+    assert table in build(tmp_path, tex=True).tables
+    assert "\\toprule" in table.read_text()
+    assert build(tmp_path).removed == [table]
+
+
+def test_records_are_read_as_the_caller_says_and_the_paper_has_its_table(tmp_path):
+    omniglot("maml", preset="paper").save(tmp_path)
+    test = {"protocol": "paper", "way": 5, "shot": 1, "inner_steps": 3, "value": 0.987, "source": "A 2017, Table 1"}
+    cell = Cell("omniglot-5w1s", "0", "maml", 1500, ACCURACY, test)
+    folder = tmp_path / "tables"
+    made = build(tmp_path, cells=[cell], read=lambda root: [(root, record(preset="paper", recipe_id="0"))])
+    names = ["reproduction.md", "reproduction.csv", "reproduction-summary.md"]
+    assert {folder / name for name in names} <= set(made.tables)
+    assert "| T1 omniglot-5w1s maml 3 | 98.7 | 98.0 ± 1.4 |" in (folder / names[0]).read_text()
 
 
 def test_the_summaries_go_into_a_document_between_its_marks(tmp_path):

@@ -214,9 +214,23 @@ def test_published_values_stand_beside_the_steps_they_are_of():
     assert "diamonds: published" in figure.get_suptitle()
 
 
-def test_runs_with_changed_settings_are_drawn_where_their_tasks_have_nothing_else():
+def test_runs_with_changed_settings_are_drawn_where_their_recipe_has_nothing_else():
     changed = [record(recipe_id="eeeeeeee"), record(tasks="navigation", recipe="navigation", recipe_id="ffffffff")]
     for other in changed:
         other.recipe["changed"] = ["outer.trust.share=0.1"]
-    names = [next(iter(found.groups.values())).recipe for found in selections([record(), *changed])]
-    assert names == ["navigation (outer.trust.share=0.1)", "omniglot-5w1s"]
+    found = selections([record(), *changed])
+    assert [(one.one.recipe, one.one.changed) for one in found] == [
+        ("navigation", "outer.trust.share=0.1"),
+        ("omniglot-5w1s", ""),
+    ]
+    assert "changed: outer.trust.share=0.1" in found[0].title("x").splitlines()
+
+
+def test_of_several_changes_the_figure_shows_those_that_most_setups_have():
+    common = [record(setup=setup, recipe_id=setup.ljust(8, "0")) for setup in ("maml", "anil")]
+    longer = record(recipe_id="ffffffff", outer_steps=3000)
+    for one, change in zip([*common, longer], ["inner.rate=1"] * 2 + ["inner.rate=2"], strict=True):
+        one.recipe["changed"] = [change]
+    (selection,) = selections([longer, *common])
+    assert list(selection.groups) == ["anil", "maml"]
+    assert {group.changed for group in selection.groups.values()} == {"inner.rate=1"}

@@ -6,16 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from record_factory import ACCURACY, PAPER, evaluation, record
+from record_factory import ACCURACY, PAPER, evaluation, record, timing
 
-from maml_bench.report.flat_rows import flat_rows
+from maml_bench.report.flat_rows import commits, contended, flat_rows
 
 KEYS = [
-    *("kind", "recipe", "tasks", "variant", "task_version", "setup", "preset", "protocol", "checkpoint"),
+    *("kind", "recipe", "recipe_id", "changed", "ranked", "tasks", "variant", "task_version", "setup", "preset"),
+    *("protocol", "checkpoint"),
     *("checkpoint_steps", "weights", "split", "seed", "status", "metric", "inner_steps", "way", "shot", "query"),
     *("mean", "ci95", "episodes"),
-    *("diverged_episodes", "published", "published_ci95", "outer_steps", "env_steps", "budget_share"),
-    *("train_s", "steps_per_s", "peak_memory_bytes", "normalisation", "schedule", "device", "threads", "torch"),
+    *("diverged_episodes", "published", "published_ci95", "source", "outer_steps", "env_steps", "budget_share"),
+    *(
+        "train_s",
+        "contended",
+        "steps_per_s",
+        "peak_memory_bytes",
+        "normalisation",
+        "schedule",
+        "device",
+        "threads",
+        "torch",
+    ),
     *("machine", "machine_gflops", "commit", "path"),
 ]
 
@@ -96,3 +107,29 @@ def test_a_row_shows_the_networks_normalisation_where_it_is_not_by_batches(netwo
 def test_given_weights_are_named():
     (row,) = flat_rows([(Path("a.json"), record(kind="evaluation", weights=[{"file": "w", "sha256": "0123456789"}]))])
     assert (row["kind"], row["weights"]) == ("evaluation", "01234567")
+
+
+def test_a_row_says_what_was_changed_and_whether_its_budget_ranks():
+    one = record(published=[PAPER], ranked=False)
+    one.recipe["changed"] = ["outer.steps=200", "validation.every=5", "inner.rate=0.1"]
+    (row,) = flat_rows([(Path("a.json"), one)])
+    expected = {"changed": "outer.steps=200, inner.rate=0.1", "ranked": False, "source": "Finn et al."}
+    expected |= {"recipe_id": one.recipe_id}
+    assert {key: row[key] for key in expected} == expected
+    (plain,) = flat_rows([(Path("a.json"), record())])
+    assert (plain["changed"], plain["ranked"], plain["source"]) == ("", True, None)
+
+
+def test_a_segment_without_a_commit_is_unknown():
+    segments = [{"machine": "m0", "commit": None}, {"machine": "m1", "commit": "abc"}]
+    assert commits(record()) == "abc"
+    assert commits(record(earlier=segments)) == "unknown+abc"
+    assert commits(record(earlier=segments, commit=None)) == "unknown+abc"
+    assert commits(record(commit=None)) == "unknown"
+
+
+def test_steps_that_took_far_longer_than_their_fastest_share_the_machine():
+    quiet, shared = timing(0.1), timing(0.1) | {"total": 1500 * 0.2}
+    assert contended(record(timing_s={"outer_step": quiet})) is False
+    assert contended(record(timing_s={"outer_step": shared})) is True
+    assert contended(record(timing_s={})) is None

@@ -8,10 +8,9 @@ import pytest
 from speed_factory import growth, loader, lost, ours, race, save
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.report.speed.rows import best_peer, curves, flat, load, our_row, races
-from maml_bench.report.speed.tables import absent, block, brief, ends, headline, surroundings
-from maml_bench.report.speed.tables import growth as growth_table
-from maml_bench.report.speed.writing import write_speed_tables
+from maml_bench.report.speed.rows import best_peer, flat, load, load_growth, our_row, races
+from maml_bench.report.speed.tables import absent, block, headline, surroundings, write_speed_tables
+from maml_bench.report.speed.tables import growth as growth_tables
 
 
 def read(results, *rows):
@@ -25,11 +24,11 @@ def only(rows):
 
 
 def test_rows_come_back_as_they_were_written_with_keys_of_their_own(tmp_path):
-    rows = [ours(), {**race(), "samples": 9}, growth()]
-    assert [json.loads(json.dumps(flat(row))) for row in read(tmp_path, *rows)] == [
-        {**row, **({"episodes_per_s": None} if row["kind"] == "speed" else {})} for row in rows
-    ]
-    assert load(tmp_path / "nowhere") == []
+    rows = [ours(), {**race(), "samples": 9}]
+    found = read(tmp_path, *rows, growth())
+    assert [json.loads(json.dumps(flat(row))) for row in found] == [{**row, "episodes_per_s": None} for row in rows]
+    assert load_growth(tmp_path) == [growth()]
+    assert load(tmp_path / "nowhere") == load_growth(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,6 @@ def test_rows_come_back_as_they_were_written_with_keys_of_their_own(tmp_path):
         ([{**race(), "median_s": "fast"}], "row 1: median_s is 'fast', but must be a number"),
         ([{**race(), "status": "fine"}], "row 1: status is 'fine', but must be one of 'ok', 'not built'"),
         ([race(), {**race(), "median_s": None}], "row 2 is ok, but has neither a median_s"),
-        ([{**growth(), "peak_memory_bytes": None}], "row 1 is ok, but lacks median_s or peak_memory_bytes"),
         ([{**race(), "median_s": float("nan")}], "must be a finite number"),
         *[
             ([{key: v for key, v in race().items() if key != name}], f"row 1 lacks the key '{name}'")
@@ -109,10 +107,11 @@ def test_another_way_of_ours_is_no_peer(tmp_path):
 
 def test_block_of_a_race(tmp_path):
     wrong = {**race("fast", 0.01), "status": "gradient differs", "reason": "by 0.3"}
-    frame = block(only(read(tmp_path, ours(), race(), lost(race("c"), "failed", "x"), wrong)))
-    assert list(frame["library"]) == ["maml-bench", "torchmeta", "fast"]
+    frame = block(only(read(tmp_path, ours(), race(schedule="vmap"), lost(race("c"), "failed", "x"), wrong)))
+    assert list(frame["library"]) == ["maml-bench 0.1.0", "torchmeta 1.8.0", "fast 1.8.0", "c 1.8.0"]
+    assert list(frame["schedule"]) == ["auto: native", "vmap", "gradient differs", "failed"]
     assert dict(frame.iloc[1]) == {
-        **{"library": "torchmeta", "version": "1.8.0", "torch": "2.13.0", "memory": "retained", "schedule": "-"},
+        **{"library": "torchmeta 1.8.0", "torch": "2.13.0", "memory": "retained", "schedule": "vmap"},
         **{"median ms": "300", "ratio to ours": "3.00 (2.70 to 3.60)", "peak MiB": "512", "gradient error": "2.0e-07"},
         "machine share": "8 %",  # 10.75 GFLOP in 0.3 s are 35.8 of the machine's 430 GFLOP/s
     }
@@ -120,10 +119,10 @@ def test_block_of_a_race(tmp_path):
 
 def test_block_of_loaders(tmp_path):
     frame = block(only(read(tmp_path, loader("maml-bench", 1000), loader("torchmeta", 80, peak_memory_bytes=None))))
-    assert list(frame["library"]) == ["maml-bench", "torchmeta"]
     assert list(frame["episodes/s"]) == ["1,000", "80.0"]
     assert list(frame["ratio to ours"]) == ["1.00 (1.00 to 1.00)", "12.5 (12.5 to 12.5)"]
     assert list(frame["peak MiB"]) == ["512", "-"]
+    assert "median ms" not in frame
 
 
 def test_who_did_not_race_is_told_once_with_the_reason(tmp_path):
@@ -169,57 +168,38 @@ def test_surroundings_in_a_line(tmp_path):
     assert surroundings(only(read(tmp_path, race(**bare)))) == "Machine 0603ed1a."
 
 
-def test_growth_by_value_and_line(tmp_path):
-    other = growth(value=2, schedule="loop over tasks", library="torchmeta", median_s=0.5)
-    rows = [growth(value=4), growth(value=2), other, growth(value=2, schedule="loop"), growth("shots", 1)]
-    rows += [lost(growth(value=4, schedule="loop"), "does not fit", "more than 8 GiB")]
-    found = curves(read(tmp_path, *rows))
-    assert list(found) == [("0603ed1a", "meta_batch"), ("0603ed1a", "shots")]
-    lines = found["0603ed1a", "meta_batch"]
-    assert growth_table(lines, "median ms").to_dict("list") == {
-        "meta_batch": ["2", "4"],
-        "loop": ["20.0", "does not fit"],
+def test_growth_by_value_and_line():
+    points = [growth(value=4), growth(value=2), growth("shots", 1), growth(value=2, schedule="loop")]
+    points += [growth(value=2, schedule=way, library="jax", median_s=s) for way, s in ((None, 0.5), ("map", 0.4))]
+    points += [lost(growth(value=4, schedule="loop"), "does not fit", "more than 8 GiB")]
+    tables = dict(growth_tables(points))
+    assert list(tables) == [
+        f"{axis}, machine 0603ed1a: {what}" for axis in ("meta_batch", "shots") for what in ("median ms", "peak MiB")
+    ]
+    assert tables["meta_batch, machine 0603ed1a: median ms"].to_dict("list") == {
+        "meta_batch": ["2", "4"], "jax": ["500", "-"], "jax (map)": ["400", "-"], "loop": ["20.0", "does not fit"],
         "vmap": ["20.0", "40.0"],
-        "torchmeta": ["500", "-"],
-    }
-    assert list(growth_table(lines, "peak MiB")["vmap"]) == ["40", "80"]
-    assert ends(lines) == ["loop, meta_batch 4: does not fit: more than 8 GiB"]
-
-
-def test_schedules_of_another_library_are_lines_of_their_own(tmp_path):
-    rows = [growth(library="jax", schedule=name) for name in ("vmap", "map")] + [growth(library="a", schedule=None)]
-    (lines,) = curves(read(tmp_path, *rows, growth(library="a", schedule="loop", value=2), growth())).values()
-    assert list(lines) == ["vmap", "a", "jax (map)", "jax (vmap)"]
-    assert len(lines["a"]) == 2
+    }  # fmt: skip
+    assert list(tables["meta_batch, machine 0603ed1a: peak MiB"]["vmap"]) == ["40.0", "80.0"]
+    assert list(growth_tables([])) == []
 
 
 def test_files_say_where_they_come_from_and_survive_odd_text(tmp_path):
     odd = lost(race("my_lib", library_version=None), "failed", "a|b & 50 % of it_all")
-    rows = read(tmp_path, ours(), race(library_version="1 | 2"), odd, growth(), growth(value=2), loader())
-    paths = write_speed_tables(rows, tmp_path / "tables")
-    content = {path.name: path.read_text() for path in paths}
-    names = ["speed.md", "speed.csv", "speed.tex", "speed-summary.md", "growth.md", "growth.csv", "growth.tex"]
-    assert list(content) == names
-    assert all("generated by `maml-bench report`" in text.splitlines()[0] for text in content.values())
-    frame = pd.read_csv(StringIO(content["speed.csv"]), comment="#")
-    assert list(frame["median_s"].dropna()) == [0.1, 0.3]
-    assert frame["round_medians_s"][0] == "0.09000000000000001 0.1 0.12"
+    rows = read(tmp_path, ours(), race(library_version="1 | 2"), odd, loader())
+    points = [growth(), lost(growth(value=2), "does not fit", "more than 8 GiB")]
+    content = {path.name: path.read_text() for path in write_speed_tables(rows, tmp_path / "tables", points)}
+    assert list(content) == ["speed.md", "speed.csv", "speed-summary.md", "growth.md", "growth.csv"]
+    pages = [text for name, text in content.items() if name.endswith(".md")]
+    assert all("generated by `maml-bench report`" in text.splitlines()[0] for text in pages)
+    assert list(pd.read_csv(StringIO(content["speed.csv"]))["median_s"].dropna()) == [0.1, 0.3]
     assert "- my_lib (retained memory): failed: a|b & 50 % of it_all" in content["speed.md"]
     assert r"torchmeta 1 \| 2: 300 ms" in content["speed-summary.md"]
-    assert r"meta\_batch" in content["growth.tex"]
-    assert list(pd.read_csv(StringIO(content["growth.csv"]), comment="#")["value"]) == [1, 2]
+    assert list(pd.read_csv(StringIO(content["growth.csv"]))["value"]) == [1, 2]
+    assert "- meta_batch 2, vmap: does not fit: more than 8 GiB" in content["growth.md"]
 
 
 def test_only_what_exists_has_files(tmp_path):
     assert write_speed_tables([], tmp_path) == []
-    rows = read(tmp_path, growth())
-    assert [path.name for path in write_speed_tables(rows, tmp_path)] == ["growth.md", "growth.csv", "growth.tex"]
-    rows = read(tmp_path, lost(race(), "failed", "x"))
-    assert len(write_speed_tables(rows, tmp_path)) == 4
-    assert list(block(only(rows)).index) == []
-
-
-def test_terminal_table_says_why_there_is_no_result(tmp_path):
-    frame = brief(only(read(tmp_path, ours(), lost(race("jax"), "not expressible", "x"))))
-    assert list(frame["how"]) == ["auto: native", "not expressible"]
-    assert list(frame["median ms"]) == ["100", "-"]
+    assert [path.name for path in write_speed_tables([], tmp_path, [growth()])] == ["growth.md", "growth.csv"]
+    assert len(write_speed_tables(read(tmp_path, lost(race(), "failed", "x")), tmp_path)) == 3

@@ -20,9 +20,9 @@ import matplotlib
 
 from maml_bench.record import Metric, Record
 from maml_bench.report.aggregate import Group, aggregate
-from maml_bench.report.speed.rows import Growth, Race
+from maml_bench.report.speed.rows import Race
 from maml_bench.report.style import STYLE, Look, looks, save
-from maml_bench.report.suites.cells import Place, merit, places
+from maml_bench.report.suite_tables import Place, places
 from maml_bench.suites import Cell, Suite, suite, suite_names
 
 PAPER_PAIR = ("maml", "pretrained")
@@ -57,7 +57,8 @@ class Selection:
         seeds = group.seeds if seed is None else (seed,)
         budget = group.budget + ("" if group.ranked else " (unranked)")
         about = f"{group.preset} preset, {budget}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-        return "\n".join(line for line in (f"{group.recipe}: {what}", about, note) if line)
+        changed = f"changed: {group.changed}" if group.changed else ""
+        return "\n".join(line for line in (f"{group.recipe}: {what}", about, changed, note) if line)
 
     def label(self, setup: str, timed: bool = False) -> str:
         """The setup's name and how its group differs from the title. If ``timed``, the machine is added where the
@@ -87,7 +88,7 @@ class View:
 
     def cells(self) -> dict[Cell, list[Place]]:
         """The places by cell, in the order of the suite; within a cell the best group comes last."""
-        mine = sorted(self.places, key=lambda place: merit(place.group))
+        mine = sorted(self.places, key=lambda place: place.group.merit)
         cells = {cell: [place for place in mine if place.cell == cell] for cell in self.suite.cells}
         return {cell: found for cell, found in cells.items() if found}
 
@@ -103,25 +104,33 @@ def discover(function: str = "draw") -> dict[str, Callable[[Any], Any]]:
 def selections(records: Iterable[Record]) -> list[Selection]:
     """One selection per recipe and preset, without smoke runs of a recipe that has others.
 
-    A setup with several groups is shown by the best of them (`suites.cells.merit`); the tables show all. Runs with
-    changed settings are left out unless their tasks have no others, and so are evaluations of weights from files.
+    A setup with several groups is shown by the best of them (`Group.merit`); the tables show all. Runs with changed
+    settings are left out where their recipe has others. Where it has none, those changes are shown that most setups
+    have, then those with most outer steps. Evaluations of weights from files are left out.
     """
     records = [record for record in records if record.kind == "run"]
     look = looks(record.recipe["setup"]["name"] for record in records)
-    found: dict[tuple[str, str, str], dict[str, Group]] = {}
-    groups = aggregate(records)
-    plain = {group.tasks for group in groups if not group.changed}
-    for group in sorted(groups, key=merit):
-        if group.changed and group.tasks in plain:
-            continue
+    found: dict[tuple[str, str, str], dict[str, dict[str, Group]]] = {}
+    for group in sorted(aggregate(records), key=lambda group: group.merit):
         if any(record.evaluations for record in group.records):
-            found.setdefault((group.tasks, group.recipe, group.preset), {})[group.setup] = group
+            where = (group.tasks, group.recipe, group.preset)
+            found.setdefault(where, {}).setdefault(group.changed, {})[group.setup] = group
     full = {(tasks, recipe) for tasks, recipe, preset in found if preset != "smoke"}
     return [
-        Selection(dict(sorted(groups.items())), look)
-        for (tasks, recipe, preset), groups in sorted(found.items())
+        Selection(dict(sorted(_shown(changes).items())), look)
+        for (tasks, recipe, preset), changes in sorted(found.items())
         if preset != "smoke" or (tasks, recipe) not in full
     ]
+
+
+def _shown(changes: dict[str, dict[str, Group]]) -> dict[str, Group]:
+    """Of the groups by changed settings and setup, those of the settings that a figure shows."""
+
+    def size(change: str) -> tuple[bool, int, int]:
+        groups = changes[change].values()
+        return not change, len(groups), sum(group.first.outer_steps * len(group.seeds) for group in groups)
+
+    return changes[max(changes, key=size)]
 
 
 def write_figures(records: Iterable[Record], folder: Path) -> list[Path]:
@@ -153,12 +162,11 @@ def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     return written
 
 
-def write_speed_figures(rows: Iterable[Race | Growth], folder: Path) -> list[Path]:
+def write_speed_figures(rows: Iterable[Race], folder: Path) -> list[Path]:
     """Draw what the speed records show into ``folder``, one machine per figure, and return the paths."""
     machines: dict[str, list[Race]] = {}
     for row in rows:
-        if isinstance(row, Race):
-            machines.setdefault(row.machine, []).append(row)
+        machines.setdefault(row.machine, []).append(row)
     written: list[Path] = []
     for machine, mine in sorted(machines.items()):
         for name, draw in discover("draw_speed").items():

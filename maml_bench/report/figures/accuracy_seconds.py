@@ -11,7 +11,8 @@ from maml_bench.record import Record
 from maml_bench.report.aggregate import Group
 from maml_bench.report.curves import mean_curve
 from maml_bench.report.figures import View
-from maml_bench.report.style import Look, canvas, legend, log_ticks, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.style import Look, canvas, legend, log_ticks, score_axis
 from maml_bench.suites import Cell
 
 COLUMNS = 3
@@ -37,7 +38,7 @@ def _figure(view: View, cells: Panels) -> Figure:
         seen: list[float] = []
         for setup, group in sorted(groups.items()):
             seen += _line(axes, group, view.looks[setup], setup)
-            partial |= group.first.budget_share < 1
+            partial |= group.part < 1
         axes.set_title(cell.column)
         axes.set_xscale("log")
         axes.set_xlabel("training time (s)")
@@ -66,7 +67,7 @@ def _line(axes: Axes, group: Group, look: Look, label: str) -> list[float]:
         return []
     later = (curve.seconds > 0) & np.isfinite(curve.mean)
     seconds, level = curve.seconds[later], curve.mean[later] * times
-    fill = look.color if group.first.budget_share >= 1 else "white"
+    fill = look.color if group.part >= 1 else "white"
     axes.plot(
         seconds, level, label=label, **look.line(), markevery=[-1] if len(seconds) else None, markerfacecolor=fill
     )

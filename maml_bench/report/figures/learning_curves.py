@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from maml_bench.report.curves import mean_curve, seed_curves
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import FEW_SEEDS, amount_axis, canvas, heading, legend, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.style import FEW_SEEDS, amount_axis, canvas, heading, legend, score_axis
 
 
 def draw(selection: Selection) -> Figure | None:

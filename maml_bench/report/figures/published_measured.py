@@ -10,9 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.aggregate import Score
 from maml_bench.report.figures import View
-from maml_bench.report.style import Look, canvas, legend, scale
-from maml_bench.report.suites.cells import Place, headlines
-from maml_bench.report.tables import unit
+from maml_bench.report.formats import scale, unit
+from maml_bench.report.statistics import INTERVAL
+from maml_bench.report.style import Look, canvas, legend
+from maml_bench.report.suite_tables import Place
 from maml_bench.suites import Cell
 
 COLUMNS = 3
@@ -25,7 +26,7 @@ def draw_suite(view: View) -> dict[str, Figure]:
     for cell, found in view.cells().items():
         points: dict[tuple[str, ...], Point] = {}  # of the groups of a setup the last and best one stays
         for place in found:
-            for score in headlines(place.group):
+            for score in place.group.headlines():
                 if score.published:
                     test = score.evaluation
                     points[place.setup, test.protocol, test.normalisation, test.checkpoint] = place, score
@@ -44,8 +45,8 @@ def draw_suite(view: View) -> dict[str, Figure]:
     legend(figure, *panels[: len(cells)])
     shown = [place.group for mine in cells.values() for place, _ in mine]
     rank = "" if all(group.ranked for group in shown) else " (unranked)"
-    lines = [f"published and measured, {view.preset} preset{rank}", "bars: 95 % intervals over test tasks"]
-    lines += ["open: before the end of the budget"] if any(group.first.budget_share < 1 for group in shown) else []
+    lines = [f"published and measured, {view.preset} preset{rank}", f"bars: {INTERVAL}"]
+    lines += ["open: before the end of the budget"] if any(group.part < 1 for group in shown) else []
     figure.suptitle("\n".join(lines))  # lines that fit above a single panel
     return {"": figure}
 
@@ -62,7 +63,7 @@ def _point(axes: Axes, place: Place, score: Score, look: Look) -> None:
         elinewidth=0.8,
         capsize=1.5,
         label=place.group.setup,
-        markerfacecolor=look.color if place.group.first.budget_share >= 1 else "white",
+        markerfacecolor=look.color if place.group.part >= 1 else "white",
     )
 
 

@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 
 from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.statistics import INTERVAL
+from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, score_axis
 
 WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
 
@@ -16,8 +18,8 @@ def draw(selection: Selection) -> Figure | None:
     """None unless two setups have a score and one of them trained. A setup that does not train is a horizontal line.
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
-    published value, else after those of validation, else after the last. Vertical bars are the 95 % interval over
-    tasks, horizontal bars the range over the seeds."""
+    published value, else after those of validation, else after the last. Vertical bars are the 95 % interval, horizontal
+    bars the range over the seeds."""
     finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
@@ -52,7 +54,7 @@ def draw(selection: Selection) -> Figure | None:
         log_ticks(axes.xaxis, spent, dense=30)
     legend(figure, axes)
     what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    heading(figure, selection.title(what, "bars: 95 % interval over tasks, range over seeds"))
+    heading(figure, selection.title(what, f"vertical bars: {INTERVAL}; horizontal bars: range over seeds"))
     return figure
 
 

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from maml_bench.report.formats import three_digits
 from maml_bench.report.speed.rows import LOOP, Race, races
 from maml_bench.report.speed.tables import setting
 from maml_bench.report.style import MEMORY_COLOURS, canvas, legend, log_ticks
-from maml_bench.report.tables import three_digits
 
 COLUMNS = 3
 _LABELS = {"default": "memory of a plain process (default)", "retained": "memory retained"}

@@ -1,4 +1,4 @@
-"""Test score against inner steps, with a panel per test and a line per setup in its shaded 95 % interval over tasks.
+"""Test score against inner steps, with a panel per test and a line per setup in its shaded 95 % interval.
 
 After Finn et al. (2017), figure 3 (sinusoid, K = 5, 10, 20, up to 10 steps). A setup that never adapts is a horizontal
 line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge. A published
@@ -15,7 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.aggregate import Key, Score, shape_in_words, shape_of
 from maml_bench.report.figures import Selection
-from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, scale, score_axis
+from maml_bench.report.formats import scale
+from maml_bench.report.statistics import INTERVAL
+from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, score_axis
 
 PANELS = 3
 
@@ -61,7 +63,7 @@ def draw(selection: Selection) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     score_axis(panels[0], metric.name, seen)
     legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
-    note = "bands: 95 % interval over tasks" + ("; diamonds: published" if diamonds else "")
+    note = f"bands: {INTERVAL}" + ("; diamonds: published" if diamonds else "")
     note += "; thin: each seed" if several else ""
     note += "; crosses: diverged" if crosses else ""
     heading(figure, selection.title("test score after inner steps", note))

@@ -1,49 +1,80 @@
 """The tables of speed: a block per race, the headline of all races, and the cost of a step along each axis of
 growth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 
-from maml_bench.report.speed.rows import OURS, Growth, Race, best_peer, our_row
-from maml_bench.report.tables import NONE, three_digits
+from maml_bench.report.formats import NONE, bullets, csv, markdown, paragraphs, three_digits, write
+from maml_bench.report.speed.rows import OURS, Race, best_peer, flat, our_row, races
+from maml_bench.report.writing import SPEED_SUMMARY
 
-COLUMNS = (
-    *("library", "version", "torch", "memory", "schedule", "median ms", "ratio to ours", "peak MiB"),
-    *("gradient error", "machine share"),
-)
-LOADER_COLUMNS = ("library", "version", "memory", "schedule", "episodes/s", "ratio to ours", "peak MiB")
 Races = dict[tuple[str, str], list[Race]]
+QUANTITIES = {"median ms": ("median_s", 1e3), "peak MiB": ("peak_memory_bytes", 2.0**-20)}
+_HEADLINE = (
+    "Median time of one meta-step. Loaders are measured in episodes per second, rollouts and training by a step of 800 "
+    "environments. The ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench "
+    "is faster. `As its users run it` means the memory settings of a plain process, `equal memory` those of "
+    "`maml-bench run`. Peers whose gradient differs from ours do not count."
+)
+_RACES = (
+    "Every library computes the same meta-gradient of the same network on the same episodes, or loads episodes of one "
+    "shape from the same images. Each runs in a process of its own, and the processes take turns. `loop` is the plain "
+    "loop over tasks of our own core; it is shown for comparison and is not a peer. Peak memory is counted above what "
+    "the imports took. The gradient error is relative to the reference. The machine share is the step's arithmetic "
+    "divided by its time, as a share of the machine's convolution rate; without that rate, seconds of different "
+    "machines cannot be compared."
+)
+_GROWTH = (
+    "One quantity grows while all others keep the values of the base point. Each point was measured in a process of "
+    "its own. Peak memory is counted above what the imports took."
+)
+
+
+def write_speed_tables(rows: Sequence[Race], folder: Path, points: Sequence[dict[str, Any]] = ()) -> list[Path]:
+    """Write the tables that ``rows`` give into ``folder`` and return their paths; none for no rows.
+
+    ``speed.md`` holds a block per race, ``speed.csv`` all rows as unrounded numbers, and ``speed-summary.md`` the
+    headline; ``growth.md`` and ``growth.csv`` hold the ``points`` of growth.
+    """
+    files: dict[str, str] = {}
+    found = races(rows)
+    if found:
+        benches = [bench for bench, _ in found]
+        parts = ["# Speed", _RACES, markdown(headline(found)), _HEADLINE]
+        for (bench, machine), race in found.items():
+            parts.append(f"## {bench} ({machine})" if benches.count(bench) > 1 else f"## {bench}")
+            parts += [markdown(block(race)), *bullets("Did not race:", absent(race)), surroundings(race)]
+        plain = pd.DataFrame([flat(row) for race in found.values() for row in race])
+        files["speed.md"] = paragraphs(parts)
+        files["speed.csv"] = csv(plain.drop(columns="round_medians_s"))
+        machines = dict.fromkeys(machine for _, machine in found)
+        told = [surroundings([row for (_, at), race in found.items() if at == one for row in race]) for one in machines]
+        files[SPEED_SUMMARY] = paragraphs([markdown(headline(found)), _HEADLINE, "\n".join(told)])
+    if points:
+        parts = ["# How the cost of a step grows", _GROWTH]
+        for title, frame in growth(points):
+            parts += [f"## {title}", markdown(frame)]
+        ends = [
+            f"{p['axis']} {p['value']:,}, {p['schedule'] or p['library']}: {p['status']}: {p['reason']}"
+            for p in points
+            if p["status"] != "ok"
+        ]
+        files["growth.md"] = paragraphs([*parts, *bullets("Not measured:", ends)])
+        files["growth.csv"] = csv(pd.DataFrame(points))
+    return write(folder, files)
 
 
 def block(rows: Sequence[Race]) -> pd.DataFrame:
-    """The table of one race, a row per library, memory setting and schedule that was measured.
+    """The table of one race, a row per library, memory setting and schedule; ``schedule`` says why there is no result.
 
-    A row whose gradient differs is shown with its time and comes last.
+    A row whose gradient differs is shown with its time and comes last. A column without any value is left out.
     """
-    shown = [row for row in rows if row.median_s or row.episodes_per_s]
-    columns = LOADER_COLUMNS if rows[0].loads else COLUMNS
-    return pd.DataFrame([[_words(row)[column] for column in columns] for row in shown], columns=columns, dtype=str)
-
-
-def brief(rows: Sequence[Race]) -> pd.DataFrame:
-    """One race in short, with all its rows; ``how`` is the schedule, or the reason for which there is no result."""
-    result = "episodes/s" if rows[0].loads else "median ms"
-    table = [
-        {
-            "library": row.name,
-            "torch": row.torch or NONE,
-            "memory": row.memory,
-            "how": (row.schedule or NONE) if row.ok else row.status,
-            result: _words(row)[result],
-            "ratio": _words(row)["ratio to ours"].split(" ")[0],
-            "MiB": _words(row)["peak MiB"],
-            "error": _words(row)["gradient error"],
-        }
-        for row in rows
-    ]
-    return pd.DataFrame(table, dtype=str)
+    frame = pd.DataFrame([_words(row) for row in rows], dtype=str)
+    return frame.loc[:, (frame != NONE).any()]
 
 
 def absent(rows: Sequence[Race]) -> list[str]:
@@ -59,22 +90,23 @@ def absent(rows: Sequence[Race]) -> list[str]:
     ]
 
 
-def surroundings(rows: Sequence[Race] | Sequence[Growth]) -> str:
+def surroundings(rows: Sequence[Race]) -> str:
     """Where, when and over how many rounds one machine made these rows, in one line."""
-    arithmetic = next((row.model_gflop for row in rows if isinstance(row, Race) and row.model_gflop), None)
+    arithmetic = next((row.model_gflop for row in rows if row.model_gflop), None)
     days = sorted({row.started_at[:10] for row in rows if row.started_at})
+    commits = (row.commit and row.commit[:10] + (" with changes" if row.dirty else "") for row in rows)
     parts = [
         setting(rows),
         f"{_number(arithmetic)} GFLOP of arithmetic a step" if arithmetic else "",
-        _each((row.rounds for row in rows if row.status == "ok"), "rounds"),
+        _each((row.rounds for row in rows if row.ok), "rounds"),
         " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
-        _each((_commit(row) for row in rows), before="commit "),
+        _each(commits, before="commit "),
     ]
     line = ", ".join(part for part in parts if part)
     return f"{line[0].upper()}{line[1:]}."
 
 
-def setting(rows: Sequence[Race] | Sequence[Growth]) -> str:
+def setting(rows: Sequence[Race]) -> str:
     """The machine of these rows for the title of a figure."""
     rates = [row.machine_gflops for row in rows if row.machine_gflops]
     parts = [
@@ -110,40 +142,29 @@ def headline(found: Races) -> pd.DataFrame:
     return frame if frame["machine"].nunique() > 1 else frame.drop(columns="machine")
 
 
-def growth(lines: dict[str, list[Growth]], quantity: str) -> pd.DataFrame:
-    """``quantity`` (``median ms`` or ``peak MiB``) along one axis: a row per value and a column per line.
-
-    A point that was not measured shows its status.
-    """
-    axis = next(iter(lines.values()))[0].axis
-    values = sorted({point.value for points in lines.values() for point in points})
-    table = []
-    for value in values:
-        cells = {axis: f"{value:,}"}
-        for line, points in lines.items():
-            cells[line] = next((_point(point, quantity) for point in points if point.value == value), NONE)
-        table.append(cells)
-    return pd.DataFrame(table, dtype=str)
-
-
-def ends(lines: dict[str, list[Growth]]) -> list[str]:
-    """A sentence for every curve that ends early, with the value and the reason."""
-    told = []
-    for line, points in lines.items():
-        end = next((point for point in points if point.status != "ok"), None)
-        if end:
-            told.append(f"{line}, {end.axis} {end.value:,}: {end.status}: {end.reason or 'no reason given'}")
-    return told
+def growth(points: Sequence[dict[str, Any]]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """For each machine, axis and quantity its title and a table: a row per value, a column per schedule of ours or
+    other library. A point that was not measured shows its status."""
+    if not points:
+        return
+    frame = pd.DataFrame(points).astype({"schedule": object})
+    ways = zip(frame["library"], frame["schedule"], strict=True)
+    frame["line"] = [way if name == OURS else f"{name} ({way})" if isinstance(way, str) else name for name, way in ways]
+    for (machine, axis), rows in frame.groupby(["machine", "axis"], sort=False):
+        for quantity, (key, times) in QUANTITIES.items():
+            cells = rows.assign(cell=[_number(v, times) for v in rows[key]])
+            cells["cell"] = cells["cell"].where(cells["status"] == "ok", cells["status"])
+            table = cells.pivot_table(index="value", columns="line", values="cell", aggfunc="first", fill_value=NONE)
+            yield f"{axis}, machine {machine}: {quantity}", table.rename_axis(str(axis)).reset_index().astype(str)
 
 
 def _words(row: Race) -> dict[str, str]:
     share = row.machine_share
     return {
-        "library": row.library,
-        "version": row.library_version or NONE,
+        "library": row.name,
         "torch": row.torch or NONE,
         "memory": row.memory,
-        "schedule": row.schedule or NONE,
+        "schedule": row.status if not row.ok else row.schedule or NONE,
         "median ms": _number(row.median_s, 1e3),
         "episodes/s": _number(row.episodes_per_s),
         "ratio to ours": _ratio(row),
@@ -159,12 +180,8 @@ def _each(values: Iterable[object], unit: str = "", before: str = "") -> str:
     return f"{before}{' and '.join(known)} {unit}".rstrip() if known else ""
 
 
-def _commit(row: Race | Growth) -> str | None:
-    return row.commit and row.commit[:10] + (" with changes" if row.dirty else "")
-
-
 def _number(value: float | None, times: float = 1.0) -> str:
-    if value is None:
+    if value is None or value != value:
         return NONE
     shown = value * times
     return format(shown, ",.0f" if shown >= 1000 else three_digits(shown))
@@ -188,11 +205,3 @@ def _ratio(row: Race | None) -> str:
     known = row.ratio_low is not None and row.ratio_high is not None
     ends = f" ({row.ratio_low:{form}} to {row.ratio_high:{form}})" if known else ""
     return f"{row.ratio_to_ours:{form}}{ends}"
-
-
-def _point(point: Growth, quantity: str) -> str:
-    if point.status != "ok":
-        return point.status
-    if quantity == "median ms":
-        return _number(point.median_s, 1e3)
-    return f"{(point.peak_memory_bytes or 0) / 2**20:,.0f}"
