@@ -18,13 +18,14 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class MAMLPlusPlus(Setup):
-    """MAML with a loss after every step, learned rates, and normalisation of its own at every step.
+    """MAML is extended by a loss after every inner step, learned inner rates and a normalisation for every step.
 
-    For ``multi_step_epochs`` epochs of ``epoch`` meta-steps the outer loss is a mean of the query losses after each
-    inner step, whose weights go from equal to almost all on the last; then it is the last (0 epochs: from the start).
-    ``learn_rates``: a meta-learned rate for each parameter tensor and step. ``per_step_norm``: what the recipe keeps
-    outside of the inner loop, normalisation's scale and offset, has a value for each step; the network's own is that of
-    the first. Steps beyond those trained take the last rate and value. All derivatives are exact from the start.
+    In the first ``multi_step_epochs`` epochs of ``epoch`` meta-steps, the outer loss is a weighted mean of the query
+    losses after each inner step. The weights move from equal ones to almost all on the last step. After these epochs
+    only the loss after the last step counts. With ``learn_rates`` each parameter tensor has a meta-learned rate for
+    each step. With ``per_step_norm`` the parameters that the recipe keeps outside of the inner loop (scale and offset
+    of the normalisation) have a value for each step; the network's own value is that of the first step. At test, steps
+    beyond those of training use the last rate and value. All derivatives are exact from the start.
     """
 
     multi_step_epochs: Annotated[int, Ge(0), Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
@@ -72,6 +73,6 @@ class MAMLPlusPlus(Setup):
 
 
 def _row(meta: Params, kind: str, index: int) -> Params:
-    """Entry ``index`` of each stack of that kind, of shorter ones the last."""
+    """Entry ``index`` of each stack of that kind, or the last entry where the stack is shorter."""
     stacks = {name.removeprefix(kind): stack for name, stack in meta.items() if name.startswith(kind)}
     return {name: stack[min(index, len(stack) - 1)] for name, stack in stacks.items()}

@@ -1,6 +1,6 @@
-"""Proximal meta-policy search. Rothfuss, Lee, Clavera, Asfour & Abbeel (2019), "ProMP: Proximal Meta-Policy Search",
-ICLR, arXiv:1810.06784, Algorithm 1: the inner loss whose curvature is right step by step, and a clipped outer loss, on
-which several steps are taken before new rollouts. Both losses and the number of steps stand in its recipes."""
+"""Proximal meta-policy search (ProMP). Rothfuss, Lee, Clavera, Asfour & Abbeel (2019), "ProMP: Proximal Meta-Policy
+Search", ICLR, arXiv:1810.06784, Algorithm 1. Its recipes set the inner loss (its second derivative has a
+low variance), the clipped outer loss, and the number of outer steps on the same rollouts."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class ProMP(Setup):
-    """As MAML, gradient steps on the support that the meta-gradient goes through."""
+    """The inner loop is that of MAML; the outer loop takes several clipped steps on the same rollouts, as PPO does."""
 
     citation: ClassVar[str] = "Rothfuss et al. 2019, arXiv:1810.06784"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS, Capability.ACTS_ONLY}
