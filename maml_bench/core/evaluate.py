@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,25 @@ from maml_bench.core.normalisation import Mode, Moments, collected, first, fixed
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
 from maml_bench.trees import tree_map
-from maml_bench.types import Episode, Params, Predict
+from maml_bench.types import Episode, Params, Predict, Shape
 
 AT_ONCE_ELEMENTS = 2**20
 """Elements of the inputs in one pass, where each query example is normalised separately."""
+
+
+class Request(NamedTuple):
+    """What is to be scored: the first ``episodes`` tasks of ``split``, drawn by ``key``, after each of ``steps``.
+
+    ``mode`` and ``moments`` are those of `evaluate`.
+    """
+
+    split: str
+    shape: Shape
+    episodes: int
+    steps: tuple[int, ...]
+    key: int
+    mode: Mode = "transductive"
+    moments: Sequence[Sequence[Moments]] = ()
 
 
 def evaluate(

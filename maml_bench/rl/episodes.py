@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from maml_bench.core.normalisation import Mode, Moments
+from maml_bench.core.evaluate import Request
+from maml_bench.core.normalisation import Moments
 from maml_bench.errors import MamlBenchError
 from maml_bench.rl.actor import Policies
 from maml_bench.rl.protocol import Acting, Actor
@@ -63,19 +64,13 @@ class CollectedEpisodes:
     def scores(
         self,
         models: Sequence[Params],
-        split: str,
-        shape: Shape,
-        episodes: int,
-        steps: tuple[int, ...],
-        *,
-        key: int,
-        mode: Mode = "transductive",
-        moments: Sequence[Sequence[Moments]] = (),
+        request: Request,
         after_tasks: Callable[[int], None] = lambda done: None,
     ) -> list[list[float]]:
         """Mean returns of the rollouts after each number of inner steps; each step is taken on those before it."""
-        path = self._path(models[0], split, shape, episodes, max(steps), key)
-        after_tasks(episodes)
+        shape, steps = request.shape, request.steps
+        path = self._path(models[0], request.split, shape, request.episodes, max(steps), request.key)
+        after_tasks(request.episodes)
         return [self._tasks.score(lambda x: x, path[count]).tolist() for count in steps]
 
     def statistics(
