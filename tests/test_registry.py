@@ -1,13 +1,18 @@
 """Names to classes: near misses are named, and a file of the user's serves as well as one of ours."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Ge, Gt, Le
 
 from maml_bench import registry
 from maml_bench.core.setup import Setup
+from maml_bench.declared import BOUNDS, annotations
 from maml_bench.errors import MamlBenchError
+from maml_bench.setups.maml import MAML
 from maml_bench.setups.oracle import Oracle
 
 MINE = """
@@ -92,6 +97,58 @@ def test_options_reach_tasks_and_setup():
     assert registry.build_tasks({"name": "omniglot", "network": "mlp"}, "here").network == "mlp"
     assert registry.build_tasks({"name": "sinusoid"}, "here", Oracle()).reveal is True
     assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
+
+
+BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
+"""What is added to a bound of each kind to get a number that it does not allow."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "kind", "bound"),
+    [
+        (name, option, kind, getattr(extra, kind))
+        for name in registry.setup_names()
+        for option, (_, extras) in annotations(registry.setup_class(name)).items()
+        for extra in extras
+        for kind in BEYOND
+        if hasattr(extra, kind)
+    ],
+)
+def test_a_setup_made_in_python_keeps_its_bounds(name, option, kind, bound):
+    cls = registry.setup_class(name)
+    value = bound + BEYOND[kind]
+    with pytest.raises(MamlBenchError) as caught:
+        cls(**{option: value})
+    assert str(caught.value) == f"{cls.__name__}: {option} is {value!r}, but must be {BOUNDS[kind][0]} {bound:g}"
+    for wrong in (float("nan"), "many"):
+        with pytest.raises(MamlBenchError, match=f"{option} is {wrong!r}, but must be "):
+            cls(**{option: wrong})
+
+
+def test_bounds_are_checked_before_what_a_setup_does_itself_when_it_is_made():
+    seen = []
+
+    @dataclass(frozen=True)
+    class Careful(MAML):
+        share: Annotated[float, Ge(0), Le(1)] = 0.5
+
+        def __post_init__(self):
+            seen.append(self.share)
+
+    @dataclass(frozen=True)
+    class MoreCareful(Careful):
+        more: Annotated[int, Gt(2)] = 3
+
+        def __post_init__(self):
+            super().__post_init__()
+            seen.append(self.more)
+
+    MoreCareful(1.0, 4)
+    assert seen == [1.0, 4]
+    for cls, option, value in ((Careful, "share", 1.5), (MoreCareful, "share", -0.5), (MoreCareful, "more", 2)):
+        with pytest.raises(MamlBenchError, match=f"{cls.__name__}: {option} is {value}, but must be "):
+            cls(**{option: value})
+    assert seen == [1.0, 4]
 
 
 def test_a_setup_in_a_file_is_named_hashed_and_built(file):

@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.declared import check_bounds
 from maml_bench.types import Episode, Params
 
 
@@ -47,16 +49,39 @@ class Setup(ABC):
     recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. Where somebody acts,
     the key ``estimator`` is read with ``rate``, and ``steps`` always: it is how often the support is acted out.
     ``citation`` stands in ``maml-bench list``.
+
+    Raises:
+        MamlBenchError: a numeric option is outside of the bounds that its field is declared with.
     """
 
     citation: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
 
+    def __init_subclass__(cls) -> None:
+        """Let the bounds also be checked before a ``__post_init__`` that the subclass defines."""
+        super().__init_subclass__()
+        own: Callable[..., None] | None = vars(cls).get("__post_init__")
+        if own is not None:
+
+            @wraps(own)
+            def checked(self: Setup, *given: Any) -> None:
+                check_bounds(self)
+                own(self, *given)
+
+            cls.__post_init__ = checked  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     @property
     def pool(self) -> int:
         """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
+
+    def unread(self, inner: Inner) -> dict[str, str]:
+        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason."""
+        return {}
 
     def asks_query(self) -> bool:
         """Whether training with these options uses the query set."""
