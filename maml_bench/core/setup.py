@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.declared import check_bounds
 from maml_bench.types import Episode, Params
 
 
@@ -46,17 +47,27 @@ class Setup(ABC):
     ``capabilities`` says what the setup can do and what it needs of the tasks. ``inner_keys`` are the keys of the
     recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. In reinforcement
     learning, ``estimator`` is read where ``rate`` is, and ``steps`` always: it is how often a support is collected.
-    ``maml-bench list`` shows ``citation``.
+    ``maml-bench list`` shows ``citation``. A setup with a ``__post_init__`` calls the one of this class too.
+
+    Raises:
+        MamlBenchError: a numeric option is outside of the bounds that its field is declared with.
     """
 
     citation: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     @property
     def pool(self) -> int:
         """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
+
+    def unread(self, inner: Inner) -> dict[str, str]:
+        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason."""
+        return {}
 
     def asks_query(self) -> bool:
         """Whether training with these options uses the query set."""

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.inner import SGD
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Setup
 from maml_bench.declared import When
 from maml_bench.types import Episode, Params
@@ -39,13 +39,19 @@ class MAMLPlusPlus(Setup):
 
     citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
 
+    def unread(self, inner: Inner) -> dict[str, str]:
+        if inner.steps < 2:
+            keys = ("multi_step_epochs", "epoch", "per_step_norm")
+            return dict.fromkeys(keys, "it is read where inner.steps is at least 2")
+        return {} if inner.outside else {"per_step_norm": "it is read where inner.outside names parameters"}
+
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         theta, steps = learner.initial(), max(learner.inner.steps, 1)
         more = {}
         for name, p in theta.items():
             if learner.moves(name) and self.learn_rates:
                 more[f"rate.{name}"] = p.new_full((steps,), learner.inner.rate)
-            if not learner.moves(name) and self.per_step_norm and steps > 1:
+            if steps > 1 and not learner.moves(name) and self.per_step_norm:
                 more[f"later.{name}"] = p.expand(steps - 1, *p.shape).clone()
         return theta | more
 
@@ -58,7 +64,7 @@ class MAMLPlusPlus(Setup):
         return path
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
-        if not self.multi_step_epochs or learner.inner.steps < 2:
+        if learner.inner.steps < 2 or not self.multi_step_epochs:
             return super().loss(learner, meta, episode)
         states = self.adapt(learner, meta, episode.support, learner.inner.steps)[1:]
         losses = torch.stack([learner.batch_loss(state, episode.query) for state in states])
