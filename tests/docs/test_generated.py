@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
+import pandas
 import pytest
 
 from maml_bench import registry
@@ -99,3 +100,11 @@ def test_numbers_of_a_setup_come_from_its_records_with_the_published_value(gener
     assert "**sinusoid**" in text
     assert "| 0.670 |" in text
     assert "fomaml" not in text
+
+
+def test_the_published_sinusoid_value_lies_between_our_seeds_as_the_page_says() -> None:
+    table = pandas.read_csv(ROOT / "results" / "tables" / "reproduction.csv")
+    rows = table[(table.recipe == "sinusoid-k10") & (table.setup == "maml") & table.shown].set_index("inner_steps")
+    assert rows.verdict[1].startswith("above")
+    assert rows.lowest_seed[1] < rows.published[1] < rows.highest_seed[1]
+    assert list(rows.verdict[[5, 10]]) == ["within", "within"]
