@@ -29,6 +29,7 @@ class Capability(Enum):
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
     ACTS = "it can act: it does no more with a support than take gradient steps on it"
+    OWN_OUTER_LOSS = "its outer loss is its own where somebody acts, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only where somebody acts"
 
 

@@ -78,7 +78,7 @@ def _acting(
 ) -> Parts:
     inner, outer = tasks.estimate(recipe.inner.estimator), tasks.estimate(recipe.outer.estimator)
     way = recipe.train.way
-    learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, credit=tasks.credit)
+    learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, acting=tasks)
     step: OuterStep
     if isinstance(recipe.outer, TrustRegion):
         if chunk:

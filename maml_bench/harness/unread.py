@@ -35,6 +35,8 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     }
     if not acted:
         found |= {"inner.estimator": nobody, "outer.estimator": nobody}
+    elif Capability.OWN_OUTER_LOSS in setup.capabilities:
+        found["outer.estimator"] = f"the outer loss of the setup {name!r} is its own"
     if Capability.TRAINS not in setup.capabilities:
         keys = ["outer.optimiser", *(f"outer.{o.key}" for cls in OPTIMISERS.values() for o in options(cls))]
         found |= dict.fromkeys([*keys, "validation.every"], f"the setup {name!r} does not train")
