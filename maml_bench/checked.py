@@ -9,7 +9,7 @@ from dataclasses import field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-from maml_bench.declared import annotations, words_of
+from maml_bench.declared import BOUNDS, annotations, words_of
 from maml_bench.errors import MamlBenchError, nearest
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ _KINDS = {
     "tuple_type": "a list",
     "dataclass_type": "a table",
     "dict_type": "a table",
-}
-_BOUNDS = {
-    "greater_than_equal": ("at least", "ge"),
-    "greater_than": ("above", "gt"),
-    "less_than_equal": ("at most", "le"),
-    "less_than": ("below", "lt"),
 }
 
 
@@ -153,9 +147,8 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         one_of = "one of " if "', '" in choices else ""
         close = nearest(value, choices.strip("'").split("', '")) if isinstance(value, str) else ""
         return f"{is_value} {one_of}{choices}{close if 'did you mean' in close else ''}"
-    if kind in _BOUNDS:
-        words, name = _BOUNDS[kind]
-        return f"{is_value} {words} {context[name]:g}"
+    for name in BOUNDS.keys() & context.keys():
+        return f"{is_value} {BOUNDS[name][0]} {context[name]:g}"
     if kind == "too_short":
         return f"{is_value} a list of at least {context['min_length']}"
     return f"{is_value} {_KINDS.get(kind, detail['msg'])}"

@@ -1,4 +1,4 @@
-"""What N-way K-shot classification has in common, wherever its examples come from; and what stored images share."""
+"""The common part of N-way K-shot classification, and of its task distributions on stored images."""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -19,7 +19,7 @@ from maml_bench.types import Batch, Episode, Predict, Shape, TaskDistribution
 
 Normalisation = Annotated[
     Literal["transductive", "group", "none"],
-    Doc("How the network normalises: by the statistics of the batch at hand, of groups of channels, or not."),
+    Doc("Which statistics the network normalises by: those of the batch, those of groups of channels, or none."),
 ]
 Joint = Annotated[bool, Doc("Whether training examples are labelled by their class among all training classes.")]
 
@@ -27,9 +27,9 @@ Joint = Annotated[bool, Doc("Whether training examples are labelled by their cla
 class Classification:
     """Base of the task distributions with classes, which are frozen dataclasses with these fields.
 
-    ``normalisation`` is how the network normalises (``transductive``: by the statistics of the batch at hand), ``conv``
-    which four-block network it is, ``joint`` labels training examples by their class among all training classes
-    instead of by their place in the task (for setups that train one classifier).
+    ``normalisation`` says how the network normalises (``transductive``: by the statistics of the batch at hand), and
+    ``conv`` describes the network. ``joint`` labels training examples by their class among all training classes instead
+    of by their place in the task (for setups that train one classifier).
     """
 
     name: ClassVar[str]
@@ -40,7 +40,7 @@ class Classification:
     joint: Joint
 
     def normalise(self) -> Normalise:
-        """The layers that ``normalisation`` means."""
+        """The normalisation layers of the network."""
         return "batch" if self.normalisation == "transductive" else self.normalisation
 
     def loss(self, predict: Predict, batch: Batch) -> Tensor:
@@ -48,7 +48,7 @@ class Classification:
         return F.cross_entropy(predict(batch.x), batch.y)
 
     def score(self, predict: Predict, batch: Batch) -> Tensor:
-        """Share of examples classified right."""
+        """The fraction of examples that are classified correctly."""
         return (predict(batch.x).argmax(-1) == batch.y).float().mean()
 
 
@@ -68,7 +68,7 @@ class StoredImages(Classification, ABC):
         return Conv4(channels, size, self.outputs(shape), self.conv, normalise=self.normalise(), generator=generator)
 
     def outputs(self, shape: Shape) -> int:
-        """Classes that the network answers: those of a task, or with ``joint`` all of training."""
+        """Number of classes that the network predicts: those of a task, or with ``joint`` all training classes."""
         if not self.joint:
             return shape.way
         return len(self._classes["train"]) * (4 if self.rotations == "extra classes" else 1)

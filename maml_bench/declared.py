@@ -4,13 +4,25 @@ A field of a recipe section, a setup or a task distribution is declared with its
 ``rate: Annotated[float, Ge(0), Doc("Step size.")]``. `options` reads them all, for ``maml-bench options`` and the docs.
 """
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
+from numbers import Real
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import MinLen
+
+from maml_bench.errors import MamlBenchError
+
+BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "ge": ("at least", operator.ge),
+    "gt": ("above", operator.gt),
+    "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}
+"""The bounds that a field can be declared with, by the attribute that holds the number: words and comparison."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +81,46 @@ def words_of(cls: type) -> dict[str, str]:
     return found
 
 
-def options(cls: type, prefix: str = "") -> Iterator[Option]:
+def options(cls: Any, prefix: str = "") -> tuple[Option, ...]:
     """Every key that a dataclass has, in the order of its fields; those of nested tables follow with a dot."""
+    return _options(cls, prefix)
+
+
+def check_bounds(section: Any) -> None:
+    """Check the numbers of a dataclass that was made in Python against the bounds of its fields.
+
+    Raises:
+        MamlBenchError: a number is outside of its bounds, or something else stands in its place.
+    """
+    for name, (_, extras) in annotations(type(section)).items():
+        value = getattr(section, name)
+        for words, bound, holds in _bounds(extras):
+            if value is not None and not (isinstance(value, Real) and holds(value, bound)):
+                raise MamlBenchError(f"{type(section).__name__}: {name} is {value!r}, but must be {words} {bound:g}")
+
+
+def _bounds(extras: tuple[Any, ...]) -> Iterator[tuple[str, Any, Callable[[Any, Any], bool]]]:
+    """The bounds among what an annotation says: in words, the number, and the comparison that must hold."""
+    for extra in extras:
+        for attribute, (words, holds) in BOUNDS.items():
+            bound = getattr(extra, attribute, None)
+            if bound is not None:
+                yield words, bound, holds
+
+
+@cache
+def _options(cls: Any, prefix: str) -> tuple[Option, ...]:
+    found: list[Option] = []
     by_name: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}
     for name, (hint, extras) in annotations(cls).items():
         if isinstance(hint, type) and is_dataclass(hint):
-            yield from options(hint, f"{prefix}{name}.")
+            found += options(hint, f"{prefix}{name}.")
             continue
         f = by_name[name]
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         meaning = " ".join(extra.documentation for extra in extras if isinstance(extra, Doc))
-        yield Option(prefix + name, _type(hint), default, _range(hint, extras), meaning)
+        found.append(Option(prefix + name, _type(hint), default, _range(hint, extras), meaning))
+    return tuple(found)
 
 
 def unread(section: Any) -> dict[str, str]:
@@ -126,18 +167,8 @@ def _type(hint: Any) -> str:
 
 def _range(hint: Any, extras: tuple[Any, ...]) -> str:
     """What values are allowed, in words; empty where all of the type are."""
-    parts = []
-    for extra in extras:
-        for kind, text, name in (
-            (Ge, "at least", "ge"),
-            (Gt, "above", "gt"),
-            (Le, "at most", "le"),
-            (Lt, "below", "lt"),
-        ):
-            if isinstance(extra, kind):
-                parts.append(f"{text} {getattr(extra, name)}")
-        if isinstance(extra, MinLen):
-            parts.append(f"at least {extra.min_length} of them")
+    parts = [f"{words} {bound}" for words, bound, _ in _bounds(extras)]
+    parts += [f"at least {extra.min_length} of them" for extra in extras if isinstance(extra, MinLen)]
     if get_origin(hint) is Literal:
         parts.append(", ".join(repr(value) for value in get_args(hint)))
     if get_origin(hint) is tuple and get_origin(item := get_args(hint)[0]) is Annotated:

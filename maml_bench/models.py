@@ -1,7 +1,7 @@
 """The networks of the MAML paper (Finn et al. 2017, section 5 and appendix A), initialised as in its released code, and
-the variants of them that other papers use.
+their variants in other papers.
 
-Normalisation layers use the statistics of the batch at hand, unless a test asks for others (core/statistics.py). The
+Normalisation layers use the statistics of the batch at hand, unless a test asks for others (core/normalisation.py). The
 last layer is called ``head``. Initial values come from the generator that is passed in. Where the paper is silent the
 code decides (maml.py of cbfinn/maml).
 """
@@ -28,9 +28,9 @@ GROUPS = 8
 class BatchNorm(nn.Module):
     """Batch normalisation by batch statistics with an offset ``beta`` and, with ``affine``, a scale ``gamma``.
 
-    Without the scale and with eps 1e-3 it is what tf.contrib's defaults gave the MAML paper. Input
-    ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics over all axes but the channels. A test can
-    ask for those of another batch, see core.statistics.
+    Without the scale and with eps 1e-3 it is the layer of the MAML paper, which used tf.contrib's defaults. Input is
+    ``[examples, channels]`` or ``[examples, channels, H, W]``; statistics are taken over all axes except the channels.
+    A test can ask for those of another batch, see core.normalisation.
     """
 
     gamma: nn.Parameter | None
@@ -42,7 +42,7 @@ class BatchNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        # Scale and offset outside: torch cannot differentiate batch_norm twice with an offset alone (seen in 2.13).
+        # Scale and offset are outside: torch cannot differentiate batch_norm twice with only an offset (seen in 2.13).
         y = normalised(self, x, self.eps)
         shape = (-1, *(1,) * (x.ndim - 2))
         if self.gamma is not None:
@@ -52,7 +52,7 @@ class BatchNorm(nn.Module):
 
 class Film(nn.Module):
     """A context vector that scales and shifts feature maps ``[examples, C, H, W]`` (Perez et al. 2018; CAVIA, Zintgraf
-    et al. 2019, section 4): maps * gamma + beta, both linear in ``context [size]``, which starts at zero."""
+    et al. 2019, section 4): maps * gamma + beta. Both are linear in ``context [size]``, which starts at zero."""
 
     def __init__(self, size: int, channels: int, generator: Generator) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Film(nn.Module):
 
 
 class ContextInput(nn.Module):
-    """Free parameters ``context`` beside every input, as further channels or features; they start at zero."""
+    """Adds the free parameters ``context`` to every input as further channels or features; they start at zero."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class ContextInput(nn.Module):
 class MLP(nn.Module):
     """Fully connected network: linear, normalisation if asked for, ReLU, and a linear ``head``.
 
-    Weights from a normal distribution of std 0.01 cut at two deviations, biases zero (maml.py 168-177). Input is
-    flattened to ``[examples, sizes[0]]``; ``context`` free parameters are set beside it (see ContextInput).
+    Weights come from a normal distribution of standard deviation 0.01, cut at two deviations; biases are zero (maml.py
+    168-177). The input is flattened to ``[examples, sizes[0]]``, and ``context`` free parameters are added to it.
     """
 
     def __init__(self, sizes: Sequence[int], *, normalise: Normalise, generator: Generator, context: int = 0) -> None:
@@ -105,17 +105,10 @@ class MLP(nn.Module):
 
 @dataclass(frozen=True)
 class Conv:
-    """Which four-block network it is; the defaults are the MAML paper's for Omniglot.
+    """The options of the network of four blocks. The defaults are those of the MAML paper on Omniglot.
 
-    Attributes:
-        filters: of every block; ``widths`` instead gives one number a block (R2-D2).
-        downsample: halve by the convolution's ``stride``, or by 2x2 max-``pool``ing.
-        halvings: how many blocks halve, from the first on (relation networks: 2).
-        average: average the last map (MAML on Omniglot) instead of flattening it.
-        affine: batch-norm with a scale too; ``eps`` is added to its variance.
-        leak: slope of the ReLU below zero (MAML++: 0.01).
-        context: size of a context vector, 0 for none. ``context_at``: it scales and shifts the third block (``film``,
-            CAVIA), or is so many further planes of the ``input`` (the MAML paper's appendix).
+    Other papers set ``widths`` (R2-D2), ``halvings`` to 2 (relation networks), ``leak`` to 0.01 (MAML++), or a
+    ``context`` at ``film`` (CAVIA) or at the ``input`` (appendix of the MAML paper).
     """
 
     filters: Annotated[int, Ge(1), When("widths", ((),)), Doc("Filters of every block.")] = 64
@@ -124,16 +117,16 @@ class Conv:
         Literal["stride", "pool"],
         Doc("How a block halves its maps: by the stride of the convolution, or by 2x2 max-pooling."),
     ] = "stride"
-    halvings: Annotated[int, Ge(0), Le(4), Doc("Blocks that halve, from the first on.")] = 4
-    average: Annotated[bool, Doc("Whether the last map is averaged, or flattened.")] = True
-    affine: Annotated[bool, Doc("Whether batch-norm has a scale too.")] = False
+    halvings: Annotated[int, Ge(0), Le(4), Doc("How many blocks halve their maps, counted from the first.")] = 4
+    average: Annotated[bool, Doc("Whether the last map is averaged; otherwise it is flattened.")] = True
+    affine: Annotated[bool, Doc("Whether batch-norm has a scale as well as an offset.")] = False
     eps: Annotated[float, Gt(0), Doc("Number that is added to the variance in batch-norm.")] = 1e-3
     leak: Annotated[float, Ge(0), Doc("Slope of the ReLU below zero.")] = 0.0
     context: Annotated[int, Ge(0), Doc("Size of a context vector, 0 for none.")] = 0
     context_at: Annotated[
         Literal["film", "input"],
         When("context"),
-        Doc("Whether the context scales and shifts the third block, or is further planes of the input."),
+        Doc("Whether the context scales and shifts the third block, or is added to the input as further planes."),
     ] = "film"
 
     def channels(self) -> tuple[int, ...]:
@@ -145,9 +138,9 @@ class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, normalisation, ReLU and perhaps max-pooling, and a linear ``head`` (maml.py
     185-225).
 
-    Convolutions pad by one on each side; TensorFlow's SAME pads even sizes on one side only, so maps have equal sizes
-    but are shifted. Convolution weights are Xavier uniform; the head is N(0, 1) after an average and Xavier after
-    flattening; biases are zero.
+    Convolutions pad by one on each side. TensorFlow's SAME pads even sizes only on one side, so its maps have the same
+    size but are shifted. Convolution weights are Xavier uniform; the head's are N(0, 1) after an average and Xavier
+    uniform after flattening; biases are zero.
     """
 
     def __init__(
@@ -193,5 +186,5 @@ def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bo
 
 
 def empty(layer: Any, *sizes: int, **options: int) -> Any:
-    """A layer of torch's whose parameters hold nothing yet, so that it draws nothing from the global generator."""
+    """A torch layer with uninitialised parameters, so that it draws nothing from the global generator."""
     return skip_init(layer, *sizes, **options)  # type: ignore[no-untyped-call]

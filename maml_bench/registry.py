@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,12 +21,12 @@ from maml_bench.types import TaskDistribution
 
 def task_names() -> list[str]:
     """Names of the task distributions, sorted."""
-    return _names("maml_bench.tasks")
+    return list(_names("maml_bench.tasks"))
 
 
 def setup_names() -> list[str]:
     """Names of the setups in the package, sorted."""
-    return _names("maml_bench.setups")
+    return list(_names("maml_bench.setups"))
 
 
 def task_class(name: str) -> Any:
@@ -139,10 +140,10 @@ def setup_reference(name: str) -> dict[str, str]:
     return {"name": path.stem, "file": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _names(package: str) -> list[str]:
-    return sorted(
-        m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__) if not m.name.startswith("_")
-    )
+@cache
+def _names(package: str) -> tuple[str, ...]:
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return tuple(sorted(m.name for m in modules if not m.name.startswith("_")))
 
 
 def _module(package: str, name: str, kind: str, known: list[str]) -> ModuleType:

@@ -1,13 +1,18 @@
 """Names to classes: near misses are named, and a file of the user's serves as well as one of ours."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Ge, Gt, Le
 
 from maml_bench import registry
 from maml_bench.core.setup import Setup
+from maml_bench.declared import BOUNDS, annotations
 from maml_bench.errors import MamlBenchError
+from maml_bench.setups.maml import MAML
 from maml_bench.setups.oracle import Oracle
 
 MINE = """
@@ -92,6 +97,51 @@ def test_options_reach_tasks_and_setup():
     assert registry.build_tasks({"name": "omniglot", "network": "mlp"}, "here").network == "mlp"
     assert registry.build_tasks({"name": "sinusoid"}, "here", Oracle()).reveal is True
     assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
+
+
+BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
+"""What is added to a bound of each kind to get a number that it does not allow."""
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "kind", "bound"),
+    [
+        (name, option, kind, getattr(extra, kind))
+        for name in registry.setup_names()
+        for option, (_, extras) in annotations(registry.setup_class(name)).items()
+        for extra in extras
+        for kind in BEYOND
+        if hasattr(extra, kind)
+    ],
+)
+def test_a_setup_made_in_python_keeps_its_bounds(name, option, kind, bound):
+    cls = registry.setup_class(name)
+    value = bound + BEYOND[kind]
+    with pytest.raises(MamlBenchError) as caught:
+        cls(**{option: value})
+    assert str(caught.value) == f"{cls.__name__}: {option} is {value!r}, but must be {BOUNDS[kind][0]} {bound:g}"
+    for wrong in (float("nan"), "many"):
+        with pytest.raises(MamlBenchError, match=f"{option} is {wrong!r}, but must be "):
+            cls(**{option: wrong})
+
+
+def test_the_bounds_of_a_setup_with_more_to_check_hold_too():
+    @dataclass(frozen=True)
+    class Careful(MAML):
+        share: Annotated[float, Ge(0), Le(1)] = 0.5
+        more: Annotated[int, Gt(2)] = 3
+
+        def __post_init__(self):
+            super().__post_init__()
+            if self.more == 5:
+                raise MamlBenchError("five is too many")
+
+    assert Careful(1.0, 4).share == 1.0
+    for option, value in (("share", 1.5), ("share", -0.5), ("more", 2)):
+        with pytest.raises(MamlBenchError, match=f"Careful: {option} is {value}, but must be "):
+            Careful(**{option: value})
+    with pytest.raises(MamlBenchError, match="five is too many"):
+        Careful(more=5)
 
 
 def test_a_setup_in_a_file_is_named_hashed_and_built(file):

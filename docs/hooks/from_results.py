@@ -102,13 +102,13 @@ def records() -> tuple[Record, ...]:
 
 
 def results(setup: str) -> str:
-    """Our numbers of one setup, from the committed records, with the published value in brackets."""
+    """Our numbers of one setup, from the committed records, with the published values."""
     mine = [record for record in records() if record.recipe["setup"]["name"] == setup]
     return summaries(mine) or "The project has no committed record of this setup yet."
 
 
 def results_of(*tasks: str) -> str:
-    """Our numbers on some task families, from the committed records, with the published value in brackets."""
+    """Our numbers on some task families, from the committed records, with the published values."""
     for name in tasks:
         registry.task_class(name)
     mine = [record for record in records() if record.recipe["tasks"]["name"] in tasks]

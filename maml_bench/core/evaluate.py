@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,25 @@ from maml_bench.core.normalisation import Mode, Moments, collected, first, fixed
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
 from maml_bench.trees import tree_map
-from maml_bench.types import Episode, Params, Predict
+from maml_bench.types import Episode, Params, Predict, Shape
 
 AT_ONCE_ELEMENTS = 2**20
-"""Inputs that the queries of one task are shown with at once, where each is normalised for itself."""
+"""Elements of the inputs in one pass, where each query example is normalised separately."""
+
+
+class Request(NamedTuple):
+    """What is to be scored: the first ``episodes`` tasks of ``split``, drawn by ``key``, after each of ``steps``.
+
+    ``mode`` and ``moments`` are those of `evaluate`.
+    """
+
+    split: str
+    shape: Shape
+    episodes: int
+    steps: tuple[int, ...]
+    key: int
+    mode: Mode = "transductive"
+    moments: Sequence[Sequence[Moments]] = ()
 
 
 def evaluate(
@@ -32,8 +47,8 @@ def evaluate(
 ) -> Tensor:
     """Scores ``[B, len(steps)]`` of B tasks after each number of inner steps in ``steps``.
 
-    The states of all counts come from one run of ``max(steps)`` inner steps. A setup whose state does not depend on
-    steps scores the same at each.
+    One run of ``max(steps)`` inner steps gives the states after all of these numbers. A setup whose state does not
+    depend on steps has the same score at each.
 
     Args:
         meta: meta-parameters, or those of several models: then the mean of their outputs is scored. For classes these
@@ -41,8 +56,8 @@ def evaluate(
             AntreasAntoniou/HowToTrainYourMAMLPytorch, which averages before any softmax).
         schedule_name: a key of outer.SCHEDULES.
         chunk: tasks evaluated at once (default: all).
-        mode: how the query is normalised; all but ``transductive`` need the plain network and tasks of inputs x.
-        moments: for ``running``: of each model the `population` statistics for each of ``steps``.
+        mode: how the query is normalised. All modes except ``transductive`` need the plain network and inputs x.
+        moments: only for ``running``: the `population` statistics of each model for each of ``steps``.
     """
     models = [meta] if isinstance(meta, dict) else list(meta)
     given = moments or [()] * len(models)
@@ -68,10 +83,10 @@ def population(
     schedule_name: str = "vmap",
     chunk: int | None = None,
 ) -> list[Moments]:
-    """For each number of ``steps``: what running averages of batch statistics converge to.
+    """The statistics that running averages of batch statistics converge to, for each number of ``steps``.
 
-    That is, of every normalising layer, the mean over tasks of the mean and of the biased variance of the support batch
-    in the network that was adapted to it. ``supports`` is the support of many tasks.
+    For every normalising layer, they are the mean over tasks of the mean and of the biased variance of the support
+    batch in the network that was adapted to it. ``supports`` is the support of many tasks.
     """
 
     def moments(support: Any) -> list[Moments]:
@@ -102,7 +117,7 @@ def answer(
 
 
 def _over_chunks(function: Callable[[Any], Any], tasks: Any, schedule_name: str, chunk: int | None) -> list[Any]:
-    """``function`` of every task, stacked, in parts of ``chunk`` tasks."""
+    """The results of ``function`` for every task, stacked in parts of ``chunk`` tasks."""
     size = chunk or tasks_in(tasks)
     over_tasks = schedule(schedule_name)
     return [over_tasks(function, take(tasks, slice(at, at + size))) for at in range(0, tasks_in(tasks), size)]
@@ -117,7 +132,7 @@ def _predictors(
     mode: Mode = "transductive",
     moments: Sequence[Moments] = (),
 ) -> list[Predict]:
-    """What answers one task's inputs after each number of ``steps`` on ``support``."""
+    """One predictor of one task for each number of ``steps`` on ``support``."""
     if mode == "running":
         return [_running(setup, learner, meta, support, k, m) for k, m in zip(steps, moments, strict=True)]
     states = setup.adapt(learner, meta, support, max(steps))
@@ -129,7 +144,7 @@ def _predictors(
 
 
 def _running(setup: Setup, learner: Learner, meta: Params, support: Any, steps: int, moments: Moments) -> Predict:
-    """The network in evaluation mode: nothing is normalised by its own batch, the support of the inner loop neither."""
+    """The network in evaluation mode: fixed statistics normalise every batch, also the support in the inner loop."""
     with fixed(moments):
         state = setup.adapt(learner, meta, support, steps)[-1]
 
@@ -161,7 +176,7 @@ def _one_by_one(predict: Predict, support: Tensor) -> Predict:
 
 
 def _together(predictors: Sequence[Predict]) -> Predict:
-    """The mean of the outputs of several models; one model as it is."""
+    """A predictor whose outputs are the mean of those of several models."""
     if len(predictors) == 1:
         return predictors[0]
     return lambda x: torch.stack([predict(x) for predict in predictors]).mean(0)

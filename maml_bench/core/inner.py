@@ -1,4 +1,4 @@
-"""The inner loop: k differentiable gradient steps on the support set. The only one in the repository.
+"""The inner loop: k differentiable gradient steps on the support set. The repository has no other.
 
 Finn et al. (2017), Algorithm 1, lines 5-6; everything that varies between methods (the rule, the order of the
 derivative, which parameters move, what the support is) is an argument.
@@ -32,8 +32,8 @@ class Update(Protocol):
 @dataclass(frozen=True)
 class SGD:
     """theta - rate * gradient. ``rate`` is one number (a tensor where it varies from step to step of a recorded
-    program), or named tensors that broadcast to the parameters (Meta-SGD). A number may give way to ``later`` after the
-    first step."""
+    program), or named tensors that broadcast to the parameters (Meta-SGD). If ``later`` is given, it
+    replaces a number after the first step."""
 
     rate: float | Tensor | Params
     later: float | None = None
@@ -48,16 +48,16 @@ class SGD:
         if isinstance(self.rate, Tensor):
             return {name: p - self.rate * grads[name] for name, p in params.items()}, None
         rate = self.later if step and self.later is not None else self.rate
-        # One operation where two would each go through the adapted weights of every task.
+        # One operation instead of two, which would each read the adapted weights of every task.
         return {name: torch.sub(p, grads[name], alpha=rate) for name, p in params.items()}, None
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba 2015, Algorithm 1), its two moments started at zero for every task. Reptile uses beta1 = 0.
+    """Adam (Kingma & Ba 2015, Algorithm 1). Its two moments start at zero for every task. Reptile uses beta1 = 0.
 
-    Its derivative is not finite where an entry of the gradient is exactly zero: use it where none is taken. It is the
-    outer optimiser too; ``rate`` and the number of the step are then tensors.
+    Its derivative is not finite where an entry of the gradient is exactly zero, so use it only where no derivative is
+    taken. It is the outer optimiser too; ``rate`` and the number of the step are then tensors.
     """
 
     rate: float | Tensor
@@ -86,8 +86,8 @@ class Adam:
 
 @dataclass(frozen=True)
 class Momentum:
-    """SGD with momentum, dampening and weight decay as torch.optim.SGD has them: the velocity starts at the first
-    gradient, undamped, and ``decay`` adds that share of the parameters to their gradient."""
+    """SGD with momentum, dampening and weight decay as in torch.optim.SGD: the velocity starts at the first
+    gradient, undamped, and ``decay`` times the parameters is added to their gradient."""
 
     rate: float
     momentum: float = 0.9
@@ -108,8 +108,8 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Proximal:
-    """Another rule, on the loss plus strength / 2 * |theta - theta_0|^2 with theta_0 where the loop began (iMAML,
-    Rajeswaran et al. 2019, equation 3)."""
+    """Applies ``rule`` to the loss plus strength / 2 * |theta - theta_0|^2, where theta_0 are the parameters before the
+    first step (iMAML, Rajeswaran et al. 2019, equation 3)."""
 
     rule: Update
     strength: float
@@ -148,7 +148,7 @@ def adapt(
         first_order: treat each gradient as a constant of the outer derivative (the paper's first-order approximation,
             section 5.2). The gradient is taken at detached parameters, so no second-order graph is built.
         only: which parameter names move; the others stay as they are at every step. Default: all.
-        trajectory: return the parameters after 0, 1, ..., ``steps`` steps as a list instead of the last ones alone.
+        trajectory: return the parameters after 0, 1, ..., ``steps`` steps as a list instead of only the last ones.
 
     Returns:
         Parameters with the names of ``params``, or the list of ``steps + 1`` such trees.

@@ -23,7 +23,7 @@ Reduction = Literal["mean", "per shot"]
 
 @dataclass(frozen=True)
 class Inner:
-    """The inner loop of a recipe. Which of these keys a setup reads, it states itself (core.setup.Setup.inner_keys).
+    """The inner loop of a recipe. Each setup states which of these keys it reads (core.setup.Setup.inner_keys).
 
     The released MAML code divides the summed loss by the shots (utils.py 56-58 of cbfinn/maml), so the rates of the
     paper belong to the reduction ``per shot``.
@@ -37,21 +37,17 @@ class Inner:
     ]
     steps: Annotated[int, Ge(0), Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))]
     reduction: Annotated[
-        Reduction, Doc("The support loss: the mean over all examples, or their sum over the shots, way times the mean.")
+        Reduction, Doc("The support loss: the mean over all examples, or `per shot`, which is the mean times the way.")
     ] = "mean"
     outside: Annotated[
         tuple[str, ...],
         Doc("Parameters that are meta-learned but stay as they are in the inner loop, as glob patterns."),
     ] = ()
-    later_rate: Annotated[float | None, Doc("Step size of all steps but the first, where it is another one.")] = later(
-        None
-    )
-    estimator: Annotated[Estimator, Doc("Support loss where somebody acts, see maml_bench.rl.losses.")] = later(
-        "likelihood"
-    )
+    later_rate: Annotated[float | None, Doc("Step size of all steps after the first, if it differs.")] = later(None)
+    estimator: Annotated[Estimator, Doc("Support loss of a policy, see maml_bench.rl.losses.")] = later("likelihood")
 
     def rule(self) -> SGD:
-        """The steps that these rates mean."""
+        """The update rule with these rates."""
         return SGD(self.rate, self.later_rate)
 
 
@@ -68,17 +64,17 @@ class PolicyTerms(Protocol):
 
 
 class Learner:
-    """Binds a module to a task distribution's losses and score; stores no parameters, those are always passed in.
+    """Binds a module to a task distribution's losses and score. It stores no parameters: callers pass them in.
 
-    Any ``nn.Module`` will do, unchanged, if its forward takes the inputs alone.
+    Any ``nn.Module`` works unchanged if its forward takes only the inputs.
 
     Args:
         model: the network.
-        loss: mean loss of a predictor on one task's batch, which the inner loop descends.
+        loss: mean loss of a predictor on one task's batch, which the inner loop minimises.
         score: the metric of a predictor on one task's batch.
         inner: the choices of the inner loop.
         way: classes per task; 1 in regression.
-        outer_loss: mean loss that the outer loop descends; by default that of the inner loop.
+        outer_loss: mean loss that the outer loop minimises; by default that of the inner loop.
         acting: where somebody acts, the family, which offers the terms of some outer losses.
 
     Raises:
@@ -119,7 +115,7 @@ class Learner:
         self.number: int | Tensor = 0
 
     def at_step(self, number: int | Tensor) -> "Learner":
-        """This learner at meta-step ``number``, from 0 (a 0-d tensor in a recording), for what changes with it."""
+        """This learner at meta-step ``number``, from 0 (a 0-d tensor in a recording), for setups that depend on it."""
         other = copy(self)
         other.number = number
         return other
@@ -132,7 +128,7 @@ class Learner:
 
     @property
     def scale(self) -> float:
-        """What the inner loop multiplies the mean loss by."""
+        """The factor of the mean loss in the inner loop."""
         return float(self.way) if self.inner.reduction == "per shot" else 1.0
 
     def with_network(self, network: nn.Module) -> "Learner":
@@ -162,7 +158,7 @@ class Learner:
             return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
-        """What the last layer is given: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
+        """The inputs of the last layer: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
         given: list[Tensor] = []
         head = self.network.get_submodule(self.head)
         handle = head.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0]))

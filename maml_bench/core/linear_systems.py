@@ -1,4 +1,4 @@
-"""Linear systems: by conjugate gradient on trees of named tensors, and the normal equations of ridge regression."""
+"""Linear systems: conjugate gradient on trees of named tensors, and a solver for the systems of ridge regression."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from maml_bench.types import Params
 
 
 def conjugate_gradient(apply: Callable[[Params], Params], target: Params, steps: int) -> tuple[Params, Params]:
-    """About the x with ``apply(x) = target``, from zero (Hestenes & Stiefel 1952), and ``apply(x)`` itself.
+    """An approximate solution x of ``apply(x) = target``, from zero (Hestenes & Stiefel 1952), and ``apply(x)``.
 
-    ``apply`` is linear and symmetric. If it is positive definite, each step comes closer, and as many steps as there
-    are distinct eigenvalues arrive. A step from an exact solution stays there.
+    ``apply`` is linear and symmetric. If it is positive definite, each step comes closer to the solution, and as many
+    steps as there are distinct eigenvalues reach it. A step from an exact solution changes nothing.
     """
     x = {name: torch.zeros_like(b) for name, b in target.items()}
     residual = direction = target
@@ -42,7 +42,7 @@ def _ratio(over: Tensor, under: Tensor) -> Tensor:
 def solve(square: Tensor, right: Tensor) -> Tensor:
     """``square^-1 right`` for symmetric positive definite matrices ``[..., n, n]``, by Cholesky's factors.
 
-    Besides being the cheaper way it is the safe one: several threads break torch.linalg.solve on batches of matrices
-    wider than about 150 (pytorch#142815, seen with torch 2.13 and MKL 2024.2).
+    This is cheaper than torch.linalg.solve, which also breaks with several threads on batches of matrices wider than
+    about 150 (pytorch#142815, seen with torch 2.13 and MKL 2024.2).
     """
     return torch.cholesky_solve(right, torch.linalg.cholesky(square))

@@ -23,8 +23,8 @@ Mode = Literal["transductive", "support", "one by one", "running"]
 """How the query is normalised at test.
 
 ``transductive``: by the statistics of the query itself, as the released MAML code does. ``support``: by those of the
-support. ``one by one``: each query alone, by the statistics of the support and itself together (Reptile without
-transduction, reptile.py 125-134 of openai/supervised-reptile). ``running``: by fixed statistics, the support too.
+support. ``one by one``: each query example separately, by the statistics of the support and itself (Reptile without
+transduction, reptile.py 125-134 of openai/supervised-reptile). ``running``: by fixed statistics, as is the support.
 """
 MODES = ("transductive", "support", "one by one", "running")
 
@@ -34,7 +34,7 @@ Moments = dict[Hashable, tuple[Tensor, Tensor]]
 
 class _Rule(Protocol):
     def __call__(self, layer: Hashable, x: Tensor, rows: int) -> tuple[Tensor, Tensor] | None:
-        """Mean and variance to normalise ``x`` with; None for its own."""
+        """The mean and variance that normalise ``x``; None for those of ``x`` itself."""
         ...
 
 
@@ -42,10 +42,9 @@ _rule: ContextVar[_Rule | None] = ContextVar("rule", default=None)
 
 
 def normalised(layer: Hashable, x: Tensor, eps: float, rows: int = 1) -> Tensor:
-    """``x [examples * rows, channels, ...]`` without its mean and deviation, as the context asks of ``layer``.
+    """``x [examples * rows, channels, ...]``, normalised by the statistics that the context chooses for ``layer``.
 
-    ``layer`` is the module, or a name of its own for what is none; ``rows`` counts those of one example, which lie
-    together.
+    ``layer`` is the module, or a unique name where there is no module. Each example has ``rows`` consecutive rows.
     """
     rule = _rule.get()
     found = rule(layer, x, rows) if rule else None
@@ -77,7 +76,7 @@ def first(count: int) -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[Moments]:
-    """Normalise each batch by its own statistics, and hand them out; the mean where a layer runs several times."""
+    """Normalise each batch by its own statistics and collect them: their mean, if a layer runs several times."""
     seen: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
     found: Moments = {}
 
@@ -92,10 +91,10 @@ def collected() -> Iterator[Moments]:
 
 @contextmanager
 def fixed(moments: Moments) -> Iterator[None]:
-    """Normalise by ``moments``, whatever the batch.
+    """Normalise every batch by ``moments``.
 
     Raises:
-        MamlBenchError: inside, a layer runs that has none.
+        MamlBenchError: inside, a layer runs for which there are none.
     """
 
     def rule(layer: Hashable, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
@@ -108,7 +107,7 @@ def fixed(moments: Moments) -> Iterator[None]:
 
 
 def refuse_unknowing(model: nn.Module, mode: Mode) -> None:
-    """Raise MamlBenchError where ``mode`` needs statistics that a layer of ``model`` does not know."""
+    """Raise MamlBenchError if a layer of ``model`` cannot use the statistics that ``mode`` asks for."""
     for name, layer in model.named_modules():
         if mode in ("support", "running") and isinstance(layer, _BatchNorm):
             raise MamlBenchError(
@@ -138,9 +137,9 @@ _SIGNATURES = {function: inspect.signature(function) for function in WRONG}
 class ExactNormalisation(TorchFunctionMode):
     """Normalisation whose scale and offset are applied outside of torch's operator.
 
-    Under vmap, torch differentiates ``batch_norm``, ``instance_norm`` and ``layer_norm`` wrongly the second time where
-    the scale differs from task to task (seen in 2.13): the meta-gradient of MAML on a network with ``nn.BatchNorm2d``
-    is off by some thousandths, on one with ``nn.LayerNorm`` by a quarter.
+    Under vmap, torch's second derivatives of ``batch_norm``, ``instance_norm`` and ``layer_norm`` are wrong if the
+    scale differs from task to task (seen in 2.13): the error of MAML's meta-gradient is some thousandths on a network
+    with ``nn.BatchNorm2d`` and a quarter on one with ``nn.LayerNorm``.
     """
 
     def __torch_function__(
@@ -151,7 +150,7 @@ class ExactNormalisation(TorchFunctionMode):
         given = _SIGNATURES[function].bind(*args, **(kwargs or {}))
         weight, bias = (given.arguments.pop(name, None) for name in ("weight", "bias"))
         y: Tensor = function(**given.arguments)
-        # Layer normalisation scales the last axes, the others the second.
+        # Layer normalisation scales the last axes; the other two scale the second axis.
         shape = (-1, *(1,) * (y.ndim - 2)) if function is not F.layer_norm else ()
         y = y if weight is None else y * (weight.reshape(shape) if shape else weight)
         return y if bias is None else y + (bias.reshape(shape) if shape else bias)

@@ -22,12 +22,12 @@ def _vmap(function: Callable[[Any], Any], episodes: Any) -> Any:
 
 
 AT_ONCE_ELEMENTS = 2**21
-"""Of episodes whose maps through a small network still lie in a processor's caches."""
+"""Elements of episodes in one part of `in_parts`; a small network's activations for them fit into the CPU cache."""
 
 
 def in_parts(function: Callable[[Any], Any], episodes: Any) -> Any:
-    """As ``vmap``, a few tasks after the other where they are large: what one operation leaves is still in the cache
-    when the next one asks for it, backwards too."""
+    """As ``vmap``, but only a few tasks at a time where they are large. The result of one operation is then still in
+    the cache when the next one reads it, also in the backward pass."""
     elements = sum(t.numel() for t in leaves(episodes)) // tasks_in(episodes)
     size = max(1, AT_ONCE_ELEMENTS // max(1, elements))
     return torch.vmap(function, randomness="different", chunk_size=size)(episodes)
@@ -80,7 +80,7 @@ def meta_gradient(
         episodes: B tasks.
         schedule_name: a key of SCHEDULES.
         chunk: tasks differentiated at once; smaller chunks need less memory and give the same gradient.
-            Default: one for ``loop``, all for ``vmap``. A setup with a pool of tasks gets all of them, always.
+            Default: one for ``loop``, all for ``vmap``. A setup with a pool of tasks always gets all of them.
 
     Returns:
         (gradient with the names of ``meta``, outer losses ``[B]``).

@@ -1,7 +1,7 @@
 """What a setup is: a way to predict the query from the support, and how it is trained.
 
-A setup is a frozen dataclass of hyperparameters. ``adapt`` makes a task's state from its support, ``predict`` answers
-inputs from that state; the meta-gradient is, unless a setup says otherwise, that of the query loss through both.
+A setup is a frozen dataclass of hyperparameters. ``adapt`` makes a task's state from its support, and ``predict``
+computes outputs from that state. By default the meta-gradient is that of the query loss through both.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.declared import check_bounds
 from maml_bench.types import Episode, Params
 
 
@@ -42,22 +43,32 @@ OverTasks = Callable[[Callable[[Any], Any], Any], Any]
 
 @dataclass(frozen=True)
 class Setup(ABC):
-    """Base of all setups; ``adapt`` is the one method that each must bring.
+    """Base of all setups. Each setup must define ``adapt``; the other methods have defaults.
 
     ``capabilities`` says what the setup can do and what it needs of the tasks. ``inner_keys`` are the keys of the
-    recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. Where somebody acts,
-    the key ``estimator`` is read with ``rate``, and ``steps`` always: it is how often the support is acted out.
-    ``citation`` stands in ``maml-bench list``.
+    recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. In reinforcement
+    learning, ``estimator`` is read where ``rate`` is, and ``steps`` always: it is how often a support is collected.
+    ``maml-bench list`` shows ``citation``. A setup with a ``__post_init__`` calls the one of this class too.
+
+    Raises:
+        MamlBenchError: a numeric option is outside of the bounds that its field is declared with.
     """
 
     citation: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
 
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
     @property
     def pool(self) -> int:
         """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
+
+    def unread(self, inner: Inner) -> dict[str, str]:
+        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason."""
+        return {}
 
     def asks_query(self) -> bool:
         """Whether training with these options uses the query set."""
@@ -69,15 +80,15 @@ class Setup(ABC):
 
     @abstractmethod
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        """The state of one task after 0, 1, ..., ``steps`` inner steps; one element only where steps mean nothing."""
+        """The state of one task after 0, 1, ..., ``steps`` inner steps; only one element where steps change nothing."""
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
 
     def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
-        """What the outer loss of one task is about: the state that answers, by default as adapted with the recipe's
-        number of inner steps, and the batch that asks, by default the query."""
+        """The state and the batch of one task that the outer loss is computed from: by default the state after the
+        recipe's number of inner steps, and the query."""
         return self.adapt(learner, meta, episode.support, learner.inner.steps)[-1], episode.query
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
@@ -100,7 +111,7 @@ class Setup(ABC):
 def mean_gradient(
     loss: Callable[[Params, Episode], tuple[Tensor, Any]], meta: Params, episodes: Episode, over_tasks: OverTasks
 ) -> tuple[Params, Tensor, Any]:
-    """The gradient of the mean over tasks of a loss that brings tensors along, the losses ``[B]``, and the rest."""
+    """The gradient of the mean loss over tasks, the losses ``[B]``, and the other tensors that ``loss`` returns."""
 
     def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
         losses, brought = over_tasks(lambda episode: loss(meta, episode), episodes)

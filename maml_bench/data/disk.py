@@ -1,4 +1,4 @@
-"""Arrays on their way to disk: filled piece by piece, in a folder that takes its place whole or not at all."""
+"""Arrays are written to disk piece by piece, in a folder that replaces the old one completely or not at all."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[np.uint8]]
 class ArrayFile:
     """A new ``.npy`` file of uint8 ``shape``, filled row by row in any order and from any thread.
 
-    Rows are written, not mapped: on a full disk a write is refused, where a map would end the process.
+    Rows are written and not memory-mapped: on a full disk a write raises an error, but a map would kill the process.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -40,7 +40,7 @@ class ArrayFile:
                 file.write(np.ascontiguousarray(part).data)
 
     def finish(self) -> str:
-        """Have it all on disk; the sha256 of the file."""
+        """Wait until the whole file is on disk; return its sha256."""
         assert not self._left, f"rows {self._left} were never filled"
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
@@ -48,7 +48,7 @@ class ArrayFile:
 
 
 def whole(path: Path, offset: int, shape: tuple[int, ...]) -> bool:
-    """Whether the file ends where its array ends: neither cut off nor followed by anything."""
+    """Whether the file ends where its array ends, so that it is neither cut off nor followed by other bytes."""
     return path.stat().st_size - offset == prod(shape)
 
 
@@ -60,7 +60,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def present(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and its missing parents; on an exception remove those made here, unless something is in them."""
+    """Make ``folder`` and its missing parents; on an exception remove those made here that are empty."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,6 @@ def replacing(target: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        if target.exists():  # what else is left comes from `old` or from a crash: the lock keeps other writers away
+        if target.exists():  # other leftovers are `old` or come from a crash: the lock keeps other writers away
             for leftover in target.parent.glob(f".{target.name}.*"):
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Counter-based random draws: any draw of any episode can be had at once, in any order, alike on every device.
+"""Counter-based random draws: any draw of any episode is computed directly and is the same on every device.
 
 Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11). Words are drawn
-in integers on the host, whatever the device of the tasks: no bit depends on hardware, batch size or what was drawn
-before. Inside, episodes are the last axis, so that every operation runs along them.
+as integers on the host, whatever the device of the tasks: no bit depends on hardware, batch size or earlier draws.
+Internally, episodes are the last axis, so that every operation runs along them.
 """
 
 import hashlib
@@ -96,8 +96,8 @@ def choose(words: Words, population: int) -> Integers:
 def _deck(partner: Integers, population: int) -> tuple[Cards, Integers]:
     """Cards ``[position, n]`` to be swapped with ``partner [k, n]``, and the positions of the partners among them.
 
-    The first k cards and the partners are all that k swaps touch, so a large deck need not be laid out. Narrow cards
-    keep it in the cache: laying it out takes longer than the swaps.
+    k swaps touch only the first k cards and their partners, so a large deck is not stored. Narrow integers keep the
+    deck in the cache, because writing it takes longer than the swaps.
     """
     picks = len(partner)
     narrow: type[np.signedinteger[Any]] = np.int16 if population <= 2**15 else np.int64

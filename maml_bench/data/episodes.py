@@ -19,7 +19,7 @@ from maml_bench.types import Batch, Episode, Shape
 Rotations = Literal["per class", "extra classes", "none"]
 
 BLOCK_IMAGES = 2**14
-"""Indices of about so many images are drawn at once: few enough for one episode, enough to keep numpy busy."""
+"""How many images' indices are drawn at once, roughly: few enough for one episode, enough to keep numpy busy."""
 
 
 class Indices(NamedTuple):
@@ -47,7 +47,7 @@ def sample_images(
     """Episodes ``first`` to ``first + count - 1``, each a pure function of (key, stream, shape, its number).
 
     Args:
-        images: uint8 ``[class, example, C, H, W]``; H = W where images are rotated. See pixels on what is kept of them.
+        images: uint8 ``[class, example, C, H, W]``; H = W where images are rotated. `pixels` may keep copies.
         classes: rows of ``images`` that tasks are made of.
         key: 64-bit stream key; ``stream`` tells streams of one key apart.
         shape: N classes, K support and Q query examples per class.
@@ -114,7 +114,7 @@ def draw_indices(
 def _block(
     kinds: int, examples: int, first: int, count: int, key: int, way: int, rounds: int, rotations: Rotations
 ) -> Indices:
-    """Indices drawn; inside, the episode is the last axis, as in draws."""
+    """Draw the indices of a block; while they are drawn, the episode is the last axis, as in draws."""
     words = words_by_draw(key, first, count, way * (2 + 2 * rounds))
     of_class, of_turn, of_example, of_order = np.split(words, np.cumsum([way, way, way * rounds]))
     kind = choose(of_class, kinds)

@@ -1,7 +1,7 @@
 """Images gathered from an array of bytes as floats, turned by quarters where the task says so.
 
-What is the same for every meta-batch is done once for an array that is small enough: turning it, and dividing black and
-white by 255.
+If an array is small enough, the work that is the same for every meta-batch is done once: turning its images, and
+dividing black-and-white images by 255.
 """
 
 import ctypes
@@ -19,11 +19,11 @@ from maml_bench.native_code import NoCompiler, library
 
 SOURCE = Path(__file__).with_name("pixels.cpp")
 COPIES_BYTES = 2**28
-"""Arrays are kept ready if their four turns fit this: those of Omniglot take 102 MB, unturned ones 25 MB."""
+"""Prepared copies of an array are kept if its four turns fit this: Omniglot takes 102 MB, or 25 MB unturned."""
 
 
 class Ready(NamedTuple):
-    """Rows of bytes ``[turns * images, C, H, W]``, None for the array's own, and the byte that stands for 1."""
+    """Rows of bytes ``[turns * images, C, H, W]`` (None: those of the array itself), and the byte that means 1."""
 
     rows: Tensor | None
     white: int
@@ -48,7 +48,7 @@ def gathered(images: Tensor, place: Integers, turn: Integers | None = None) -> T
         place = turn * (len(rows) // 4) + place
     source = images.flatten(0, 1) if rows is None else rows
     if source.device.type == "cpu" and (rows is not None or turn is None) and _has_kernels():
-        return gather_rows(source, torch.from_numpy(place), white)  # one pass where torch takes two
+        return gather_rows(source, torch.from_numpy(place), white)  # one pass instead of torch's two
     pixels = source.index_select(0, torch.from_numpy(place).to(images.device))
     if rows is None and turn is not None:
         pixels = turned(pixels, torch.from_numpy(turn).to(images.device))
@@ -91,7 +91,7 @@ def turned(pixels: Tensor, turn: Tensor) -> Tensor:
 
 
 def _ready(images: Tensor, turns: bool) -> Ready:
-    """``images``, turned if asked for and with 1 for 255 where there is no grey; kept as long as they do not change."""
+    """``images``, turned if asked for, and with 1 instead of 255 if none is grey; kept until they change."""
     kept = _kept.get(images)
     if kept is None:
         kept = _kept[images] = {}

@@ -10,7 +10,7 @@ def published_generator(seed: int) -> np.random.RandomState:
 
 
 def published_uniform(seed: int, low: float, high: float, tasks: int, numbers: int) -> npt.NDArray[np.float64]:
-    """``[tasks, numbers]`` between the bounds: the first tasks of that draw are the same for any count.
+    """``[tasks, numbers]`` between the bounds; the first tasks are the same for any number of tasks.
 
     test_maml_*.py of cbfinn/maml_rl seed numpy and then make one uniform draw.
     """

@@ -30,7 +30,7 @@ class Split:
 def load_split(dataset: str, name: str) -> Split:
     """Return the split ``name`` of ``dataset``.
 
-    MamlBenchError if there is none, or if its file puts a class in two parts or does not hold what it states.
+    MamlBenchError if there is none, or if its file puts a class in two parts or differs from its own counts or hash.
     """
     folder = files("maml_bench.data") / "class_splits"
     stems = [file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json")]

@@ -1,7 +1,7 @@
-"""The store: every data set once on disk, as arrays ``<home>/<name>/<array>.npy`` beside a ``manifest.json``.
+"""The store: every data set is on disk once, as arrays ``<home>/<name>/<array>.npy`` beside a ``manifest.json``.
 
 Arrays are uint8 ``[class, example, channel, height, width]`` and are read through memory maps, so that loading costs
-milliseconds and processes share the pages. A data set is replaced whole or not at all.
+milliseconds and processes share the pages. A data set is replaced completely or not at all.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """One stored array: its shape and dtype, the sha256 of its file, and in words how it was made.
+    """One stored array: its shape and dtype, the sha256 of its file, and a description of how it was made.
 
-    ``classes`` names its rows where they are not the data set's; None where they are.
+    ``classes`` names its rows if they differ from those of the data set; otherwise it is None.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class ArrayInfo:
 class Manifest:
     """What is stored under one name; ``source`` names the layout that it was read from.
 
-    ``classes[i]`` names ``array[i]``, unless an array has classes of its own: then ``classes`` are those of all arrays.
+    ``classes[i]`` names ``array[i]``. If arrays have their own classes, ``classes`` are those of all arrays together.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that change whenever a class name or an array does; optional ``full...`` ones do not count."""
+        """12 hex digits that change with every class name and array; the optional ``full...`` arrays do not count."""
         counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith("full"))
         parts = [f"{name} {info.sha256}" for name, info in counted]
         own = [f"{name} {label}" for name, info in counted for label in info.classes or ()]
@@ -154,7 +154,7 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
 
 
 class Draft:
-    """A data set on its way into the store: its arrays are begun and filled, then it is finished."""
+    """A data set that is being written to the store: create its arrays, fill them, then call `finish`."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self._folder = name, folder
@@ -180,10 +180,10 @@ class Draft:
         Args:
             version: that of the source module.
             source: the layout that the data were read from.
-            classes: those of all arrays.
-            how: in words how each array was made.
-            own: classes of the arrays that have their own.
-            progress: counts bytes hashed.
+            classes: the classes of all arrays together.
+            how: a description of how each array was made.
+            own: the classes of the arrays that have their own.
+            progress: counts the bytes hashed.
         """
         labels = {key: tuple(own[key]) if own and key in own else None for key in self._files}
         examples = {file.shape[1] for file in self._files.values()}
@@ -212,7 +212,7 @@ class Draft:
 def drafting(name: str) -> Iterator[Draft]:
     """Yield a draft of the data set ``name`` that is stored when the block ends, in place of what was stored before.
 
-    On any exception what was stored stays, and nothing half-written is left. MamlBenchError if the folder cannot be
+    On any exception the earlier data stay, and nothing half-written remains. MamlBenchError if the folder cannot be
     written or another process is writing to it.
     """
     home = data_home()
@@ -230,7 +230,7 @@ def drafting(name: str) -> Iterator[Draft]:
 def write(
     name: str, *, version: int, source: str, classes: Sequence[str], arrays: Mapping[str, tuple[Array, str]]
 ) -> Manifest:
-    """Store ``arrays``, each uint8 ``[class, example, C, H, W]`` with words on how it was made; return the manifest.
+    """Store ``arrays``, each uint8 ``[class, example, C, H, W]`` with a description of its making; return the manifest.
 
     See :func:`drafting` on what happens to earlier data, and on exceptions.
     """

@@ -1,4 +1,4 @@
-"""Work on what several streams give, with all cores: reading here, decoding there."""
+"""Process the items of several streams on all cores: one thread reads while others decode."""
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -11,10 +11,10 @@ R = TypeVar("R")
 
 
 def each(streams: Sequence[Iterator[T]], work: Callable[[T], R]) -> Generator[R, None, None]:
-    """Yield ``work(item)`` of all items of all streams, in the order of each; one item per core is held.
+    """Yield ``work(item)`` of all items of all streams, each stream in its order; at most one item per core is held.
 
     A stream is read by one thread at a time. An exception of a stream or of ``work`` is raised here; threads have
-    stopped when this iterator is closed. Worth it where both leave Python's lock, as decoding images does.
+    stopped when this iterator is closed. This pays off where both release Python's lock, as decoding images does.
     """
     stop = Event()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from maml_bench.core.evaluate import answer
+from maml_bench.core.evaluate import Request, answer
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
@@ -61,20 +61,12 @@ class Episodes(Protocol):
     def scores(
         self,
         models: Sequence[Params],
-        split: str,
-        shape: Shape,
-        episodes: int,
-        steps: tuple[int, ...],
-        *,
-        key: int,
-        mode: Mode = "transductive",
-        moments: Sequence[Sequence[Moments]] = (),
+        request: Request,
         after_tasks: Callable[[int], None] = lambda done: None,
     ) -> list[list[float]]:
-        """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps.
+        """The scores of ``request``: one list of values per number of inner steps.
 
-        ``models`` are scored together, as one ensemble. ``mode`` and ``moments`` are as in core.evaluate.
-        ``after_tasks`` is told now and then how many tasks are done.
+        ``models`` are scored together, as one ensemble. ``after_tasks`` is told now and then how many tasks are done.
         """
         ...
 
@@ -138,16 +130,10 @@ class LabelledEpisodes:
     def scores(
         self,
         models: Sequence[Params],
-        split: str,
-        shape: Shape,
-        episodes: int,
-        steps: tuple[int, ...],
-        *,
-        key: int,
-        mode: Mode = "transductive",
-        moments: Sequence[Sequence[Moments]] = (),
+        request: Request,
         after_tasks: Callable[[int], None] = lambda done: None,
     ) -> list[list[float]]:
+        split, shape, episodes, steps, key, mode, moments = request
         values: list[list[float]] = [[] for _ in steps]
         one = self._tasks.sample(split, 0, 1, key=key, shape=shape, device=self._device)
         at_once = self._chunk(len(models) * _shown(one, mode), episodes)

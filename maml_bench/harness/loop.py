@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from maml_bench.core.normalisation import Mode, Moments
+from maml_bench.core.evaluate import Request
 from maml_bench.core.outer import take
 from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import KEEP, Observer, RunState
@@ -77,27 +77,10 @@ def keep(run: RunState, mean: float) -> None:
         run.kept = sorted(run.kept, key=lambda kept: (sign * kept[0], kept[1]))[:KEEP]
 
 
-def score(
-    run: RunState,
-    split: str,
-    shape: Shape,
-    episodes: int,
-    steps: tuple[int, ...],
-    *,
-    models: Sequence[Params] = (),
-    mode: Mode = "transductive",
-    moments: Sequence[Sequence[Moments]] = (),
-    after_tasks: Callable[[int], None] = lambda done: None,
-) -> list[list[float]]:
-    """Scores of the first ``episodes`` tasks of ``split``: one list of values per number of inner steps.
-
-    They are of the present meta-parameters, or of ``models`` together; the rest is as in harness.episodes.Episodes.
-    """
-    key = stream_key("test" if split == "test" else "validate", run.seed)
-    return run.episodes.scores(
-        models or (run.meta,), split, shape, episodes, steps,
-        key=key, mode=mode, moments=moments, after_tasks=after_tasks,
-    )  # fmt: skip
+def score(run: RunState, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
+    """The scores of the present meta-parameters on the first ``episodes`` tasks of ``split``: a list per number of
+    inner steps."""
+    return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, _scoring_key(run, split)))
 
 
 def score_test(
@@ -107,16 +90,19 @@ def score_test(
     tasks: int | None = None,
     after_tasks: Callable[[int], None] = lambda done: None,
 ) -> list[list[float]]:
-    """As `score`, of ``models`` on ``test`` as it asks to be normalised; ``tasks`` for fewer than it has."""
+    """As `score`, of ``models`` together on ``test``, normalised as it asks; ``tasks`` for fewer than it has."""
     moments = []
     if test.normalisation == "running":
         count = min(STATISTICS_TASKS, tasks or STATISTICS_TASKS)
         key = stream_key("statistics", run.seed)
         moments = [run.episodes.statistics(meta, test.shape, count, test.inner_steps, key=key) for meta in models]
-    return score(
-        run, test.split, test.shape, tasks or test.episodes, test.inner_steps,
-        models=models, mode=test.normalisation, moments=moments, after_tasks=after_tasks,
-    )  # fmt: skip
+    wanted = (test.split, test.shape, tasks or test.episodes, test.inner_steps)
+    request = Request(*wanted, _scoring_key(run, test.split), test.normalisation, moments)
+    return run.episodes.scores(models, request, after_tasks)
+
+
+def _scoring_key(run: RunState, split: str) -> int:
+    return stream_key("test" if split == "test" else "validate", run.seed)
 
 
 def _training_episodes(run: RunState) -> Iterator[Episode]:

@@ -1,1 +1,1 @@
-"""Reinforcement learning: policies, rollouts and the losses that make an Episode of them."""
+"""Reinforcement learning: policies, rollouts, policy losses and the trust region step."""

@@ -1,4 +1,4 @@
-"""Distributions of actions, as functions of what a policy puts out: the one place that knows what its outputs mean.
+"""Distributions of actions as functions of a policy's outputs. No other module knows what these outputs mean.
 
 Outputs have the shape ``[..., size(actions)]``; everything is computed entry by entry and may be differentiated twice.
 """
@@ -16,19 +16,19 @@ class Gaussian:
     """Independent normal distributions; outputs are means, then the logarithms of standard deviations."""
 
     spread = True
-    """Whether the policy has parameters of its own for how far actions spread."""
+    """Whether the policy has separate parameters for the standard deviation of actions."""
 
     def draws(self, actions: int) -> int:
-        """Random numbers that one action takes, of so many dimensions."""
+        """How many random numbers one action of ``actions`` dimensions needs."""
         return actions
 
     def size(self, actions: int) -> int:
-        """Outputs that a policy over so many dimensions of actions (or so many actions to choose from) needs."""
+        """How many outputs a policy needs for ``actions`` dimensions (or for a choice between so many actions)."""
         return 2 * actions
 
     def from_words(self, words: Tensor) -> Tensor:
-        """32-bit random words to the noise that ``draw`` wants: standard normal numbers, by the inverse of the
-        distribution function at the middles of 2^24 intervals."""
+        """The noise for ``draw`` from 32-bit random words: standard normal numbers, by the inverse of the distribution
+        function at the middles of 2^24 intervals."""
         normal: Tensor = torch.special.ndtri(((words >> 8).double() + 0.5) * 2.0**-24)
         return normal.float()
 
@@ -88,7 +88,7 @@ class Categorical:
 
 
 Actions = Gaussian | Categorical
-"""What a policy's outputs say about actions."""
+"""The distribution of actions that a policy's outputs describe."""
 
 
 def _split(outputs: Tensor) -> tuple[Tensor, Tensor]:

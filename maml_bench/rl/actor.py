@@ -1,4 +1,4 @@
-"""Who acts in tasks whose data depend on it: the policies that a setup makes of what it has seen so far."""
+"""The actor in tasks of reinforcement learning: the policies that a setup adapts to the rollouts so far."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ from maml_bench.types import Params
 
 
 class Policies:
-    """The functions that acting needs, for a setup under an execution: recorded once, used at every draw.
+    """The functions that acting needs, for a setup under an execution. They are recorded once and used at every draw.
 
     Args:
         setup: the method.

@@ -1,5 +1,5 @@
-"""What task distributions of reinforcement learning have in common: rollouts of a policy in a batch of worlds, and the
-losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt.py and maml_npo.py of cbfinn/maml_rl)."""
+"""The common part of the task distributions of reinforcement learning: rollouts of a policy in a batch of worlds, and
+the losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt.py, maml_npo.py of cbfinn/maml_rl)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -29,18 +29,18 @@ from maml_bench.types import Episode, Predict, Shape
 Noise = Callable[[str, int], Tensor]
 """Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
 
-Fill = Annotated[bool, Doc("Whether further episodes follow until there are as many steps as in whole rollouts.")]
+Fill = Annotated[bool, Doc("Whether new episodes follow until there are as many steps as in full rollouts.")]
 Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
 First = Annotated[
     bool,
     When("fill"),
-    Doc("Whether at validation and test the episodes count that end first, and not those in turn."),
+    Doc("Whether validation and test count the episodes that end first, and not the first ones in order."),
 ]
 
 
 @dataclass(frozen=True)
 class _Streams:
-    """Random words for tasks ``first`` to ``first + count - 1``, a stream for every purpose."""
+    """Random words for tasks ``first`` to ``first + count - 1``; each purpose has its own stream."""
 
     key: tuple[object, ...]
     first: int
@@ -52,14 +52,14 @@ class _Streams:
 
 
 class World(Protocol):
-    """B tasks with R copies each, all at the same step of time."""
+    """B tasks with R copies each, all at the same time step."""
 
     def observe(self) -> Tensor:
-        """What the agents see: ``[B, R, D]``."""
+        """The observations of the agents, ``[B, R, D]``."""
         ...
 
     def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """One step on: rewards ``[B, R]`` of it, and whether the episode ended with it, ``[B, R]`` bool."""
+        """Take one step; return its rewards ``[B, R]`` and whether it ended the episode, ``[B, R]`` bool."""
         ...
 
 
@@ -67,24 +67,24 @@ class Restarting(World, Protocol):
     """A world whose episodes can end before the horizon."""
 
     def rest(self, which: Tensor) -> None:
-        """Nobody asks for the copies ``which [B, R]`` any more: they need not move."""
+        """The copies ``which [B, R]`` are no longer needed, so they need not move."""
         ...
 
     def restart(self, which: Tensor) -> None:
-        """Start over where ``which [B, R]`` says."""
+        """Restart the copies ``which [B, R]``."""
         ...
 
 
 @dataclass(frozen=True)
 class Control(ABC):
-    """Base of those task distributions, which are frozen dataclasses with these fields, defaults of their own where
-    the papers differ, and whatever else they need.
+    """Base of these task distributions, which are frozen dataclasses with these fields, their own defaults where the
+    papers differ, and further fields.
 
-    ``horizon`` is the number of steps of a rollout, ``discount`` and ``trace`` (lambda) are those of the advantages,
-    ``hidden`` the widths of the policy, ``context`` the size of its context vector. ``reveal`` adds the task to what
-    the agent sees. Where episodes can end early, ``fill`` has others follow, whole ones, until there are as many steps
-    as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. Which ones count
-    is in turn or, at validation and test, with ``first_ended``, by when they end (see step_budget.py).
+    ``horizon`` is the number of steps of a rollout. ``discount`` and ``trace`` (lambda) belong to the advantages.
+    ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
+    to the observations. Where episodes can end early, ``fill`` lets complete new episodes follow until there are as
+    many steps as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. The
+    episodes count in order or, at validation and test with ``first_ended``, those that end first (see step_budget.py).
     """
 
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
@@ -92,7 +92,7 @@ class Control(ABC):
     trace: Annotated[float, Ge(0), Le(1), Doc("Lambda of generalised advantage estimation.")] = 1.0
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
     context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
-    reveal: Annotated[bool, Doc("Whether the agent is told the task.")] = False
+    reveal: Annotated[bool, Doc("Whether the agent observes the task.")] = False
     normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
     name: ClassVar[str]
@@ -109,15 +109,15 @@ class Control(ABC):
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
-        """Numbers that are observed, and dimensions of actions (or actions to choose from)."""
+        """The size of an observation, and the dimensions of an action (or the number of actions to choose from)."""
 
     @abstractmethod
     def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
-        """What tells tasks ``first`` to ``first + count - 1`` of ``split`` apart, ``[B, P]``."""
+        """The parameters ``[B, P]`` of tasks ``first`` to ``first + count - 1`` of ``split``."""
 
     @abstractmethod
     def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
-        """The tasks' worlds at the start of so many rollouts each."""
+        """The worlds of the tasks at the start of ``rollouts`` rollouts each."""
 
     def model(self, shape: Shape, generator: Generator) -> Policy:
         """The policy for these observations and actions."""
@@ -147,7 +147,7 @@ class Control(ABC):
         rollouts after the last, or an empty list if that is 0.
 
         Raises:
-            Unstable: what the actor does is not finite.
+            Unstable: an observation or a reward is not finite.
         """
         counts = [shape.shot] * max(1, actor.steps) + [shape.query]
         path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
@@ -156,7 +156,7 @@ class Control(ABC):
     def path(
         self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
     ) -> list[Trajectories]:
-        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; of a last 0 there are none."""
+        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts."""
         tasks = self.draw(split, first, count, key).to(device)
         found: list[Trajectories] = []
         for step, number in enumerate(rollouts):
@@ -169,7 +169,7 @@ class Control(ABC):
         return found
 
     def _budget(self, split: str) -> type[StepBudget]:
-        """In training the released code has one rollout of each task going, episode after episode: in turn."""
+        """In training the released code runs one episode of each task after the other, so episodes count in order."""
         if not self.fill:
             return StepBudget
         return FirstEnded if self.first_ended and split != "train" else InTurn
@@ -219,10 +219,10 @@ class Control(ABC):
         return torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1) if self.reveal else x
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
-        """The loss of that name in `losses.ESTIMATORS`, of one task's rollouts.
+        """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.
 
         Raises:
-            MamlBenchError: there is none.
+            MamlBenchError: there is no such loss.
         """
         if estimator not in losses.ESTIMATORS:
             raise MamlBenchError(f"no policy loss {estimator!r}{nearest(estimator, losses.ESTIMATORS)}")
@@ -235,11 +235,11 @@ class Control(ABC):
         return self.estimate("likelihood")(predict, batch)
 
     def outer_loss(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """The paper's outer loss: minus the mean of the advantages, weighted by how likely actions have become."""
+        """The paper's outer loss: minus the mean of the advantages times the likelihood ratios of the actions."""
         return self.estimate("ratio")(predict, batch)
 
     def credit(self, predict: Predict, support: Trajectories, query: Trajectories) -> Tensor:
-        """`losses.credit` of one task: what E-MAML's outer loss has less than MAML's."""
+        """`losses.credit` of one task, which E-MAML's outer loss subtracts from MAML's."""
         return losses.credit(self.actions, predict(support.observations), support, query, self.discount)
 
     def clipped(self, predict: Predict, batch: Trajectories, clip: float) -> Tensor:
@@ -247,46 +247,46 @@ class Control(ABC):
         return losses.clipped(self.actions, predict(batch.observations), batch, clip)
 
     def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """Outputs for all that was seen."""
+        """The outputs for all observations."""
         return predict(batch.observations)
 
     def part(self, batch: Trajectories, share: float) -> Trajectories:
-        """The first rollouts of every task; where all follow one another, the first steps."""
+        """The first rollouts of every task, or its first steps where rollouts are packed into one row."""
         if batch.mask.shape[1] == 1:
             return Trajectories(*(field[:, :, : math.ceil(share * field.shape[2])] for field in batch))
         return Trajectories(*(field[:, : math.ceil(share * field.shape[1])] for field in batch))
 
     def divergence(self, outputs: Tensor, batch: Trajectories) -> Tensor:
-        """Mean KL(who acted || who would act with ``outputs``) of one task."""
+        """Mean KL(policy that acted || policy with ``outputs``) of one task."""
         return losses.mean(self.actions.divergence(batch.behaviour, outputs), batch.mask)
 
     def curvature(self, tangent: Tensor, batch: Trajectories) -> Tensor:
-        """The second derivative of ``divergence`` at the outputs of who acted, times ``tangent``."""
+        """The second derivative of ``divergence`` at the outputs of the policy that acted, times ``tangent``."""
         weight = batch.mask / batch.mask.sum((-2, -1), keepdim=True)
         return self.actions.metric(batch.behaviour, tangent) * weight.unsqueeze(-1)
 
     def score(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """Mean undiscounted return of the rollouts; who acted is in the past, so ``predict`` is not asked."""
+        """Mean undiscounted return of the rollouts; these are already collected, so ``predict`` is not used."""
         return returns(batch)
 
     def steps_in(self, episode: Episode) -> int:
-        """Steps in the world that the episode's rollouts took, until they ended."""
+        """The number of environment steps in the episode's rollouts, until they ended."""
         rolled = [*episode.support] + ([episode.query] if episode.query else [])
         return int(sum(batch.mask.sum() for batch in rolled))
 
     def exhibit_path(self, path: list[Trajectories]) -> dict[str, Any] | None:
-        """None: most families have no figure of their own."""
+        """None, because most families have no figure."""
         return None
 
     def fingerprint(self) -> dict[str, Any] | None:
-        """None: tasks come from a formula."""
+        """None, because tasks come from a formula."""
         return None
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch's threads wait for work by spinning, some milliseconds long, and would take the cores from the physics; a
-    step's policy is too small to gain by them."""
+    """Torch's threads wait for work by spinning for some milliseconds, which would take the cores from the physics. The
+    policy of one step is too small to gain from them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

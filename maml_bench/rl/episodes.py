@@ -1,10 +1,11 @@
-"""Episodes of tasks in which somebody acts: collected by the setup at its present meta-parameters."""
+"""Episodes of reinforcement learning, which the setup collects with its current meta-parameters."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from maml_bench.core.normalisation import Mode, Moments
+from maml_bench.core.evaluate import Request
+from maml_bench.core.normalisation import Moments
 from maml_bench.errors import MamlBenchError
 from maml_bench.rl.actor import Policies
 from maml_bench.rl.protocol import Acting, Actor
@@ -15,7 +16,7 @@ EXHIBIT_TASKS = 4
 
 
 class CollectedEpisodes:
-    """See harness.episodes.Episodes. Scores are of the rollouts after each number of inner steps.
+    """See harness.episodes.Episodes. Scores belong to the rollouts after each number of inner steps.
 
     Args:
         tasks: the family.
@@ -38,7 +39,7 @@ class CollectedEpisodes:
         shape: Shape,
         measure: Measure | None = None,
     ) -> Episode:
-        """Episodes of ``split``; the steps of those that are measured, which are those of training, are counted."""
+        """Episodes of ``split``. Environment steps are counted only with ``measure``, which only training passes."""
         actor = self.actor(meta, measure)
         found = self._tasks.sample(split, first, count, key=key, shape=shape, actor=actor, device=self._device)
         if measure:
@@ -50,11 +51,11 @@ class CollectedEpisodes:
         return self._policies.actor(meta, measure or (lambda name: nullcontext()))
 
     def steps_at_once(self, step_bytes: int) -> int:
-        """One: the next meta-batch is collected with the meta-parameters after this one."""
+        """One, because the next meta-batch is collected with the meta-parameters after this step."""
         return 1
 
     def counts(self) -> dict[str, int]:
-        """Steps in the environment."""
+        """The number of environment steps."""
         return {"env_steps": self._steps_taken}
 
     def restore(self, counts: dict[str, int]) -> None:
@@ -63,25 +64,19 @@ class CollectedEpisodes:
     def scores(
         self,
         models: Sequence[Params],
-        split: str,
-        shape: Shape,
-        episodes: int,
-        steps: tuple[int, ...],
-        *,
-        key: int,
-        mode: Mode = "transductive",
-        moments: Sequence[Sequence[Moments]] = (),
+        request: Request,
         after_tasks: Callable[[int], None] = lambda done: None,
     ) -> list[list[float]]:
         """Mean returns of the rollouts after each number of inner steps; each step is taken on those before it."""
-        path = self._path(models[0], split, shape, episodes, max(steps), key)
-        after_tasks(episodes)
+        shape, steps = request.shape, request.steps
+        path = self._path(models[0], request.split, shape, request.episodes, max(steps), request.key)
+        after_tasks(request.episodes)
         return [self._tasks.score(lambda x: x, path[count]).tolist() for count in steps]
 
     def statistics(
         self, model: Params, shape: Shape, episodes: int, steps: tuple[int, ...], *, key: int
     ) -> list[Moments]:
-        """Policies have no layer that normalises.
+        """Refused, because policies have no normalisation.
 
         Raises:
             MamlBenchError: always.
@@ -89,7 +84,7 @@ class CollectedEpisodes:
         raise MamlBenchError("the normalisation 'running' is for networks with batch normalisation; policies have none")
 
     def exhibit(self, meta: Params, test: Any, key: int) -> dict[str, Any] | None:
-        """What the family shows of its first test tasks."""
+        """The data of the family's figure of its first test tasks, or None."""
         path = self._path(meta, test.split, test.shape, EXHIBIT_TASKS, max(test.inner_steps), key)
         return self._tasks.exhibit_path(path)
 

@@ -1,11 +1,10 @@
-"""A linear layer whose derivatives of every order lie in memory as its inputs do, example after example.
+"""A linear layer whose derivatives of every order have the memory layout of its inputs, example after example.
 
-Torch differentiates the product of matrices that a linear layer is into products whose results lie the other way
-round, feature by feature where it was example by example, as soon as every task has weights of its own and derivatives
-are taken twice. Each elementwise operation between the two layouts then takes several times as long. Here three
-bilinear maps stand for all of them: the derivatives of each are the other two.
+If every task has its own weights, torch's second derivatives of a matrix product are transposed in memory: feature
+after feature instead of example after example. Every elementwise operation between the two layouts then takes several
+times as long. Three bilinear maps avoid this: the derivatives of each map are the other two.
 
-Shapes: inputs ``x [..., S, I]``, outputs ``y [..., S, O]``, weights ``w [..., O, I]``, with as many leading axes each.
+Shapes: inputs ``x [..., S, I]``, outputs ``y [..., S, O]``, weights ``w [..., O, I]``, with equally many axes.
 """
 
 from typing import Any
@@ -15,7 +14,7 @@ from torch.autograd import Function
 
 
 class Linear(nn.Linear):
-    """As torch's, of two-dimensional inputs ``[S, I]``."""
+    """Like torch's, for two-dimensional inputs ``[S, I]``."""
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = Forward.apply(x, self.weight)  # type: ignore[no-untyped-call]
@@ -85,14 +84,14 @@ def _if(ctx: Any, place: int, which: type[Function], left: Tensor, right: Tensor
 
 
 def _first(size: int, dim: int | None, tensor: Tensor) -> Tensor:
-    """With the mapped axis first, where there may be none yet."""
+    """``tensor`` with the mapped axis first; where it has none, it is expanded."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 def _over_examples(
     which: type[Function], size: int, in_dims: tuple[int | None, int | None], rows: Tensor, w: Tensor
 ) -> tuple[Tensor, int]:
-    """A map of examples. Under weights that all share, the mapped axis is more examples: one large product."""
+    """A map over examples. If all share the weights, the mapped axis becomes more examples of one large product."""
     if in_dims[1] is not None:
         rows, w = (_first(size, dim, t) for dim, t in zip(in_dims, (rows, w), strict=True))
         return which.apply(rows, w), 0  # type: ignore[no-untyped-call]

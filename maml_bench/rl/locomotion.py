@@ -1,6 +1,6 @@
-"""Half-cheetah and ant with a task each: which way to run, or how fast.
+"""Half-cheetah and ant. A task is a direction or a velocity.
 
-Two variants of the same bodies. ``rllab`` is the MAML paper's (half_cheetah_env_rand*.py and ant_env_rand*.py of
+The same bodies have two variants. ``rllab`` is the MAML paper's (half_cheetah_env_rand*.py and ant_env_rand*.py of
 cbfinn/maml_rl): a model step per action, observations with the centre of mass, and for the ant contact forces and the
 torso's rotation. ``gymnasium`` is version 5 of HalfCheetah and Ant: five model steps per action, its observations,
 costs and reset noise. Both run on gymnasium's model files and today's MuJoCo, which is not the one of 2017.
@@ -28,9 +28,9 @@ CONTACT_COST = 5e-4
 
 @dataclass(frozen=True)
 class Body:
-    """What sets the two bodies apart under one variant. ``control_cost`` weighs the sum of squared actions in [-1, 1],
-    ``alive`` is the reward for each step; ``dropped`` positions are not observed, ``seen_bodies`` have their contacts
-    observed. ``solimp`` is the impedance of contacts where rllab's model file has another than gymnasium's."""
+    """The constants of one body under one variant. ``control_cost`` weighs the sum of squared actions in [-1, 1], and
+    ``alive`` is the reward for each step. The first ``dropped`` positions are not observed. ``solimp`` is the impedance
+    of contacts in rllab's model file if it differs from gymnasium's."""
 
     file: str
     numbers: tuple[int, int]
@@ -67,8 +67,8 @@ ANT = {
 
 @dataclass(frozen=True)
 class Locomotion(Control):
-    """Base of those tasks, frozen dataclasses. A task is drawn as a number between the bounds ``drawn``, the test tasks
-    as in the released evaluation, with numpy's seed ``test_seed``."""
+    """Base of these tasks, which are frozen dataclasses. A task is drawn as a number between the bounds ``drawn``. The
+    test tasks are those of the released evaluation, with numpy's seed ``test_seed``."""
 
     variant: Annotated[Literal["rllab", "gymnasium"], Doc("Rules of the MAML paper, or of gymnasium.")] = "rllab"
     fill: Fill = later(False)
@@ -81,7 +81,7 @@ class Locomotion(Control):
 
     @abstractmethod
     def task(self, number: Tensor) -> Tensor:
-        """What the reward asks for, ``[B, 1]``, from the number that was drawn."""
+        """The direction or velocity ``[B, 1]`` that the reward asks for, from the number that was drawn."""
 
     @abstractmethod
     def pay(self, velocity: Tensor, task: Tensor) -> Tensor:
@@ -105,12 +105,12 @@ class Locomotion(Control):
         return _Track(self, tasks, rollouts, noise)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Variant and versions of what moves the bodies."""
+        """The variant, and the versions of the simulator and its model files."""
         return {"name": self.name, "variant": self.variant, **versions()}
 
 
 class _Track:
-    """The bodies of all tasks and rollouts, on one endless plane each."""
+    """The bodies of all tasks and rollouts, each on its own endless plane."""
 
     def __init__(self, rules: Locomotion, tasks: Tensor, rollouts: int, noise: Noise) -> None:
         self._rules, self._body, self._tasks, self._noise = rules, rules.body, tasks, noise
@@ -171,11 +171,11 @@ class _Track:
         return np.asarray(self._physics.model.actuator_ctrlrange[:, 1])
 
     def rest(self, which: Tensor) -> None:
-        """They stay where they are."""
+        """The copies ``which`` stay where they are."""
         self._rows = np.flatnonzero(~which.flatten().cpu().numpy()) if which.any() else ALL
 
     def restart(self, which: Tensor) -> None:
-        """Standing, but for some noise: normal of 0.01 and 0.1 as rllab has it, else as gymnasium does."""
+        """Place the copies at rest with some noise: normal of 0.01 and 0.1 in rllab, otherwise that of gymnasium."""
         model = self._physics.model
         nq, nv = model.nq, model.nv
         rest = np.asarray(model.qpos0)
@@ -183,7 +183,7 @@ class _Track:
         chance = self._noise(purpose, self._shape[1] * (nq + nv)).reshape(-1, nq + nv).cpu()
         normal = Gaussian().from_words(chance).double().numpy()
         if self._rules.variant == "rllab":
-            if model.nnumeric:  # the ant's own posture, which its file brings
+            if model.nnumeric:  # the posture in the ant's model file
                 rest = np.asarray(model.numeric("init_qpos").data)
             positions = rest + 0.01 * normal[:, :nq]
         else:

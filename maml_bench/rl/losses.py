@@ -1,6 +1,6 @@
-"""Losses whose gradient is a policy gradient. They share the first derivative at the policy that acted, not the second.
+"""Losses whose gradient is a policy gradient. At the policy that acted, only their second derivatives differ.
 
-All are means over the steps of one task's rollouts: ``outputs [R, T, O]`` of the policy, and what was done.
+All are means over the steps of one task's rollouts, for ``outputs [R, T, O]`` of the policy.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,19 @@ from maml_bench.rl.actions import Actions
 from maml_bench.rl.trajectories import Trajectories, discounted, spread
 
 PolicyLoss = Callable[..., Tensor]
-"""Of (actions, outputs, rollouts of one task)."""
+"""A function of (actions, outputs, rollouts of one task)."""
 
 
 def likelihood(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
-    """-E[log pi(a) A] (maml_npo.py 98-102 of cbfinn/maml_rl). Its second derivative leaves out that the policy also
-    decides what is seen, so a meta-gradient through it is biased (Foerster et al. 2018; Rothfuss et al. 2019)."""
+    """-E[log pi(a) A] (maml_npo.py 98-102 of cbfinn/maml_rl). Its second derivative ignores that the policy also
+    decides what it observes, so a meta-gradient through it is biased (Foerster et al. 2018; Rothfuss et al. 2019)."""
     return -mean(actions.log_prob(outputs, batch.actions) * batch.advantages, batch.mask)
 
 
 def ratio(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
-    """-E[pi(a) / mu(a) A], mu being who acted: the outer loss of the paper. As an inner loss it is the low-variance
-    curvature of ProMP (Rothfuss et al. 2019, section 5), whose second derivative has what single steps contribute."""
+    """-E[pi(a) / mu(a) A], where mu is the policy that acted: the outer loss of the paper. As an inner loss it is the
+    low-variance curvature of ProMP (Rothfuss et al. 2019, section 5): its second derivative has the terms of single
+    steps."""
     return -mean(_weight(actions, outputs, batch) * batch.advantages, batch.mask)
 
 
@@ -35,15 +36,14 @@ def clipped(actions: Actions, outputs: Tensor, batch: Trajectories, clip: float)
 
 
 def dice(actions: Actions, outputs: Tensor, batch: Trajectories, discount: float = 1.0) -> Tensor:
-    """-E[sum over t of discount^t (box(actions up to t) r_t + (1 - box(a_t)) b_t)], a box being 1 in value and a sum of
-    log-probabilities in derivative: derivatives of all orders are unbiased (Foerster et al. 2018, with their baseline).
-
-    It is divided by steps and by the spread of the task's advantages, as the others are.
+    """-E[sum over t of discount^t (box(actions up to t) r_t + (1 - box(a_t)) b_t)], where a box has the value 1
+    and the derivative of a sum of log-probabilities. Derivatives of all orders are unbiased (Foerster et al. 2018, with
+    their baseline). As in the other losses, it is a mean over steps, divided by the spread of the task's advantages.
     """
     log_prob = actions.log_prob(outputs, batch.actions)
     summed = log_prob.cumsum(-1)
     begins = torch.arange(batch.time.shape[-1], device=batch.time.device) - batch.time.long()
-    summed = summed - (summed - log_prob).gather(-1, begins)  # what came before this episode
+    summed = summed - (summed - log_prob).gather(-1, begins)  # without the steps before this episode
     together, alone = torch.exp(summed - summed.detach()), torch.exp(log_prob - log_prob.detach())
     share = discount**batch.time
     scale = spread(discounted(batch.rewards, discount, batch.time) - batch.values, batch.mask)
@@ -53,9 +53,8 @@ def dice(actions: Actions, outputs: Tensor, batch: Trajectories, discount: float
 def credit(
     actions: Actions, outputs: Tensor, support: Trajectories, query: Trajectories, discount: float = 1.0
 ) -> Tensor:
-    """What E-MAML adds to the expected return (Stadie et al. 2018, equation 4): how likely the whole support has
-    become, as a log-ratio, times what the query earned; in the units of the other losses, divided by steps and
-    spread."""
+    """E-MAML's additional term of the expected return (Stadie et al. 2018, equation 4): the log-likelihood ratio of the
+    whole support times the mean return of the query. Like the other losses, it is divided by steps and spread."""
     before = actions.log_prob(support.behaviour, support.actions)
     likelier = ((actions.log_prob(outputs, support.actions) - before) * support.mask).sum()
     to_come = discounted(query.rewards, discount, query.time)
@@ -68,7 +67,7 @@ ESTIMATORS: dict[str, PolicyLoss] = {"likelihood": likelihood, "ratio": ratio, "
 
 
 def mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps that count."""
+    """Mean over the steps that count, where ``mask`` is 1."""
     return (values * mask).sum() / mask.sum()
 
 

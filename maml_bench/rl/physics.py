@@ -1,6 +1,6 @@
 """Many copies of one MuJoCo model, stepped together on all cores (mujoco.rollout, a step at a time).
 
-Wants the extra ``rl``: mujoco, and gymnasium for its model files.
+It needs the extra ``rl``: mujoco, and gymnasium for its model files.
 """
 
 import warnings
@@ -16,16 +16,16 @@ from maml_bench.errors import MamlBenchError, Unstable
 from maml_bench.rl.planar import Planar, is_planar
 
 BEGUN_S = 1.0
-"""The time that a copy starts at, so that a start over shows; no force depends on it."""
+"""The time at which a copy starts. It is not 0, so that a reset by MuJoCo shows; no force depends on it."""
 Numbers = npt.NDArray[np.float64]
 Rows = slice | npt.NDArray[np.intp]
-"""Some of the copies, by number."""
+"""The numbers of some of the copies."""
 ALL = slice(None)
 
 
 class Sensed(NamedTuple):
-    """What is read off the copies ``[n, ...]`` where they are now: centre of mass ``[n, 3]`` of the whole body and its
-    velocity, and the clipped contact forces on every body ``[n, 6 * bodies]``, empty if they were not asked for."""
+    """Sensor values of the copies in their present state: centre of mass ``[n, 3]`` of the whole body, its velocity,
+    and the clipped contact forces on every body ``[n, 6 * bodies]``, which are empty if they were not asked for."""
 
     centre: Numbers
     velocity: Numbers
@@ -33,11 +33,11 @@ class Sensed(NamedTuple):
 
 
 class Physics:
-    """``copies`` of a model file of gymnasium's.
+    """``copies`` copies of one of gymnasium's model files.
 
     A step is ``frame_skip`` steps of the model, of ``timestep`` seconds if that is given. With ``contacts`` the forces
-    that MuJoCo calls cfrc_ext are sensed too: of each body in order, torque about the centre of mass and force, zeros
-    for the world. ``solimp`` replaces the first three numbers of the contact impedance of every body's geometry.
+    that MuJoCo calls cfrc_ext are sensed too: for each body in order, torque about the centre of mass and force, with
+    zeros for the world. ``solimp`` replaces the first three numbers of the contact impedance of every body's geometry.
 
     Raises:
         MamlBenchError: the extra is not installed.
@@ -75,46 +75,46 @@ class Physics:
         return self._state[:, 1 + self.model.nq : 1 + self.model.nq + self.model.nv]
 
     def place(self, which: npt.NDArray[np.bool_], positions: Numbers, velocities: Numbers) -> None:
-        """Put the copies ``which [n]`` at ``positions [m, nq]`` and ``velocities [m, nv]``, with controls of zero."""
+        """Place the copies ``which [n]`` at ``positions [m, nq]`` and ``velocities [m, nv]``, with controls of zero."""
         begun = np.full((len(positions), 1), BEGUN_S)
         self._state[which] = np.concatenate([begun, positions, velocities], 1)
         self._controls[which] = 0
 
     def step(self, controls: Numbers, rows: Rows = ALL) -> None:
-        """One step of the copies ``rows`` under ``controls [n, nu]``, held for all of it.
+        """One step of the copies ``rows`` under constant ``controls [n, nu]``.
 
         Raises:
-            Unstable: a copy left the finite numbers.
+            Unstable: the state of a copy is not finite.
         """
         self._controls[rows] = controls[rows, None]
         before = self._state[rows]
         held = np.repeat(self._controls[rows], self._frame_skip, 1)
         states, _ = self._pool.rollout(self.model, self._data, before, held)
         after = states[:, -1]
-        # MuJoCo puts a copy that left the finite numbers back to time zero, and goes on.
+        # MuJoCo resets a copy whose state is not finite to time zero and goes on.
         if (after[:, 0] <= before[:, 0]).any() or not np.isfinite(after).all():
             raise Unstable("the physics exploded: a body left the finite numbers, the actions are too wild for it")
         self._state[rows] = after
 
     def sense(self, rows: Rows = ALL) -> Sensed:
-        """Read off where the copies ``rows`` are, under the controls that they are still given."""
+        """Read the sensors of the copies ``rows`` in their present state, under their last controls."""
         if self._planar:
             centre, velocity = self._planar(self.positions[rows], self.velocities[rows])
             return Sensed(centre, velocity, np.empty((len(centre), 0)))
         return self.simulated(rows)
 
     def simulated(self, rows: Rows = ALL) -> Sensed:
-        """As `sense`, always by MuJoCo.
+        """As `sense`, but always by MuJoCo.
 
-        A rollout senses where a step begins, so this is another step, of a model that stands still, whose end is not
-        kept.
+        A rollout reads sensors at the start of a step. So this takes one more step, with a model that stands still, and
+        drops its result.
         """
         _, found = self._pool.rollout(self._seeing, self._data, self._state[rows], self._controls[rows])
         found = found[:, 0]
         centre, velocity, contacts = found[:, :3], found[:, 3:6], found[:, 6:].reshape(len(found), -1, 9)
         if not self._contacts:
             return Sensed(centre, velocity, np.empty((len(found), 0)))
-        # Sensed is what the body does to its surroundings, wanted the opposite, about the centre of mass.
+        # The sensor gives the force of the body on its surroundings; we need the opposite, about the centre of mass.
         force, torque, at = -contacts[..., :3], -contacts[..., 3:6], contacts[..., 6:]
         wrench = np.concatenate([torque + np.cross(at - centre[:, None], force), force], -1)
         world = np.zeros((len(found), 6))
@@ -122,7 +122,7 @@ class Physics:
 
 
 def versions() -> dict[str, str]:
-    """What decides how these worlds move, for the record: versions of the simulator and of the model files' home."""
+    """The versions of the simulator and of the package with the model files, for the record."""
     _mujoco()
     return {name: metadata.version(name) for name in ("mujoco", "gymnasium")}
 
@@ -133,14 +133,14 @@ def _mujoco() -> Any:
             raise MamlBenchError(f"locomotion needs {name}, which is not installed: pip install 'maml-bench[rl]'")
     import mujoco
 
-    if mujoco.get_mju_user_warning() is None:  # else it writes a file into the working folder
+    if mujoco.get_mju_user_warning() is None:  # otherwise MuJoCo writes a file into the working folder
         mujoco.set_mju_user_warning(lambda message: None)
     return mujoco
 
 
 @cache
 def _pool(threads: int) -> Any:
-    """Threads that wait for work; they live as long as the process."""
+    """A pool of threads that lives as long as the process."""
     from mujoco import rollout
 
     return rollout.Rollout(nthread=threads)
@@ -150,9 +150,9 @@ def _pool(threads: int) -> Any:
 def _models(
     file: str, timestep: float | None, contacts: bool, solimp: tuple[float, float, float] | None
 ) -> tuple[Any, Any]:
-    """The model that moves, and one to read sensors off: the same at a standstill.
+    """The model that moves, and a second model for reading sensors, which is the same but stands still.
 
-    Without contact forces to sense the second needs no constraints, and only its bodies' places and velocities.
+    If no contact forces are sensed, the second model needs no constraints.
     """
     mujoco = _mujoco()
     spec = mujoco.MjSpec.from_file(str(resources.files("gymnasium") / "envs" / "mujoco" / "assets" / file))
@@ -183,7 +183,7 @@ def _compiled(spec: Any) -> Any:
 
 
 def _sense_contacts(mujoco: Any, spec: Any) -> None:
-    """A sensor for the sum of all contacts of each body: force, torque and where they act."""
+    """Add a sensor for the sum of all contacts of each body: force, torque and point of action."""
     wanted = sum(1 << int(getattr(mujoco.mjtConDataField, f"mjCONDATA_{n}")) for n in ("FORCE", "TORQUE", "POS"))
     for number, body in enumerate(spec.bodies[1:]):
         body.name = body.name or f"body_{number + 1}"

@@ -1,4 +1,4 @@
-"""The centre of mass of a body that moves in a plane, from its joints: MuJoCo needs a step of its own to sense it."""
+"""The centre of mass of a body that moves in a plane, from its joints. MuJoCo would need another step to sense it."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ Numbers = npt.NDArray[np.float64]
 class Planar:
     """Centre of mass, and its velocity, of the tree of bodies below the world's first one.
 
-    A body's angle is the sum of those of the hinges above it, so that the centre of mass is the place of the root and,
-    for each body, a fixed arm turned by that body's angle.
+    A body's angle is the sum of the angles of the hinges above it. So the centre of mass is the position of the root
+    plus, for each body, a fixed arm that is turned by the angle of the body.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,11 +45,11 @@ class Planar:
 
 
 _SLIDE, _HINGE = 2, 3
-"""MuJoCo's numbers of these joints."""
+"""MuJoCo's numbers for these types of joints."""
 
 
 def is_planar(model: Any) -> bool:
-    """Whether the joints are two slides of the root, along x and z, and then hinges about y, and no body is turned."""
+    """Whether the root has two slides along x and z, all other joints are hinges about y, and no body is turned."""
     slides = np.array([[1, 0, 0], [0, 0, 1]])
     return bool(
         model.njnt > 2

@@ -1,4 +1,4 @@
-"""The policy networks of the MAML paper (Finn et al. 2017, section 5.3 and appendix A.2) and what varies on them."""
+"""The policy networks of the MAML paper (Finn et al. 2017, section 5.3 and appendix A.2) and their variants."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,9 +13,9 @@ from maml_bench.rl.linear import Linear
 class Policy(nn.Module):
     """Fully connected: hidden layers with ReLU or ``tanh`` and a linear ``head``; weights Xavier uniform, biases zero.
 
-    Takes observations ``[..., sizes[0]]``. With ``log_std`` it puts out means and, the same everywhere, logarithms of
-    standard deviations, which are parameters too and start at that number: ``[..., 2 * sizes[-1]]``. Without, its
-    outputs are the head's. ``context`` free parameters stand beside every observation.
+    Inputs are observations ``[..., sizes[0]]``. With ``log_std``, outputs ``[..., 2 * sizes[-1]]`` are means and
+    logarithms of standard deviations. The latter are parameters that start at ``log_std`` and are the same for all
+    observations. Without it, outputs are those of the head. ``context`` free parameters are added to each observation.
     """
 
     log_std: nn.Parameter | None

@@ -1,6 +1,6 @@
-"""What a family of tasks must offer so that somebody can act in it.
+"""The methods that a family of tasks needs for reinforcement learning.
 
-Who acts is an `Actor`: a setup at given meta-parameters. Episodes of such tasks are trajectories, and they depend on
+An `Actor` acts: a setup at given meta-parameters. Episodes of such tasks are trajectories, and they depend on
 the actor: the query is collected by the policies that were adapted to the support. A family with the methods of
 `Acting` is one of these families; nothing else marks it.
 """
@@ -59,7 +59,7 @@ class Geometry(Protocol):
 
 
 class Acting(Family, Geometry, Protocol):
-    """A family of tasks in which somebody acts."""
+    """A family of tasks in which an actor collects the data."""
 
     def lengths_vary(self) -> bool:
         """Whether the rollouts of a task differ in length from one draw to the next."""
@@ -114,5 +114,5 @@ METHODS = tuple(
 
 
 def acts(tasks: object) -> TypeGuard[Acting]:
-    """Whether somebody acts in these tasks; ``tasks`` is a family, or the class of one."""
+    """Whether an actor collects the data of these tasks; ``tasks`` is a family or its class."""
     return all(hasattr(tasks, method) for method in METHODS)

@@ -1,7 +1,7 @@
-"""Which steps of rollouts count: those of one episode each, or, where episodes can end early and others follow, those
-of as many whole episodes as have the steps of so many rollouts of full length.
+"""Which steps of rollouts count. Either each rollout is one episode, or new episodes follow those that end early. Then
+as many whole episodes count as are needed for the steps of R rollouts of full length.
 
-Shapes: B tasks, R rollouts side by side, T steps of time; all on one device.
+Shapes: B tasks, R parallel rollouts, T time steps; all on one device.
 """
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class StepBudget:
-    """An episode for every rollout, until it ends or the horizon is there.
+    """Every rollout is one episode, until it ends or reaches the horizon.
 
     Attributes:
-        longest: how many steps of time may be needed.
-        on: rollouts that go on, ``[B, R]`` bool.
-        time: steps of their present episodes so far, ``[B, R]``.
+        longest: how many time steps may be needed.
+        on: which rollouts continue, ``[B, R]`` bool.
+        time: the number of steps so far in their present episodes, ``[B, R]``.
     """
 
     def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
@@ -27,7 +27,7 @@ class StepBudget:
         self._over: list[Tensor] = []
 
     def step(self, ended: Tensor) -> Tensor:
-        """A step of time on, with which some episodes ``ended [B, R]``: which rollouts begin another one, likewise."""
+        """Count a time step, in which the episodes ``ended [B, R]`` end; return which rollouts begin another one."""
         self._mask.append(self.on.to(self.time.dtype))
         self._times.append(self.time * self.on)
         self._over.append(self.on & (ended | (self.time + 1 >= self._horizon)))
@@ -48,8 +48,8 @@ class StepBudget:
 
 
 class InTurn(StepBudget):
-    """The first episodes, rollout by rollout, as if there were one after the other. Which ones count does not depend on
-    how long they are, so that short and long ones are among them as they come about."""
+    """The first episodes count, rollout by rollout, as if they were collected one after the other. Their order does not
+    depend on their length, so neither short nor long ones are over-represented."""
 
     def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
         super().__init__(tasks, rollouts, horizon, device)
@@ -70,10 +70,10 @@ class InTurn(StepBudget):
 
 
 class FirstEnded(StepBudget):
-    """The episodes that end first, until they have enough steps together; what still goes on then does not count.
+    """The episodes that end first count, until they have enough steps together; unfinished episodes do not count.
 
-    So the released evaluation has it (vectorized_sampler.py of cbfinn/maml_rl). Short episodes are more among them than
-    they come about: where the end is the goal, returns look better than they are.
+    The released evaluation does this (vectorized_sampler.py of cbfinn/maml_rl). Short episodes are over-represented: if
+    episodes end at the goal, returns look better than they are.
     """
 
     def __init__(self, tasks: int, rollouts: int, horizon: int, device: torch.device | str = "cpu") -> None:
@@ -103,7 +103,7 @@ def whole(mask: Tensor, time: Tensor, steps: int) -> Tensor:
 def in_reach(taken: Tensor, time: Tensor, steps: int) -> Tensor:
     """Whether the episode that each rollout is in can still be among those that `whole` takes, ``[B, R]``.
 
-    ``taken [B, R]`` are the steps of the rollouts so far, ``time [B, R]`` those of their present episodes. Steps can
-    only become more: an episode with so many before it already will not be taken.
+    ``taken [B, R]`` are the steps of the rollouts so far, ``time [B, R]`` those of their present episodes. The number
+    of steps only grows: if ``steps`` of them are already before an episode, it will not be taken.
     """
     return taken.cumsum(1) - time < steps

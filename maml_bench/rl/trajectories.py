@@ -1,7 +1,7 @@
-"""What an agent saw and did, and what of it a policy gradient needs: returns, a baseline, advantages.
+"""Trajectories of an agent, and the quantities of a policy gradient: returns, a baseline, advantages.
 
 Shapes: B tasks, R rollouts, T steps. Where an episode ends early, either others follow, or the mask is zero from then
-on and nothing there counts.
+on and these steps do not count.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ RIDGE = 1e-5
 
 
 class Trajectories(NamedTuple):
-    """Rollouts of one policy per task; inside one task the leading B is gone.
+    """Rollouts of one policy per task; inside one task there is no leading B.
 
     ``observations [B, R, T, D]``, ``actions [B, R, T, A]`` (or int64 ``[B, R, T]`` of a choice), ``behaviour
-    [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (what the baseline expected to come)
+    [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (the returns that the baseline expects)
     and ``advantages`` (standardised over each task), all ``[B, R, T]``, and ``mask [B, R, T]``, 1 while the episode
-    went on. ``time [B, R, T]`` is the number of steps since its episode began, and zero where the mask is.
+    went on. ``time [B, R, T]`` is the number of steps since its episode began, and zero where the mask is zero.
     """
 
     observations: Tensor
@@ -35,12 +35,12 @@ class Trajectories(NamedTuple):
 
 
 def goes_on(time: Tensor) -> Tensor:
-    """Where the next step is of the same episode, ``[..., T]`` of zeros and ones."""
+    """1 where the next step belongs to the same episode, else 0, ``[..., T]``."""
     return torch.cat([time[..., 1:] > time[..., :-1], torch.zeros_like(time[..., :1], dtype=torch.bool)], -1).to(time)
 
 
 def discounted(rewards: Tensor, discount: float, time: Tensor) -> Tensor:
-    """What is still to come in the episode, ``[..., T]``: sum over later steps k of discount^k times the reward."""
+    """Discounted returns ``[..., T]``: the sum of discount^k times the reward k steps later in the episode."""
     found = torch.empty_like(rewards)
     later = torch.zeros_like(rewards[..., 0])
     share = discount * goes_on(time)
@@ -53,9 +53,9 @@ def discounted(rewards: Tensor, discount: float, time: Tensor) -> Tensor:
 def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: Tensor) -> Tensor:
     """Values ``[B, R, T]``: ``returns`` as a linear function of the observations, fitted to each task's own rollouts.
 
-    Features are the observation cut to [-10, 10], its square, t/100 with its square and cube, and 1; a ridge of 1e-5
-    (Duan et al. 2016, as linear_feature_baseline.py of cbfinn/maml_rl has it). The fit is on the very rollouts that it
-    is then asked about, as in the paper (section 5.3). Fitted in float64.
+    Features are the observation cut to [-10, 10], its square, t/100 with its square and cube, and 1; the ridge is 1e-5
+    (Duan et al. 2016, as in linear_feature_baseline.py of cbfinn/maml_rl). It is fitted in float64, on the same
+    rollouts that it is then applied to, as in the paper (section 5.3).
     """
     cut = observations.clamp(-10, 10)
     t = (time / 100).to(observations.dtype)
@@ -72,7 +72,7 @@ def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: T
 def advantages(rewards: Tensor, values: Tensor, mask: Tensor, time: Tensor, discount: float, trace: float) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2016, equation 16; ``trace`` is lambda), standardised per task.
 
-    With lambda 1 they are the discounted returns less the values. The standard deviation is the population's.
+    With lambda 1 they are the discounted returns minus the values. The standard deviation is the population's.
     """
     after = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
     surprise = (rewards + discount * after * goes_on(time) - values) * mask
@@ -95,8 +95,8 @@ def over_steps(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def packed(fields: Sequence[Tensor], mask: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The same steps one after the other, ``[B, 1, T, ...]``, with as little behind the last one as can be: of all
-    fields, their mask and the time."""
+    """All fields, their mask and the time, with the steps that count one after the other: ``[B, 1, T, ...]``. T is the
+    largest number of steps that any task has."""
     flat = mask.flatten(1)
     counts = flat.sum(1)
     order = flat.argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]

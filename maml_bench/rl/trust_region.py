@@ -1,9 +1,9 @@
 """Trust region policy optimisation as an outer step (Schulman et al. 2015; conjugate_gradient_optimizer.py of
-cbfinn/maml_rl): the natural gradient of the outer loss, as long as a bound on the divergence allows.
+cbfinn/maml_rl): the longest step along the natural gradient that a bound on the divergence allows.
 
 The divergence is between the policies that acted and those that the new meta-parameters would adapt to, so its
-curvature goes through the inner loop. At the policies that acted its first derivative is zero, and the second is
-J' F J exactly: J the derivative of the adapted outputs, F the metric of their distribution.
+curvature goes through the inner loop. At the policies that acted, its first derivative is zero and the second is
+exactly J' F J, where J is the derivative of the adapted outputs and F the metric of their distribution.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ Product = Callable[[Params], Params]
 
 @dataclass(frozen=True)
 class Trust:
-    """How a step is found. Gradient and line search take all rollouts, whatever ``share`` is."""
+    """How a step is found. The gradient and the line search use all rollouts, whatever ``share`` is."""
 
     bound: Annotated[float, Gt(0), Doc("Bound of the mean divergence from the policies that acted.")] = 0.01
     damping: Annotated[float, Ge(0), Doc("Multiple of the identity that is added to the curvature.")] = 1e-5
     iterations: Annotated[int, Ge(1), Doc("Iterations of conjugate gradient for the direction.")] = 10
-    backtracks: Annotated[int, Ge(0), Doc("Lengths that the line search tries; after them the step is left out.")] = 15
-    shrink: Annotated[float, Gt(0), Lt(1), Doc("Each length that is tried, as a multiple of the one before.")] = 0.8
+    backtracks: Annotated[int, Ge(0), Doc("Lengths that the line search tries before it gives up the step.")] = 15
+    shrink: Annotated[float, Gt(0), Lt(1), Doc("Factor from one length of the line search to the next.")] = 0.8
     share: Annotated[
         float,
         Gt(0),
@@ -50,7 +50,7 @@ class TrustRegionStep:
     Args:
         setup: the method.
         learner: the policy and its losses.
-        geometry: what the tasks know about the outputs of policies.
+        geometry: the methods of the tasks on outputs of policies.
         trust: the size of the step and how it is found.
         schedule: one of engine.execution.SCHEDULES. ``loop`` is the plain reference.
         device: where the tensors will be.
@@ -72,7 +72,7 @@ class TrustRegionStep:
         self._step = TrustRegion(setup, self.execution.learner, geometry, trust, over_tasks, plain=schedule == "loop")
 
     def init(self, meta: Params) -> None:
-        """None: there is no state."""
+        """None, because there is no state."""
 
     def __call__(
         self, meta: Params, state: None, episodes: Episode, number: int, rate: float
@@ -90,7 +90,7 @@ class TrustRegion:
     """``step(meta, episodes) -> (meta, losses before the step)``.
 
     Args:
-        plain: differentiate the divergence itself, twice and from the start for every product: the reference.
+        plain: for every product, differentiate the divergence twice from the start. This is the reference.
     """
 
     def __init__(
@@ -117,15 +117,15 @@ class TrustRegion:
         return meta, losses
 
     def loss_and_divergence(self, meta: Params, episodes: Episode) -> tuple[Tensor, Tensor]:
-        """Mean outer loss, and mean divergence from who acted."""
+        """Mean outer loss, and mean divergence from the policies that acted."""
         with torch.no_grad():
             losses, divergences = self._over_tasks(lambda episode: self._loss_and_divergence(meta, episode), episodes)
         return losses.mean(), divergences.mean()
 
     def product(self, meta: Params, episodes: Episode, states: Params | None = None) -> Product:
-        """A vector of named tensors to the damped curvature of the mean divergence times it.
+        """A function that multiplies a vector of named tensors by the damped curvature of the mean divergence.
 
-        ``states`` are those of all tasks that `Setup.outer_problem` finds, where they are known already.
+        ``states`` are the states of all tasks from `Setup.outer_problem`, if they are already known.
         """
         apply = self._from_the_start(meta, episodes) if self._plain else self._kept(meta, episodes, states)
         return lambda v: {n: torch.add(h, v[n], alpha=self._trust.damping) for n, h in apply(v).items()}
@@ -135,7 +135,7 @@ class TrustRegion:
         return self._setup.gradient(self._learner, meta, episodes, self._over_tasks)
 
     def _gradient(self, meta: Params, episodes: Episode) -> tuple[Params, Tensor, Params | None]:
-        """The meta-gradient and the outer losses, and what the tasks were adapted to, where the loss is the usual."""
+        """The meta-gradient, the outer losses, and the states of the tasks if the setup has the default loss."""
         setup = type(self._setup)
         if setup.loss is not Setup.loss or setup.gradient is not Setup.gradient:
             return *self._setup.gradient(self._learner, meta, episodes, self._over_tasks), None
@@ -147,12 +147,12 @@ class TrustRegion:
         return mean_gradient(loss, meta, episodes, self._over_tasks)
 
     def _loss_and_divergence(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
-        """Outer loss and divergence of one task, which is adapted to and answered once where the loss is the usual."""
+        """Outer loss and divergence of one task; with the default loss both share one adaptation and one pass."""
         if type(self._setup).loss is not Setup.loss:
             return self._setup.loss(self._learner, meta, episode), self._divergence(meta, episode)
         state, batch = self._setup.outer_problem(self._learner, meta, episode)
         outputs = self._geometry.answers(self._predict(meta, state), batch)
-        loss = self._learner.outer_loss(lambda x: outputs, batch)  # the geometry's answers are to all of the batch
+        loss = self._learner.outer_loss(lambda x: outputs, batch)  # these outputs are for the whole batch
         return loss, self._geometry.divergence(outputs, batch)
 
     def _divergence(self, meta: Params, episode: Episode) -> Tensor:
@@ -174,7 +174,7 @@ class TrustRegion:
         return apply
 
     def _kept(self, meta: Params, episodes: Episode, states: Params | None) -> Product:
-        """One forward pass kept for all products; each is J v, the metric, and J' of it."""
+        """One forward pass is kept for all products; a product is J' F J v."""
         if states is None:
             with torch.no_grad():
                 states = self._over_tasks(lambda e: self._setup.outer_problem(self._learner, meta, e)[0], episodes)
@@ -182,7 +182,7 @@ class TrustRegion:
         def answers(meta: Params, task: tuple[Episode, Params]) -> tuple[Tensor, Any]:
             episode, exact = task
             state, batch = self._setup.outer_problem(self._learner, meta, episode)
-            # At the state that the whole support leads to, with the derivative that a share of it has.
+            # The value of the state comes from the whole support, its derivative from a share of it.
             state = {name: exact[name] + (p - p.detach()) for name, p in state.items()}
             return self._geometry.answers(self._predict(meta, state), batch), batch
 
@@ -190,7 +190,7 @@ class TrustRegion:
             return self._over_tasks(partial(answers, meta), (self._some(episodes), states))
 
         outputs, pull, batch = torch.func.vjp(all_answers, meta, has_aux=True)  # type: ignore[misc]
-        # J' times a cotangent is linear in it, so that its derivative by the cotangent along v is J v.
+        # J' times a cotangent is linear in the cotangent, so its transposed derivative times v is J v.
         push = torch.func.vjp(lambda cotangent: pull(cotangent)[0], torch.zeros_like(outputs))[1]
 
         def apply(v: Params) -> Params:
@@ -206,5 +206,5 @@ class TrustRegion:
             return episodes
         share = self._trust.share
         support = [self._geometry.part(batch, share) for batch in episodes.support]
-        query = episodes.query  # an empty list for setups that train without it
+        query = episodes.query  # an empty list for setups that train without a query
         return Episode(support, self._geometry.part(query, share) if len(query) else query)

@@ -1,1 +1,1 @@
-"""Setups, one file each: the file name is the name on the command line, the class in it derives from Setup."""
+"""The setups, one file each: the file name is the name on the command line, and its class derives from Setup."""

@@ -1,5 +1,5 @@
-"""Almost no inner loop. Raghu, Raghu, Bengio & Vinyals (2020), "Rapid Learning or Feature Reuse? Towards Understanding
-the Effectiveness of MAML", ICLR, arXiv:1909.09157, section 4."""
+"""Almost no inner loop (ANIL). Raghu, Raghu, Bengio & Vinyals (2020), "Rapid Learning or Feature Reuse? Towards
+Understanding the Effectiveness of MAML", ICLR, arXiv:1909.09157, section 4."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class ANIL(Setup):
-    """MAML whose inner loop moves the last layer only, in training and at test."""
+    """MAML's inner loop adapts only the last layer, in training and at test; the other layers are meta-learned."""
 
     citation: ClassVar[str] = "Raghu et al. 2020, arXiv:1909.09157"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

@@ -14,9 +14,9 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class Baseline(FrozenFeatures):
-    """A classifier of all training classes; at test its features stay and a new linear layer is trained on the support.
+    """Train one classifier of all training classes; at test, freeze its features and train a new last layer.
 
-    The new layer starts at zero; the released code starts it at random (baselinefinetune.py of
+    The new layer is linear and starts at zero; the released code starts it at random (baselinefinetune.py of
     wyharveychen/CloserLookFewShot) and shuffles the support before each pass.
     """
 

@@ -1,5 +1,5 @@
 """Baseline++. Chen, Liu, Kira, Wang & Huang (2019), "A Closer Look at Few-shot Classification", ICLR, arXiv:1904.04232,
-section 3.2: Baseline with a last layer of cosines, in training and at test."""
+section 3.2: Baseline whose last layer computes cosines, in training and at test."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -17,11 +17,12 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class BaselinePP(FrozenFeatures):
-    """A logit is scale * length * cosine(features, direction), with a direction and a length learned for each class.
+    """Like Baseline, but the logit of a class is the scaled cosine between the features and a learned direction.
 
-    ``scale`` is fixed, ``base_scale`` its value in training (2 at most 200 classes and 10 above, `distLinear` in
-    backbone.py of wyharveychen/CloserLookFewShot). Layers start as there, with rows as torch draws those of a linear
-    layer; what every new layer starts from is drawn once and kept beside the network, never trained.
+    A logit is scale * length * cosine(features, direction); each class learns a direction and a length. The scale is
+    fixed: ``scale`` at test and ``base_scale`` in training. The released code uses 2 for up to 200 classes and 10 for
+    more (`distLinear` in backbone.py of wyharveychen/CloserLookFewShot). As there, a layer starts from the rows that
+    torch draws for a linear layer. The start of the new layer is drawn once, kept beside the network and never trained.
     """
 
     scale: Annotated[float, Gt(0), Doc("Scale of the cosines at test.")] = 2.0
@@ -50,7 +51,7 @@ class BaselinePP(FrozenFeatures):
 
 
 def cosines(layer: Params, z: Tensor, scale: float) -> Tensor:
-    """scale * length * cosine ``[examples, classes]`` of features ``z [examples, features]`` and each direction."""
+    """scale * length * cosine ``[examples, classes]`` of features ``z [examples, features]`` with each direction."""
     return scale * layer["length"] * (F.normalize(z, dim=1) @ F.normalize(layer["direction"], dim=1).T)
 
 

@@ -1,5 +1,5 @@
-"""Body only in the inner loop. Oh, Yoo, Kim & Yun (2021), "BOIL: Towards Representation Change for Few-shot Learning",
-ICLR, arXiv:2008.08882, section 3."""
+"""Body only update in the inner loop (BOIL). Oh, Yoo, Kim & Yun (2021), "BOIL: Towards Representation Change for
+Few-shot Learning", ICLR, arXiv:2008.08882, section 3."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class BOIL(Setup):
-    """MAML whose inner loop leaves the last layer alone, in training and at test: the mirror image of ANIL."""
+    """MAML's inner loop adapts every layer except the last one, in training and at test: the opposite of ANIL."""
 
     citation: ClassVar[str] = "Oh et al. 2021, arXiv:2008.08882"
     inner_keys: ClassVar[frozenset[str]] = RULE_KEYS

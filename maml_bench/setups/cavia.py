@@ -1,5 +1,5 @@
-"""Context adaptation via meta-learning. Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson (2019), "Fast Context Adaptation
-via Meta-Learning", ICML, arXiv:1810.03642, section 3."""
+"""Context adaptation via meta-learning (CAVIA). Zintgraf, Shiarlis, Kurin, Hofmann & Whiteson (2019), "Fast Context
+Adaptation via Meta-Learning", ICML, arXiv:1810.03642, section 3."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,9 +13,9 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class CAVIA(ContextOnly):
-    """The inner loop moves the network's ``context`` alone, from zero for every task; all else is meta-learned.
+    """The inner loop adapts only a small context vector, which starts at zero; all other parameters are meta-learned.
 
-    The context has a meta-gradient of exactly zero, so an outer optimiser leaves it where it is.
+    The meta-gradient of the context is exactly zero, so the outer optimiser does not change it.
     """
 
     citation: ClassVar[str] = "Zintgraf et al. 2019, arXiv:1810.03642"

@@ -1,6 +1,6 @@
 """E-MAML. Stadie, Yang, Houthooft, Chen, Duan, Wu, Abbeel & Sutskever (2018), "Some Considerations on Learning to
-Explore via Meta-Reinforcement Learning", NeurIPS, arXiv:1803.01118, equation 4: what is earned after adapting is also
-credited to the actions that were adapted on."""
+Explore via Meta-Reinforcement Learning", NeurIPS, arXiv:1803.01118, equation 4: the return after adaptation is also
+credited to the actions in the support."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,10 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class EMAML(Setup):
-    """MAML with the term of the outer loss that says how the support was come by.
+    """MAML's outer loss gets another term, which rewards support actions that lead to high returns after adaptation.
 
-    It is the family's ``credit``: log-probability of the whole support times the mean return of the query. No
-    baseline is taken off, which would have to be independent of the support.
+    The term is the ``credit`` of the tasks: the log-probability of the whole support times the mean return of the
+    query. No baseline is subtracted, because it would have to be independent of the support.
     """
 
     citation: ClassVar[str] = "Stadie et al. 2018, arXiv:1803.01118"

@@ -12,10 +12,11 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class FineTuning(Classifier):
-    """A classifier of all training classes; at test a new last layer, then gradient steps on the whole network.
+    """Train one classifier of all training classes; at test, replace its last layer and train the whole network.
 
-    The new layer starts at zero, so that the first step moves it alone; the support is one batch. The released code
-    starts at random and takes one example at a time (pre-trained-SGD.lua of twitter-research/meta-learning-lstm).
+    The new layer starts at zero, so the first step changes only this layer. Each step uses the whole support. The
+    released code starts the layer at random and takes one example at a time (pre-trained-SGD.lua of
+    twitter-research/meta-learning-lstm).
     """
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"

@@ -1,4 +1,4 @@
-"""First-order MAML. Finn, Abbeel & Levine (2017), arXiv:1703.03400, section 5.2: MAML without second derivatives."""
+"""First-order MAML (FOMAML). Finn, Abbeel & Levine (2017), arXiv:1703.03400, section 5.2."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class FOMAML(Setup):
-    """As MAML, with each inner gradient a constant: the meta-gradient is the query gradient at the adapted weights."""
+    """MAML without second derivatives: its meta-gradient is the gradient of the query loss at the adapted weights."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.2"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

@@ -1,5 +1,5 @@
-"""MAML with implicit gradients. Rajeswaran, Finn, Kakade & Levine (2019), "Meta-Learning with Implicit Gradients",
-NeurIPS, arXiv:1909.04630, Algorithms 1 and 2, with gradient descent inside."""
+"""MAML with implicit gradients (iMAML). Rajeswaran, Finn, Kakade & Levine (2019), "Meta-Learning with Implicit
+Gradients", NeurIPS, arXiv:1909.04630, Algorithms 1 and 2, with gradient descent as the inner optimiser."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -18,15 +18,17 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class IMAML(Setup):
-    """phi minimises L_support(phi) + strength / 2 |phi - theta|^2; the meta-gradient needs phi, not the way there.
+    """The meta-gradient is computed by implicit differentiation at the adapted parameters, without backpropagation
+    through the inner steps.
 
-    It is (I + H / strength)^-1 grad L_query(phi) with H the Hessian of L_support at phi, by ``cg_steps`` steps of
-    conjugate gradient. Parameters outside of the inner loop change phi too, so they have the derivative through it
-    beside their own. The paper's other variant, Hessian-free inside, is left out.
+    The adapted parameters phi minimise L_support(phi) + strength / 2 |phi - theta|^2. The meta-gradient is
+    (I + H / strength)^-1 grad L_query(phi), where H is the Hessian of L_support at phi; ``cg_steps`` steps of conjugate
+    gradient compute it. Parameters outside of the inner loop change phi too, so their meta-gradient is the direct
+    derivative plus the one through phi. The paper's other variant, a Hessian-free inner optimiser, is left out.
 
-    Where H has eigenvalues below -strength the system is no longer positive definite, and few steps of conjugate
-    gradient lead anywhere. The released code solves ((1 + ``ridge``) I + H / (strength + ``damping``)) x = grad
-    instead, with 1 and 10; both are 0 in the paper.
+    Where H has eigenvalues below -strength, the system is not positive definite, and conjugate gradient may diverge.
+    The released code therefore solves ((1 + ``ridge``) I + H / (strength + ``damping``)) x = grad with ridge = 1 and
+    damping = 10. Both are 0 in the paper.
     """
 
     strength: Annotated[float, Gt(0), Doc("Strength of the pull to the meta-parameters, lambda in the paper.")] = 2.0
@@ -50,7 +52,7 @@ class IMAML(Setup):
             slope = torch.func.grad(lambda params: learner.scale * learner.batch_loss(params, episode.support))
 
             def curved(v: Params) -> Params:
-                """The support loss differentiated along ``v`` and then by all parameters, over the damped strength."""
+                """The Hessian of the support loss times ``v``, for all parameters, divided by the damped strength."""
                 over = self.strength + self.damping
                 return {n: h / over for n, h in torch.func.grad(lambda p: dot(slope(p), v))(phi).items()}
 

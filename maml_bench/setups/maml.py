@@ -1,5 +1,5 @@
-"""Model-agnostic meta-learning. Finn, Abbeel & Levine (2017), "Model-Agnostic Meta-Learning for Fast Adaptation of Deep
-Networks", ICML, arXiv:1703.03400, Algorithms 1 and 2."""
+"""Model-agnostic meta-learning (MAML). Finn, Abbeel & Levine (2017), "Model-Agnostic Meta-Learning for Fast Adaptation
+of Deep Networks", ICML, arXiv:1703.03400, Algorithms 1 and 2."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,10 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class MAML(Setup):
-    """theta_i = theta - alpha * grad L_support(theta), k times; the meta-gradient goes through all steps."""
+    """Take gradient steps on the support from a meta-learned initialisation; differentiate the query loss through them.
+
+    A step is theta_i = theta - alpha * grad L_support(theta).
+    """
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

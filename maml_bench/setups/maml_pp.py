@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.core.inner import SGD
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Setup
 from maml_bench.declared import When
 from maml_bench.types import Episode, Params
@@ -18,13 +18,14 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class MAMLPlusPlus(Setup):
-    """MAML with a loss after every step, learned rates, and normalisation of its own at every step.
+    """MAML is extended by a loss after every inner step, learned inner rates and a normalisation for every step.
 
-    For ``multi_step_epochs`` epochs of ``epoch`` meta-steps the outer loss is a mean of the query losses after each
-    inner step, whose weights go from equal to almost all on the last; then it is the last (0 epochs: from the start).
-    ``learn_rates``: a meta-learned rate for each parameter tensor and step. ``per_step_norm``: what the recipe keeps
-    outside of the inner loop, normalisation's scale and offset, has a value for each step; the network's own is that of
-    the first. Steps beyond those trained take the last rate and value. All derivatives are exact from the start.
+    In the first ``multi_step_epochs`` epochs of ``epoch`` meta-steps, the outer loss is a weighted mean of the query
+    losses after each inner step. The weights move from equal ones to almost all on the last step. After these epochs
+    only the loss after the last step counts. With ``learn_rates`` each parameter tensor has a meta-learned rate for
+    each step. With ``per_step_norm`` the parameters that the recipe keeps outside of the inner loop (scale and offset
+    of the normalisation) have a value for each step; the network's own value is that of the first step. At test, steps
+    beyond those of training use the last rate and value. All derivatives are exact from the start.
     """
 
     multi_step_epochs: Annotated[int, Ge(0), Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
@@ -38,13 +39,19 @@ class MAMLPlusPlus(Setup):
 
     citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
 
+    def unread(self, inner: Inner) -> dict[str, str]:
+        if inner.steps < 2:
+            keys = ("multi_step_epochs", "epoch", "per_step_norm")
+            return dict.fromkeys(keys, "it is read where inner.steps is at least 2")
+        return {} if inner.outside else {"per_step_norm": "it is read where inner.outside names parameters"}
+
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         theta, steps = learner.initial(), max(learner.inner.steps, 1)
         more = {}
         for name, p in theta.items():
             if learner.moves(name) and self.learn_rates:
                 more[f"rate.{name}"] = p.new_full((steps,), learner.inner.rate)
-            if not learner.moves(name) and self.per_step_norm and steps > 1:
+            if steps > 1 and not learner.moves(name) and self.per_step_norm:
                 more[f"later.{name}"] = p.expand(steps - 1, *p.shape).clone()
         return theta | more
 
@@ -57,7 +64,7 @@ class MAMLPlusPlus(Setup):
         return path
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
-        if not self.multi_step_epochs or learner.inner.steps < 2:
+        if learner.inner.steps < 2 or not self.multi_step_epochs:
             return super().loss(learner, meta, episode)
         states = self.adapt(learner, meta, episode.support, learner.inner.steps)[1:]
         losses = torch.stack([learner.batch_loss(state, episode.query) for state in states])
@@ -72,6 +79,6 @@ class MAMLPlusPlus(Setup):
 
 
 def _row(meta: Params, kind: str, index: int) -> Params:
-    """Entry ``index`` of each stack of that kind, of shorter ones the last."""
+    """Entry ``index`` of each stack of that kind, or the last entry where the stack is shorter."""
     stacks = {name.removeprefix(kind): stack for name, stack in meta.items() if name.startswith(kind)}
     return {name: stack[min(index, len(stack) - 1)] for name, stack in stacks.items()}

@@ -1,5 +1,5 @@
-"""Memory-augmented neural network. Santoro, Bartunov, Botvinick, Wierstra & Lillicrap (2016), "One-shot Learning with
-Memory-Augmented Neural Networks", arXiv:1605.06065, section 3 (equations 1 to 8)."""
+"""Memory-augmented neural network (MANN). Santoro, Bartunov, Botvinick, Wierstra & Lillicrap (2016), "One-shot
+Learning with Memory-Augmented Neural Networks", arXiv:1605.06065, section 3 (equations 1 to 8)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -19,35 +19,29 @@ from maml_bench.setups._shared.own_parameters import beside, uniform
 from maml_bench.types import Batch, Episode, Params
 
 EPS = 1e-6
-"""Added to squared lengths, so that an empty row of the memory is like no key."""
+"""Added to squared lengths, so that the similarity of an empty row of the memory to any key is zero."""
 
 
 @dataclass(frozen=True)
 class MANN(Setup):
-    """A recurrent network with a memory reads the support as a sequence and answers each query as what comes next.
+    """A recurrent network with a memory reads the support as a sequence and then predicts the label of each query.
 
-    The controller, an LSTM, is given an image, shrunk to ``size`` x ``size`` and flattened, with the label of the image
-    before it, and what it read last. Keys are both written and looked up by cosine similarity. Writing goes to the
-    rows read last and, as much as a learned gate leaves, to those used least, which are emptied first. Training
-    predicts every label of support and query, in their order, before it is shown. The network of the tasks is not used.
+    The controller is an LSTM. At each time step it is given an image (shrunk to ``size`` x ``size`` and flattened), the
+    label of the image before it, and what it read from the memory in the last step. It writes its keys to the memory,
+    and reads the rows by their cosine similarity to the keys. A learned gate divides the writing between the rows that
+    were read last and the rows that were used least; the latter are emptied first. In training the network predicts
+    every label of support and query, in their order, before it is shown. The network of the tasks is not used.
 
-    Open in the paper and chosen here: several heads share the writing, each to one of the least used rows in turn; the
-    gate is one learned number for all; keys go through a tanh; memory, usage and controller start at zero.
-
-    Attributes:
-        channels: of the images.
-        units: of the controller.
-        rows, width: shape of the memory.
-        heads: how many keys read, and write, in a step.
-        decay: of the usage of a row from step to step, gamma in the paper.
+    The paper leaves some choices open. Here, each of several heads writes to another one of the least used rows; the
+    gate is one learned number for all heads; keys go through a tanh; memory, usage and controller start at zero.
     """
 
     channels: Annotated[int, Ge(1), Doc("Channels of the images.")] = 1
-    size: Annotated[int, Ge(1), Doc("Pixels a side of the images that the controller is given.")] = 20
+    size: Annotated[int, Ge(1), Doc("Side of the images that the controller is given, in pixels.")] = 20
     units: Annotated[int, Ge(1), Doc("Units of the controller.")] = 200
     rows: Annotated[int, Ge(1), Doc("Rows of the memory.")] = 128
     width: Annotated[int, Ge(1), Doc("Width of a row of the memory.")] = 40
-    heads: Annotated[int, Ge(1), Doc("Keys that read, and write, in a step.")] = 4
+    heads: Annotated[int, Ge(1), Doc("Number of keys that are written and read in a step.")] = 4
     decay: Annotated[float, Ge(0), Le(1), Doc("Decay of the usage of a row from step to step, gamma in the paper.")] = (
         0.95
     )
@@ -73,7 +67,7 @@ class MANN(Setup):
         return [self._read(meta, support)[0]]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
-        """Each input on its own, as the next of the sequence, whose last label is shown with it."""
+        """Logits ``[examples, way]``; each input is separately the next one after the support."""
         drive = self._drive(meta, x, state["label"].expand(len(x), -1))
         return _answer(meta, self._step(meta, state, drive)["back"])
 
@@ -83,7 +77,7 @@ class MANN(Setup):
         return learner.loss(lambda x: logits, sequence)
 
     def _read(self, meta: Params, sequence: Batch) -> tuple[Params, Tensor]:
-        """State after ``sequence`` of one task, and logits ``[length, way]``, each from before its label is shown."""
+        """State after the ``sequence`` of one task, and logits ``[length, way]``, each before its label is shown."""
         labels = one_hot(sequence.y, len(meta["mann.answer.bias"]), sequence.x)
         before = torch.cat([torch.zeros_like(labels[:1]), labels[:-1]])
         state = self._start(sequence.x)
@@ -94,7 +88,7 @@ class MANN(Setup):
         return state | {"label": labels[-1:]}, _answer(meta, torch.cat(backs))
 
     def _start(self, like: Tensor) -> Params:
-        """An empty memory, with a leading axis of 1 as all of the state, for the queries that it is shared by."""
+        """An empty memory. All of the state has a leading axis of 1, because the queries share it."""
         shapes = {
             "memory": (self.rows, self.width),
             "reading": (self.heads, self.rows),
@@ -105,7 +99,7 @@ class MANN(Setup):
         return {name: like.new_zeros(1, *shape) for name, shape in shapes.items()}
 
     def _drive(self, meta: Params, x: Tensor, before: Tensor) -> Tensor:
-        """What images ``x [examples, C, H, W]`` and the labels ``before`` them give to the controller."""
+        """The controller's drive (see `lstm_step`) from images ``x [examples, C, H, W]`` and the labels ``before``."""
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise MamlBenchError(
                 f"the setup reads images of {self.channels} channels, but one here is {tuple(x.shape[1:])}: set "
@@ -115,7 +109,7 @@ class MANN(Setup):
         return F.linear(seen, meta["mann.controller.input"], meta["mann.controller.bias"])
 
     def _step(self, meta: Params, state: Params, drive: Tensor) -> Params:
-        """The state after one time step; ``back`` is the controller's output and what was read."""
+        """The state after one time step; ``back`` holds the controller's output and what it read."""
         hidden, cell = lstm_step(drive, state["back"], state["cell"], meta["mann.controller.hidden"])
         keys = F.linear(hidden, meta["mann.key.weight"], meta["mann.key.bias"]).tanh()
         keys = keys.reshape(-1, self.heads, self.width)
@@ -123,7 +117,7 @@ class MANN(Setup):
         lengths = ((keys**2).sum(-1) + EPS).unsqueeze(-1) * ((memory**2).sum(-1) + EPS).unsqueeze(-2)
         reading = (keys @ memory.mT * lengths.rsqrt()).softmax(-1)
         back = torch.cat([hidden, (reading @ memory).flatten(-2)], dim=-1)
-        usage = self.decay * state["usage"] + (reading + writing).sum(-2).detach()  # only its order counts
+        usage = self.decay * state["usage"] + (reading + writing).sum(-2).detach()  # only its order matters
         return {"memory": memory, "reading": reading, "usage": usage, "back": back, "cell": cell}
 
     def _write(self, state: Params, keys: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,13 +21,13 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class MatchingNet(Setup):
-    """The query's label is the mean of the support's, weighted by a softmax over cosine similarities of embeddings.
+    """Class probabilities are an average of the support labels, weighted by a softmax over cosine similarities.
 
-    Outputs are logarithms of class probabilities, so cross-entropy is the negative log-likelihood. f and g share the
-    network. With ``full_context`` they see the whole support (section 2.1.2): g passes it through an LSTM in each
-    direction, in the order of the episode, which is random; f takes ``reads`` steps of an LSTM that attends to it.
-    The paper leaves ``reads`` open; 3 is that of Ravi & Larochelle's rerun (matching-net.lua of
-    twitter-research/meta-learning-lstm).
+    Outputs are logarithms of class probabilities, so cross-entropy is the negative log-likelihood. The paper's
+    embeddings f (of queries) and g (of the support) share the network. With ``full_context`` both depend on the whole
+    support (section 2.1.2): g reads it with an LSTM in each direction, in the random order of the episode, and f takes
+    ``reads`` steps of an LSTM that attends to it. The paper does not give ``reads``; 3 is the value in the rerun of
+    Ravi & Larochelle (matching-net.lua of twitter-research/meta-learning-lstm).
     """
 
     full_context: Annotated[bool, Doc("Whether embeddings depend on the whole support.")] = False
@@ -60,7 +60,7 @@ class MatchingNet(Setup):
         return (attention @ state["members"]).log()
 
     def _read(self, meta: Params, z: Tensor, g: Tensor) -> Tensor:
-        """Equations 3 to 6 of the appendix, from zeros: the first read is thus the mean of ``g``."""
+        """Equations 3 to 6 of the appendix. The state starts at zero, so the first read is the mean of ``g``."""
         drive = _drive(meta, "matching.reading", z)
         h = cell = torch.zeros_like(z)
         for _ in range(self.reads):

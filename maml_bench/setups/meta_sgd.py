@@ -18,10 +18,11 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class MetaSGD(Setup):
-    """theta_i = theta - alpha * grad L_support(theta), elementwise, with alpha learned beside theta.
+    """Every parameter has its own inner learning rate, which is meta-learned together with the initial parameters.
 
-    alpha starts at the recipe's inner rate times a number drawn from [1 - spread, 1 + spread] for each entry. Where the
-    recipe has a ``later_rate``, all steps but the first take alpha times later_rate / rate.
+    A step is theta_i = theta - alpha * grad L_support(theta), elementwise. Each entry of alpha starts at the recipe's
+    inner rate times a number drawn from [1 - spread, 1 + spread]. If the recipe has a ``later_rate``, all steps after
+    the first use alpha * later_rate / rate.
     """
 
     spread: Annotated[
@@ -52,7 +53,7 @@ class MetaSGD(Setup):
 
 @dataclass(frozen=True)
 class _Learned:
-    """SGD with learned rates, which all steps but the first scale as ``inner`` scales its own."""
+    """SGD with learned rates; all steps after the first multiply them by ``inner.later_rate / inner.rate``."""
 
     rates: Params
     inner: Inner

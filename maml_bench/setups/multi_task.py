@@ -1,5 +1,5 @@
-"""Averaging in parameter space. Finn, Abbeel & Levine (2017), arXiv:1703.03400, appendix B: one regressor for each of
-many tasks, and fine-tuning from the mean of their parameters."""
+"""Averaging in parameter space. Finn, Abbeel & Levine (2017), arXiv:1703.03400, appendix B: one regressor is trained
+for each of many tasks, and fine-tuning starts from the mean of their parameters."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,17 +20,18 @@ PREFIX = "regressors."
 
 @dataclass(frozen=True)
 class MultiTask(Setup):
-    """Task k of a pool trains regressor k on its support alone, and at test their mean is adapted.
+    """Train a separate network for each of many tasks; at test, take gradient steps from the mean of their parameters.
 
-    The gradient of a regressor is that of its own loss, whatever their number, plus ``strength`` times its parameters
-    (``l2``) or their distance from the mean of all (``mean``). The paper trains them one after the other, so that its
-    mean is that of those before; here they go side by side. Their initial values are the network's, shuffled within
-    each tensor. The network's own parameters stay as they are.
+    Task k of a pool trains regressor k on its support. The gradient of a regressor is that of its own loss, without
+    division by their number, plus ``strength`` times its parameters (``l2``) or its difference from the mean of all
+    regressors (``mean``). The paper trains them one after the other, so its mean is over the earlier ones; here they
+    are trained at the same time. Initial values are those of the network, shuffled within each tensor. The network's
+    own parameters are not trained.
     """
 
-    regressors: Annotated[int, Ge(1), Doc("Training tasks, each with a network of its own.")] = 500
+    regressors: Annotated[int, Ge(1), Doc("Number of training tasks, each with its own network.")] = 500
     regulariser: Annotated[
-        Literal["none", "l2", "mean"], Doc("What the networks are pulled to: nothing, zero, or their mean.")
+        Literal["none", "l2", "mean"], Doc("Where the networks are pulled to: nowhere, to zero, or to their mean.")
     ] = "none"
     strength: Annotated[float, Ge(0), When("regulariser", ("l2", "mean")), Doc("Strength of that pull.")] = 0.0
 

@@ -16,11 +16,11 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class NearestNeighbour(Classifier):
-    """A classifier of all training classes; at test the label of the support example that lies nearest.
+    """Train one classifier of all training classes; at test, give a query the label of its nearest support embedding.
 
-    An example lies where the classifier's last layer is given it. ``cosine`` similarity is the released code's
-    (nearest-neighbor.lua of twitter-research/meta-learning-lstm); ``euclidean`` is the negative squared distance. The
-    logit of a class is the greatest similarity of any of its examples. There are no inner steps.
+    The embedding of an example is the input of the classifier's last layer. The released code uses ``cosine``
+    similarity (nearest-neighbor.lua of twitter-research/meta-learning-lstm); ``euclidean`` is minus the squared
+    distance. The logit of a class is the greatest similarity of any of its examples. There are no inner steps.
     """
 
     metric: Annotated[
@@ -38,6 +38,6 @@ class NearestNeighbour(Classifier):
         if self.metric == "cosine":
             similarity = F.normalize(z, dim=1) @ F.normalize(state["z"], dim=1).T
         else:
-            similarity = 2 * z @ state["z"].T - (state["z"] ** 2).sum(1)  # the query's own length does not matter
+            similarity = 2 * z @ state["z"].T - (state["z"] ** 2).sum(1)  # the query's length shifts all alike
         of_class = state["y"].unsqueeze(1) == torch.arange(learner.way, device=z.device)
         return similarity.unsqueeze(2).where(of_class, -torch.inf).amax(1)

@@ -1,4 +1,4 @@
-"""Oracle: a network that is told which task it faces, trained on all tasks jointly. Finn et al. (2017), section 5.1."""
+"""Oracle. Finn, Abbeel & Levine (2017), arXiv:1703.03400, section 5.1: a network that is told which task it faces."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,10 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class Oracle(Setup):
-    """The input carries the task's identity, so nothing is adapted: the score is the same at any number of steps."""
+    """One network is trained on all tasks; its input says which task it faces, so nothing has to be adapted.
+
+    The score is the same at any number of inner steps.
+    """
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(

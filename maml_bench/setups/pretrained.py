@@ -1,4 +1,4 @@
-"""Joint pretraining on all tasks, then fine-tuning: the baseline of Finn et al. (2017), section 5.1."""
+"""Joint pretraining. Finn, Abbeel & Levine (2017), arXiv:1703.03400, section 5.1: the baseline of the MAML paper."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -14,14 +14,14 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class Pretrained(Setup):
-    """One network for all tasks: the outer loss is the loss on the support before any adaptation.
+    """One network is trained on all tasks without an inner loop; at test it takes gradient steps on the support.
 
-    The released code trains on the support half of each task only (maml.py 142), so that a step sees half of MAML's
-    points; ``both_halves`` adds the query. On classification, labels are a task's own, so joint training can only learn
-    what all labellings share.
+    The outer loss is the loss on the support before any adaptation. The released code trains only on the support half
+    of each task (maml.py 142), so a step sees half as many points as a step of MAML; ``both_halves`` adds the query. In
+    classification every task numbers its classes anew, so joint training can only learn what all labellings share.
     """
 
-    both_halves: Annotated[bool, Doc("Whether a step takes the query too.")] = False
+    both_halves: Annotated[bool, Doc("Whether a training step uses the query as well as the support.")] = False
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5.1"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}

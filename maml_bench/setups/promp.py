@@ -1,6 +1,6 @@
-"""Proximal meta-policy search. Rothfuss, Lee, Clavera, Asfour & Abbeel (2019), "ProMP: Proximal Meta-Policy Search",
-ICLR, arXiv:1810.06784, Algorithm 1: the inner loss whose curvature is right step by step, and a clipped outer loss, on
-which several steps are taken before new rollouts. Its recipes name the inner loss and the number of these steps."""
+"""Proximal meta-policy search (ProMP). Rothfuss, Lee, Clavera, Asfour & Abbeel (2019), "ProMP: Proximal Meta-Policy
+Search", ICLR, arXiv:1810.06784, Algorithm 1. Its recipes set the inner loss (its second derivative has a low variance)
+and the number of outer steps on the same rollouts."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +17,11 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class ProMP(Setup):
-    """MAML with a clipped outer loss, and with a penalty on how far the policies that collected the support have moved.
+    """The inner loop is that of MAML; the outer loop takes several clipped steps on the same rollouts, as PPO does.
 
-    The penalty is the mean over inner steps of KL(who acted || who would act now) on the support, times ``penalty``.
-    Both defaults are those of the released script run_scripts/pro-mp_run_mujoco.py of jonasrothfuss/ProMP (clip_eps,
-    init_inner_kl_penalty), which does not adapt the penalty.
+    A penalty is added to the outer loss. It is the mean over inner steps of KL(who acted || who would act now) on the
+    support, times ``penalty``. Both defaults are those of the released script (clip_eps and init_inner_kl_penalty in
+    run_scripts/pro-mp_run_mujoco.py of jonasrothfuss/ProMP), which keeps the penalty fixed.
     """
 
     clip: Annotated[float, Gt(0), Lt(1), Doc("The outer ratio gains nothing beyond 1 - clip and 1 + clip.")] = 0.3

@@ -16,12 +16,13 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class ProtoNet(Setup):
-    """Each class is the mean of its support embeddings; its logit is minus the squared Euclidean distance to that mean.
+    """Each class is represented by the mean of its support embeddings; its logit is minus the squared distance from the
+    query to this mean.
 
-    ``scale`` multiplies the distances; 1 is the paper's.
+    Distances are Euclidean. ``scale`` multiplies the squared distances; the paper has no scale, which is 1.
     """
 
-    scale: Annotated[float, Gt(0), Doc("Factor of the distances; 1 in the paper.")] = 1.0
+    scale: Annotated[float, Gt(0), Doc("Factor of the squared distances; 1 in the paper.")] = 1.0
 
     citation: ClassVar[str] = "Snell et al. 2017, arXiv:1703.05175"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

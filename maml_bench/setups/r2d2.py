@@ -1,5 +1,5 @@
-"""Ridge regression as the head. Bertinetto, Henriques, Torr & Vedaldi (2019), "Meta-learning with Differentiable
-Closed-form Solvers", ICLR, arXiv:1805.08136, section 3.3 (R2-D2), equations 4 to 6."""
+"""Ridge regression as the last layer (R2-D2). Bertinetto, Henriques, Torr & Vedaldi (2019), "Meta-learning with
+Differentiable Closed-form Solvers", ICLR, arXiv:1805.08136, section 3.3, equations 4 to 6."""
 
 import math
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class R2D2(Setup):
-    """W = X' (X X' + lambda I)^-1 Y for support embeddings X and one-hot labels Y; logits are alpha X W + beta.
+    """Ridge regression fits the last layer to the support in closed form; the network is meta-learned through it.
 
-    By Woodbury's identity the system is of N * K equations, however wide the embedding is. lambda (through its
-    logarithm), alpha and beta are meta-learned from ``ridge``, ``scale`` and 0; a shift beta of all logits has no
-    effect on the cross-entropy. As in the released code (r2d2.py of bertinetto/r2d2) an embedding ends with a one, for
+    W = X' (X X' + lambda I)^-1 Y for support embeddings X and one-hot labels Y; logits are alpha X W + beta. By
+    Woodbury's identity the system has N * K equations, however wide the embedding is. lambda (by its logarithm), alpha
+    and beta are meta-learned; they start at ``ridge``, ``scale`` and 0. beta shifts all logits equally, so it does not
+    change the cross-entropy. As in the released code (r2d2.py of bertinetto/r2d2), each embedding ends with a one for
     the bias.
     """
 

@@ -22,18 +22,19 @@ from maml_bench.types import Episode, Params
 
 @dataclass(frozen=True)
 class RelationNet(Setup):
-    """A second network scores from 0 to 1 how a query belongs to a class, given both their maps, one upon the other.
+    """A second network compares the feature maps of a query and a class, and scores from 0 to 1 how well they match.
 
-    A class is the sum of its support maps. The relation module has two blocks of 3x3 convolution, batch-norm, ReLU and
-    2x2 max-pooling and two linear layers (figures 2 and 3); scores are regressed on one-hot labels by their mean
-    squared error. The network's last map must have ``filters`` channels and be flattened. Batch-norm inside the module
-    takes the statistics of all pairs at hand, whatever a test says of the network's.
+    The maps of a class are the sum of its support maps. The relation module is given the maps of class and query
+    stacked along the channels. It has two blocks of 3x3 convolution, batch-norm, ReLU and 2x2 max-pooling, and two
+    linear layers (figures 2 and 3). The loss is the mean squared error between scores and one-hot labels. The
+    network's last map must have ``filters`` channels and be flattened. Batch-norm inside the module takes the
+    statistics of all pairs at hand unless a test asks for others.
     """
 
     filters: Annotated[
         int, Ge(1), Doc("Filters of the relation module, and channels of the last map of the network.")
     ] = 64
-    hidden: Annotated[int, Ge(1), Doc("Units between its two linear layers.")] = 8
+    hidden: Annotated[int, Ge(1), Doc("Units between the two linear layers of the relation module.")] = 8
 
     citation: ClassVar[str] = "Sung et al. 2018, arXiv:1711.06025"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
@@ -62,8 +63,8 @@ class RelationNet(Setup):
         return [{"classes": self._maps(class_sums(learner.embed(meta, support.x), members))}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
-        """Scores ``[examples, way]``. The first convolution of two maps, one upon the other, is the sum of one of each:
-        it runs over classes and queries, not over their pairs."""
+        """Scores ``[examples, way]``. The first convolution of two stacked maps is the sum of a convolution of each,
+        so it runs once for each class and query and not for each pair."""
         classes, queries = state["classes"], self._maps(learner.embed(meta, x))
         of_class, of_query = meta["relation.0.weight"].chunk(2, dim=1)
         first, second = F.conv2d(classes, of_class, padding=1), F.conv2d(queries, of_query, padding=1)
@@ -85,7 +86,7 @@ class RelationNet(Setup):
 
 
 def _rest(meta: Params, block: int, maps: Tensor, way: int) -> Tensor:
-    """A block after its convolution, whose bias batch-norm would take away; ``way`` pairs come from each example."""
+    """A block after its convolution, which needs no bias before batch-norm; each example has ``way`` pairs."""
     gamma, beta = (meta[f"relation.{block}.{name}"].reshape(-1, 1, 1) for name in ("gamma", "beta"))
     maps = normalised(f"relation.{block}", maps, 1e-5, rows=way) * gamma + beta
     return F.max_pool2d(maps.relu(), 2)

@@ -18,17 +18,17 @@ from maml_bench.types import Batch, Episode, Params
 
 @dataclass(frozen=True)
 class Reptile(Setup):
-    """Train on a task for some steps, then move the initialisation towards where that led.
+    """Train on a task for some steps, then move the initial parameters towards the result.
 
-    Each inner step takes ``inner_batch`` examples of the task's support and query together, in order, from the start
-    again when they run out. The meta-gradient is the displacement theta - phi, for plain SGD with rate = meta-step.
-    ``inner_optimiser = "adam"`` is the paper's, with beta1 = 0; the released code carries its second moments from
-    task to task, here they start at zero. At test a step takes ``test_batch`` examples of the support in the same way,
-    0 for all of them.
+    In training, support and query are one set. Each inner step takes its next ``inner_batch`` examples, and starts
+    again when they run out. The meta-gradient is theta - phi, so plain SGD with the paper's meta-step size as its rate
+    is the paper's update. ``inner_optimiser = "adam"`` is the paper's, with beta1 = 0. The released code carries Adam's
+    second moments from task to task; here they start at zero. At test a step takes the next ``test_batch`` examples of
+    the support, or all of them if it is 0.
     """
 
     inner_batch: Annotated[int, Ge(1), Doc("Examples in an inner step of training.")] = 10
-    inner_optimiser: Annotated[Literal["adam", "sgd"], Doc("Rule of the inner steps.")] = "adam"
+    inner_optimiser: Annotated[Literal["adam", "sgd"], Doc("Optimiser of the inner loop.")] = "adam"
     test_batch: Annotated[int, Ge(0), Doc("Examples in an inner step at test, 0 for all of the support.")] = later(0)
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
@@ -59,6 +59,6 @@ class Reptile(Setup):
 
 
 def _window(pool: Batch, start: int, length: int) -> Batch:
-    """``length`` examples of ``pool`` from ``start`` on, around its end."""
+    """``length`` examples of ``pool`` from ``start`` on; after the last example follows the first again."""
     index = torch.arange(start, start + length, device=pool.x.device) % pool.x.shape[0]
     return Batch(pool.x[index], pool.y[index])

@@ -1,4 +1,4 @@
-"""Random initialisation: no meta-training, the same adaptation at test. The lower bar of Finn et al. (2017)."""
+"""Random initialisation. Finn, Abbeel & Levine (2017), arXiv:1703.03400, section 5: a baseline of the MAML paper."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from maml_bench.types import Params
 
 @dataclass(frozen=True)
 class Scratch(Setup):
-    """Gradient steps on the support from an untrained network."""
+    """An untrained network takes gradient steps on the support at test; there is no meta-training."""
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, section 5"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.ACTS})

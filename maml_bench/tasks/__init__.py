@@ -1,1 +1,1 @@
-"""Task distributions, one file each: the file name is the name on the command line, the class in it has ``sample``."""
+"""Task distributions, one file each: the file name is the name on the command line, and its class has ``sample``."""

@@ -1,4 +1,4 @@
-"""Ant, forward or backward, Finn et al. (2017), section 5.3: walk fast in a direction that it is not told."""
+"""Ant (Finn et al. 2017, section 5.3): it must walk forward or backward, and only the reward says which."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from maml_bench.rl.locomotion import ANT, Body, Locomotion
 
 @dataclass(frozen=True)
 class AntDirection(Locomotion):
-    """Directions 1 or -1, each as likely: -1 where a uniform number in [0, 3] is below 1.5, as released."""
+    """Directions 1 and -1, equally likely: -1 if a uniform number in [0, 3] is below 1.5, as in the released code."""
 
     name: ClassVar[str] = "ant_dir"
     version: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""Ant, goal velocity, Finn et al. (2017), section 5.3: walk at a speed that it is not told."""
+"""Ant (Finn et al. 2017, section 5.3): it must walk at a goal velocity that only the reward tells it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from maml_bench.rl.locomotion import ANT, Body, Locomotion
 
 @dataclass(frozen=True)
 class AntVelocity(Locomotion):
-    """Velocities uniform in [0, 3] m/s; the reward is 1 minus the distance from it (ant_env_rand.py 52-59 of
+    """Velocities uniform in [0, 3] m/s; the reward is 1 minus the distance to it (ant_env_rand.py 52-59 of
     cbfinn/maml_rl)."""
 
     name: ClassVar[str] = "ant_vel"

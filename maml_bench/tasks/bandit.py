@@ -1,5 +1,5 @@
-"""Bernoulli bandits, as in Duan et al. (2016), "RL^2", arXiv:1611.02779, section 3.1, and Wang et al. (2016),
-arXiv:1611.05763: arms that pay 1 with a probability of their own, uniform in [0, 1]."""
+"""Bernoulli bandits (Duan et al. 2016, "RL^2", arXiv:1611.02779, section 3.1; Wang et al. 2016, arXiv:1611.05763): each
+arm pays 1 with its own probability, which is uniform in [0, 1]."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -19,14 +19,14 @@ from maml_bench.types import Predict
 
 @dataclass(frozen=True)
 class Bandit(Control):
-    """``arms`` to choose from, ``horizon`` pulls a rollout. The agent sees nothing but a 1; without ``hidden`` layers
-    its parameters are the arms' logits.
+    """The agent chooses one of ``arms`` arms in each of ``horizon`` steps. It observes only a constant 1, so without
+    ``hidden`` layers its parameters are the logits of the arms.
 
-    A reward is what an arm pays less what the best arm pays on average, so that a return is minus the regret. Of the
-    gradient nothing depends on that.
+    The mean payment of the best arm is subtracted from each reward, so a return is minus the regret. The expected
+    policy gradient does not depend on this constant.
     """
 
-    arms: Annotated[int, Ge(1), Doc("Arms to choose from.")] = 5
+    arms: Annotated[int, Ge(1), Doc("Number of arms.")] = 5
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout.")] = 10
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
@@ -47,7 +47,7 @@ class Bandit(Control):
         return _Arms(tasks, luck)
 
     def score(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """Mean regret of the rollouts: what the best arm would have paid more."""
+        """Mean regret of the rollouts: how much more the best arm would have paid."""
         return -returns(batch)
 
 

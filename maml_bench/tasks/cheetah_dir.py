@@ -1,4 +1,4 @@
-"""Half-cheetah, forward or backward, Finn et al. (2017), section 5.3: run fast in a direction that it is not told."""
+"""Half-cheetah (Finn et al. 2017, section 5.3): it must run forward or backward, and only the reward says which."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from maml_bench.rl.locomotion import CHEETAH, Body, Locomotion
 
 @dataclass(frozen=True)
 class CheetahDirection(Locomotion):
-    """Directions 1 or -1, each as likely: -1 where a uniform number in [0, 2] is below 1, as released."""
+    """Directions 1 and -1, equally likely: -1 if a uniform number in [0, 2] is below 1, as in the released code."""
 
     name: ClassVar[str] = "cheetah_dir"
     bodies: ClassVar[dict[str, Body]] = CHEETAH

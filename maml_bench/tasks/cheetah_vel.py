@@ -1,4 +1,4 @@
-"""Half-cheetah, goal velocity, Finn et al. (2017), section 5.3: run at a speed that it is not told."""
+"""Half-cheetah (Finn et al. 2017, section 5.3): it must run at a goal velocity that only the reward tells it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from maml_bench.rl.locomotion import CHEETAH, Body, Locomotion
 
 @dataclass(frozen=True)
 class CheetahVelocity(Locomotion):
-    """Velocities uniform in [0, 2] m/s; the reward is minus the distance from it."""
+    """Velocities uniform in [0, 2] m/s; the reward is minus the distance to it."""
 
     name: ClassVar[str] = "cheetah_vel"
     bodies: ClassVar[dict[str, Body]] = CHEETAH

@@ -1,6 +1,6 @@
-"""Random tabular Markov decision processes, as in Duan et al. (2016), "RL^2", arXiv:1611.02779, section 3.2 (after
-Osband et al. 2013): mean rewards N(1, 1), transitions uniform on the simplex, rewards with unit noise, 10 steps from
-state 0."""
+"""Random tabular Markov decision processes (Duan et al. 2016, "RL^2", arXiv:1611.02779, section 3.2): mean rewards are
+N(1, 1) with unit noise, transitions are uniform on the simplex, and an episode takes 10 steps from state 0. The
+processes are those of Osband et al. (2013)."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -20,14 +20,15 @@ from maml_bench.types import Predict
 
 @dataclass(frozen=True)
 class MDP(Control):
-    """``states`` that are seen one-hot and ``choices`` in each. Without ``hidden`` layers the policy is a table.
+    """The agent observes one of ``states`` states as a one-hot vector and has ``choices`` actions in each of them.
+    Without ``hidden`` layers the policy is a table.
 
-    A step's reward has the optimal expected return, divided by the horizon, taken off, so that a return is minus the
-    regret. Of the gradient nothing depends on that.
+    The optimal expected return, divided by the horizon, is subtracted from each reward, so a return is minus the
+    regret. The expected policy gradient does not depend on this constant.
     """
 
-    states: Annotated[int, Ge(1), Doc("States.")] = 10
-    choices: Annotated[int, Ge(1), Doc("Actions in each state.")] = 5
+    states: Annotated[int, Ge(1), Doc("Number of states.")] = 10
+    choices: Annotated[int, Ge(1), Doc("Number of actions in each state.")] = 5
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout.")] = 10
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
@@ -40,7 +41,7 @@ class MDP(Control):
         return self.states, self.choices
 
     def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
-        """``[B, states * choices * (1 + states)]``: mean rewards, then for each state and choice where it leads."""
+        """``[B, states * choices * (1 + states)]``: mean rewards, then the transition of each state and choice."""
         pairs = self.states * self.choices
         chance = words(key_of(key, self.name, split, "processes"), first, count, pairs * (1 + self.states))
         rewards = 1 + Gaussian().from_words(chance[:, :pairs])
@@ -65,12 +66,12 @@ class MDP(Control):
         return value[:, 0]
 
     def score(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """Mean regret of the rollouts: what the best policy would have earned more."""
+        """Mean regret of the rollouts: how much more the best policy would have earned."""
         return -returns(batch)
 
 
 class _Tables:
-    """States ``[B, R]`` of processes that are given as tables."""
+    """The states ``[B, R]`` of processes given as tables."""
 
     def __init__(self, rules: MDP, tasks: Tensor, rollouts: int, noise: Noise) -> None:
         shape = (len(tasks), rollouts, rules.horizon)

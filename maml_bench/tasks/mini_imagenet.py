@@ -1,8 +1,9 @@
 """mini-ImageNet, N-way K-shot classification of 84x84 photographs. Vinyals et al. (2016); the split of Ravi and
 Larochelle (2017): 64 training, 16 validation and 20 test classes of 600 images each.
 
-Defaults are those of the released MAML code (data_generator.py and maml.py of cbfinn/maml): pixels divided by 255 and
-nothing else, 32 filters, max-pooling. The MAML paper prints the split as 64/12/24; its code reads lists of 64/16/20.
+Defaults are those of the released MAML code (data_generator.py and maml.py of cbfinn/maml): pixels are only divided by
+255, and the network has 32 filters and max-pooling. The MAML paper prints the split as 64/12/24; its code reads lists
+of 64/16/20.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ CONV = Conv(32, downsample="pool", average=False)
 
 @dataclass(frozen=True)
 class MiniImagenet(StoredImages):
-    """p(T) over N classes of one part of the split.
+    """Tasks of N random classes of one part of the split.
 
     ``pixels``: ``unit`` divides by 255 (the MAML paper); ``bytes`` leaves 0 to 255 (learn2learn's default);
-    ``standardised`` takes the means and deviations of ImageNet's channels off (the MAML++ code).
+    ``standardised`` also standardises by the means and deviations of ImageNet's channels (the MAML++ code).
     """
 
     split: Annotated[Literal["ravi"], Doc("Class split, see maml_bench/data/class_splits.")] = "ravi"

@@ -1,7 +1,7 @@
-"""2D navigation, Finn et al. (2017), section 5.3: a point must move from the origin to a goal that it is not told.
+"""2D navigation (Finn et al. 2017, section 5.3): a point must move to a goal that only the reward tells it.
 
-As released, the reward is minus the distance (point_env_randgoal.py of cbfinn/maml_rl), in the paper's text minus its
-square. The test split is the released evaluation's: numpy seeded with 1, then 40 goals.
+In the released code the reward is minus the distance to the goal (point_env_randgoal.py of cbfinn/maml_rl), and in the
+paper's text minus its square. The test goals are those of the released evaluation, which seeds numpy with 1.
 """
 
 from dataclasses import dataclass
@@ -27,17 +27,19 @@ NEAR = 0.01
 
 @dataclass(frozen=True)
 class Navigation(Control):
-    """Goals uniform in [-0.5, 0.5]^2. A policy output of 1 is a step of 0.1 along an axis, which is the most.
+    """Goals uniform in [-0.5, 0.5]^2. The point starts at the origin and moves by 0.1 times the action, cut to [-1, 1].
 
     ``reward``: ``distance`` (minus it), ``squared`` (minus its square), or ``sparse`` (1 within ``radius`` of the goal,
-    else 0). ``stop`` ends an episode where both coordinates are within 0.01 of the goal.
+    else 0). ``stop`` ends an episode when both coordinates are within 0.01 of the goal.
     """
 
     reward: Annotated[
         Literal["distance", "squared", "sparse"], Doc("Minus the distance to the goal, minus its square, or 1 near it.")
     ] = "distance"
     stop: Annotated[bool, Doc("Whether an episode ends at the goal.")] = True
-    radius: Annotated[float, Gt(0), When("reward", ("sparse",)), Doc("Distance that is near.")] = 0.1
+    radius: Annotated[
+        float, Gt(0), When("reward", ("sparse",)), Doc("Distance from the goal within which the reward is 1.")
+    ] = 0.1
     fill: Fill = later(False)
     first_ended: First = later(False)
     activation: Activation = later("relu")
@@ -59,7 +61,7 @@ class Navigation(Control):
         return _Plane(self, tasks.unsqueeze(1), rollouts)
 
     def exhibit_path(self, path: list[Trajectories], tasks: int = 4) -> dict[str, Any]:
-        """The paper's figure: where one rollout of the first ``tasks`` goals went after each number of inner steps."""
+        """The paper's figure: one rollout for each of the first ``tasks`` goals after each number of inner steps."""
         goals = self.draw("test", 0, tasks, 0)
         walks = []
         for task in range(tasks):
@@ -90,14 +92,14 @@ class _Plane:
         return reward, ended
 
     def rest(self, which: Tensor) -> None:
-        """They move on with the others, which costs nothing."""
+        """Do nothing: these copies move on with the others, which costs nothing."""
 
     def restart(self, which: Tensor) -> None:
         self._at = self._at.masked_fill(which.unsqueeze(-1), 0.0)
 
 
 def _walk(batch: Trajectories, task: int) -> list[list[float]]:
-    """Positions of one task's first rollout, while it lasted."""
+    """Positions of the first episode of one task."""
     steps = int(goes_on(batch.time[task, 0]).argmin()) + 1
     return [_plain(point) for point in batch.observations[task, 0, :steps]]
 

@@ -1,7 +1,7 @@
 """Omniglot, N-way K-shot classification of handwritten characters. Lake, Salakhutdinov & Tenenbaum (2015), Science 350.
 
 Defaults are those of the released MAML code (data_generator.py of cbfinn/maml): binary 28x28 images with ink = 1, one
-rotation by a multiple of 90 degrees per class and task in every split, examples laid out in rounds of all classes.
+rotation by a multiple of 90 degrees per class and task in every split, and examples in rounds of all classes.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from maml_bench.types import Shape
 
 @dataclass(frozen=True)
 class Omniglot(StoredImages):
-    """p(T) over N characters of one part of a class split.
+    """Tasks of N random characters of one part of a class split.
 
-    ``images``: binary28 (nearest neighbour, as the MAML code in effect reads them) or grey28 (torchmeta's, bilinear).
+    ``images``: binary28 (nearest neighbour, the effect of the MAML code) or grey28 (torchmeta's, bilinear).
     ``rotations``: ``per class`` draws one of four for each class of a task; ``extra classes`` makes four classes of
-    each character (torchmeta, prototypical networks); ``none``. ``network``: conv4 (as ``conv`` says) or mlp, the
-    paper's network without convolutions; of ``conv`` it takes the context alone.
+    each character (torchmeta, prototypical networks); ``none``. ``network``: conv4 (described by ``conv``) or mlp, the
+    paper's network without convolutions, which reads only the context of ``conv``.
     """
 
     split: Annotated[Literal["finn", "vinyals"], Doc("Class split, see maml_bench/data/class_splits.")] = "finn"

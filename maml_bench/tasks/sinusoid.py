@@ -1,9 +1,9 @@
-"""Sinusoid regression, Finn et al. (2017), section 5.1: y = A sin(x - phi), A in [0.1, 5], phi in [0, pi].
+"""Sinusoid regression (Finn et al. 2017, section 5.1): each task is to fit a wave y = A sin(x - phi) from points.
 
-Amplitude and phase are uniform per task, x uniform in [-5, 5] per point, no noise. The test split is the released
-code's own: its evaluation seeds numpy with 1 and draws A, phi and the points of one task after the other (main.py
-168-190 and data_generator.py 162-174 of cbfinn/maml), so the 600 tasks behind the published numbers can be met again
-exactly.
+A is uniform in [0.1, 5] and phi in [0, pi] for each task, x is uniform in [-5, 5] for each point, and there is no
+noise. The test tasks are exactly the 600 tasks behind the published numbers: the released evaluation seeds numpy with 1
+and draws A, phi and the points of one task after the other (main.py 168-190 and data_generator.py 162-174 of
+cbfinn/maml).
 """
 
 import math
@@ -33,16 +33,20 @@ INPUT = (-5.0, 5.0)
 
 @dataclass(frozen=True)
 class Sinusoid:
-    """p(T) over sine waves. With ``reveal`` the input is (x, A, phi), as the paper's oracle sees it.
+    """Random sine waves. With ``reveal`` the input is (x, A, phi), as for the paper's oracle.
 
-    ``context`` free parameters stand beside the network's input. With a ``pool`` of n, training task k is again task
-    k - n, with new points.
+    ``context`` free parameters are added to the network's input. With a ``pool`` of n, training task k is task k - n
+    again, with new points.
     """
 
     reveal: Annotated[bool, Doc("Whether the input carries amplitude and phase.")] = False
     normalisation: Annotated[Literal["none"], Doc("The network has no normalisation.")] = "none"
-    context: Annotated[int, Ge(0), Doc("Free parameters beside the input of the network.")] = later(0)
-    pool: Annotated[int, Ge(0), Doc("Training tasks, which come back in turn; 0 for ever new ones.")] = later(0)
+    context: Annotated[int, Ge(0), Doc("Number of free parameters that are added to the input of the network.")] = (
+        later(0)
+    )
+    pool: Annotated[
+        int, Ge(0), Doc("Number of training tasks, which are repeated in turn; 0 for new tasks at every step.")
+    ] = later(0)
 
     name: ClassVar[str] = "sinusoid"
     version: ClassVar[int] = 1
@@ -81,7 +85,7 @@ class Sinusoid:
         return Episode(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]))
 
     def _pooled(self, key: int, first: int, count: int, device: str) -> Tensor:
-        """Random words ``[count, 2]`` of amplitude and phase of the tasks that episodes from ``first`` on are."""
+        """Random words ``[count, 2]`` for amplitude and phase of the tasks of the pool, from episode ``first`` on."""
         pool = words(key_of(key, self.name, "pool"), 0, self.pool, 2, device)
         return pool[torch.arange(first, first + count, device=pool.device) % self.pool]
 
@@ -92,7 +96,7 @@ class Sinusoid:
     score = loss
 
     def fingerprint(self) -> None:
-        """None: tasks come from the formula."""
+        """None, because tasks come from the formula."""
 
     def exhibit(self, answer: Callable[[Tensor, Batch, Shape], dict[int, Tensor]]) -> dict[str, Any]:
         """The paper's figure 2: the first test task of K = 5 and the second of K = 10, before and after steps.

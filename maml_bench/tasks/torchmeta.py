@@ -1,9 +1,9 @@
 """Any data set of torchmeta, N-way K-shot classification. Deleu, Würfl, Samiei, Cohen & Bengio (2019), "Torchmeta: A
 Meta-Learning library for PyTorch", arXiv:1909.06576.
 
-Which classes there are, in which part, and what an example of them looks like is torchmeta's: what its helper function
-of that name gives by default, class augmentations included. Which tasks are drawn is ours (see data.draws): torchmeta's
-own choice of support and query depends on Python's hash of strings (splitters.py 183-187 of tristandeleu/pytorch-meta).
+The classes, their split and their examples are the defaults of torchmeta's helper function of that name, including its
+class augmentations. The tasks are drawn here (see data.draws), because torchmeta's own choice of support and query
+depends on Python's hash of strings (splitters.py 183-187 of tristandeleu/pytorch-meta).
 """
 
 import hashlib
@@ -38,7 +38,7 @@ INSTALL = (
     "python -m pip install torchvision h5py ordered-set tqdm requests"
 )
 KEPT_BYTES = 2**31
-"""Examples of a part stay in memory, as bytes, if all of them together need no more; else each is read when drawn."""
+"""Examples of a part stay in memory as bytes if all of them need no more than this; else each is read when drawn."""
 
 IMAGES = ("omniglot", "miniimagenet", "tieredimagenet", "cifar_fs", "fc100", "cub", "doublemnist", "triplemnist")
 VECTORS = ("letter", "plants_texture", "plants_shape", "plants_margin", "bach")
@@ -48,19 +48,19 @@ _PARTS = {"train": "train", "validation": "val", "test": "test"}
 
 @dataclass(frozen=True)
 class Torchmeta(Classification):
-    """p(T) over N classes of one part of a data set, which is one of torchmeta's helper functions (IMAGES, VECTORS).
+    """Tasks of N random classes of a part of a data set from one of torchmeta's helper functions (IMAGES, VECTORS).
 
-    The data lie where the variable MAML_BENCH_TORCHMETA says, else in ``torchmeta`` in the data folder; ``download``
-    lets torchmeta fetch them. Images are resized to ``size`` pixels a side, with 0 they stay as torchmeta gives them.
-    The network is ``conv`` for images and the MAML paper's without convolutions for vectors.
+    The data are in the folder of the variable MAML_BENCH_TORCHMETA, or else in ``torchmeta`` in the data folder. With
+    ``download`` torchmeta may fetch them. Images are resized to ``size`` pixels a side, unless it is 0. The network is
+    ``conv`` for images, and the MAML paper's network without convolutions for vectors.
     """
 
     dataset: Annotated[str, Doc("Name of the helper function of torchmeta.")] = "omniglot"
-    size: Annotated[int, Ge(0), Doc("Pixels a side that images are resized to, 0 for none.")] = 0
+    size: Annotated[int, Ge(0), Doc("Side in pixels that images are resized to, 0 to keep their size.")] = 0
     normalisation: Normalisation = "transductive"
     conv: Annotated[Conv, When("dataset", IMAGES, but=("context",))] = CONV
     joint: Joint = False
-    download: Annotated[bool, Doc("Whether torchmeta may download what is not there.")] = later(False)
+    download: Annotated[bool, Doc("Whether torchmeta may download missing data.")] = later(False)
 
     name: ClassVar[str] = "torchmeta"
 
@@ -84,7 +84,7 @@ class Torchmeta(Classification):
         return Conv4(channels, height, outputs, self.conv, normalise=self.normalise(), generator=generator)
 
     def outputs(self, shape: Shape) -> int:
-        """Classes that the network answers: those of a task, or with ``joint`` all of training."""
+        """Number of classes that the network predicts: those of a task, or with ``joint`` all training classes."""
         return len(self._part("train").counts) if self.joint else shape.way
 
     def sample(
@@ -115,7 +115,7 @@ class Torchmeta(Classification):
         return Episode(Batch(x[:, :k], y[:, :k]), Batch(x[:, k:], y[:, k:]))
 
     def fingerprint(self) -> dict[str, Any]:
-        """Data set and version of torchmeta; of each part the classes, the examples and a hash of the first of each."""
+        """Data set and version of torchmeta; for each part the numbers of classes and examples and a hash."""
         found: dict[str, Any] = {"name": f"torchmeta:{self.dataset}", "version": _module("torchmeta").__version__}
         for split in _PARTS:
             part = self._part(split)
@@ -133,7 +133,7 @@ class Torchmeta(Classification):
 def draw(counts: Integers, first: int, count: int, *, key: int, shape: Shape) -> tuple[Integers, Integers, Integers]:
     """Labels, classes and examples, each int64 ``[count, K + Q, N]``, of the episodes from ``first`` on.
 
-    ``counts`` are the examples of each class, which may differ; those of a task are drawn without replacement.
+    ``counts`` are the numbers of examples of each class. The examples of a task are drawn without replacement.
 
     Raises:
         MamlBenchError: more classes or examples are asked for than there are.
@@ -160,7 +160,7 @@ def draw(counts: Integers, first: int, count: int, *, key: int, shape: Shape) ->
 
 
 class _Part:
-    """The classes of one part: how many examples each has (``counts``), one of them, and those that were drawn."""
+    """The classes of one part: their numbers of examples (``counts``), one example, and all examples read so far."""
 
     def __init__(self, classes: Sequence[Sequence[tuple[Any, Any]]], size: int) -> None:
         self._classes, self._size = classes, size
@@ -191,7 +191,7 @@ class _Part:
         return found
 
     def examples(self, rows: Integers, examples: Integers) -> Tensor:
-        """The examples ``[n, ...]`` of these classes; a class is read whole when it is first drawn, if all can stay."""
+        """The examples ``[n, ...]`` of these classes; a class is read as a whole when it is first drawn, if all fit."""
         if self._kept is None:
             return torch.stack([self.read(*one) for one in zip(rows.tolist(), examples.tolist(), strict=True)])
         for row in np.unique(rows[~self._there[rows]]).tolist():
@@ -237,10 +237,10 @@ def _load(folder: Path, dataset: str, part: str, size: int, download: bool) -> _
 
 
 def _module(name: str) -> ModuleType:
-    """A module of torchmeta, which imports two private functions that torchvision no longer has: they are put back.
+    """A module of torchmeta. It imports two private functions that torchvision no longer has, so they are put back.
 
     Raises:
-        MamlBenchError: torchmeta, or what it needs, is not installed or does not fit this torch.
+        MamlBenchError: torchmeta or one of its requirements is not installed or does not fit this torch.
     """
     try:
         utils = importlib.import_module("torchvision.datasets.utils")
@@ -257,7 +257,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _get_confirm_token(response: Any) -> str | None:
-    """What Google Drive wants to hear again before it hands out a large file."""
+    """The token that Google Drive asks for before it sends a large file."""
     return next((value for key, value in response.cookies.items() if key.startswith("download_warning")), None)
 
 

@@ -114,3 +114,5 @@ def test_the_system_is_not_made_less_definite(name: str) -> None:
 def test_without_a_pull_there_is_no_implicit_gradient(strength: float) -> None:
     with pytest.raises(MamlBenchError, match=r"strength is .*, but must be above 0"):
         build_setup({"name": "imaml", "strength": strength}, "here")
+    with pytest.raises(MamlBenchError, match=f"IMAML: strength is {strength}, but must be above 0"):
+        IMAML(strength=strength)

@@ -1,12 +1,16 @@
 """MAML++: the weights of its losses, its rates and its normalisation by step, and that without them it is MAML."""
 
+from functools import partial
 from itertools import pairwise
+from json import loads
 
 import pytest
 import torch
 
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.engine.meta_step import MetaStep
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.recipe import resolve
 from maml_bench.harness.sections import Adam
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.maml_pp import MAMLPlusPlus
@@ -38,6 +42,28 @@ def test_early_losses_keep_three_percent_of_their_share_until_the_end() -> None:
     late = MAMLPlusPlus(multi_step_epochs=100, epoch=2)
     assert late.weights(198, 5).tolist() == pytest.approx([0.006] * 4 + [0.976])
     assert late.weights(200, 5).tolist() == [0, 0, 0, 0, 1]
+
+
+STEPS, OUTSIDE = "it is read where inner.steps is at least 2", "it is read where inner.outside names parameters"
+
+
+@pytest.mark.parametrize(
+    ("inner", "option", "why"),
+    [
+        ("inner.steps=1", "per_step_norm=false", STEPS),
+        ("inner.steps=1", "multi_step_epochs=3", STEPS),
+        ("inner.steps=1", "epoch=7", STEPS),
+        ("inner.outside=[]", "per_step_norm=false", OUTSIDE),
+        ("tasks.normalisation=none", "per_step_norm=false", OUTSIDE),
+    ],
+)
+def test_what_one_step_or_nothing_outside_leaves_without_effect_is_refused(inner: str, option: str, why: str) -> None:
+    key = option.partition("=")[0]
+    find = partial(resolve, "omniglot-5w1s", preset="paper", setup="maml_pp")
+    with pytest.raises(MamlBenchError, match=rf"setup\.{key} is set by --set, but has no effect: {why}$"):
+        find(settings=[inner, f"setup.{option}"])
+    used = find(settings=["inner.steps=2", "inner.outside=['*.beta']", f"setup.{option}"])
+    assert used.setup[key] == loads(option.partition("=")[2])
 
 
 def test_without_its_parts_it_is_maml(classification: Make) -> None:

@@ -1,1 +1,1 @@
-"""What several setups are made of."""
+"""Parts that several setups share."""

@@ -7,7 +7,7 @@ from torch import Tensor
 def one_hot(labels: Tensor, way: int, like: Tensor) -> Tensor:
     """``[examples, way]`` of the dtype of ``like``: 1 where ``labels [examples]`` names the class, else 0.
 
-    As torch's, but without a look at the values, which vmap and recordings do not allow.
+    Unlike torch's function it does not inspect the values, which neither vmap nor a recording allows.
     """
     return (labels.unsqueeze(-1) == torch.arange(way, device=labels.device)).to(like.dtype)
 

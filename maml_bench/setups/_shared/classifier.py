@@ -1,4 +1,4 @@
-"""One classifier over all training classes, and what a task of new classes makes of it: the common part of baselines.
+"""The common part of the baselines: one classifier of all training classes, which is adapted to tasks of new classes.
 
 Training is plain supervised learning: the support of a training task is a batch whose labels are classes of the whole
 training split (see Capability.TRAINS_JOINTLY), so the batch has ``way * shot`` examples of ``way`` different classes.
@@ -23,7 +23,7 @@ from maml_bench.types import Batch, Episode, Params
 class Classifier(Setup):
     """Base of the setups that train one classifier: the outer loss is its loss on the support, before any adaptation.
 
-    What ``adapt`` brings must answer the ``learner.way`` classes of a new task.
+    The states that ``adapt`` returns must predict the ``learner.way`` classes of a new task.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.TRAINS_JOINTLY})
@@ -34,15 +34,15 @@ class Classifier(Setup):
 
 @dataclass(frozen=True)
 class FrozenFeatures(Classifier):
-    """Base of those that keep the features and train a new last layer on the support, on nothing else.
+    """Base of the setups that freeze the features and train a new last layer on the support.
 
-    A step takes ``batch`` examples of the support in their order, around its end, 0 for all; ``momentum``,
-    ``dampening`` and ``decay`` are those of core.inner.Momentum.
+    A step takes the next ``batch`` examples of the support, or all of them if ``batch`` is 0; after the last example
+    follows the first again. ``momentum``, ``dampening`` and ``decay`` are those of core.inner.Momentum.
     """
 
-    batch: Annotated[int, Ge(0), Doc("Support examples in a step on the new layer, 0 for all of them.")] = 4
+    batch: Annotated[int, Ge(0), Doc("Support examples in each step on the new layer, 0 for all of them.")] = 4
     momentum: Annotated[float, Ge(0), Doc("Momentum of the steps on the new layer.")] = 0.9
-    dampening: Annotated[float, Ge(0), Doc("Dampening of that momentum.")] = 0.9
+    dampening: Annotated[float, Ge(0), Doc("Dampening of the momentum.")] = 0.9
     decay: Annotated[float, Ge(0), Doc("Weight decay of the new layer.")] = 0.001
 
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "reduction"})
@@ -77,6 +77,6 @@ def new_head(learner: Learner, meta: Params) -> Params:
 
 
 def in_turn(batch: Batch, size: int) -> list[Batch]:
-    """One task's examples in batches of ``size``, around their end, until all have been in equally many of them."""
+    """One task's examples in batches of ``size``, repeated in order until all have been in equally many batches."""
     rounds = (torch.cat([t] * size).reshape(len(t), size, *t.shape[1:]) for t in batch)
     return [Batch(*part) for part in zip(*rounds, strict=True)]

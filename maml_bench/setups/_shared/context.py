@@ -1,4 +1,4 @@
-"""What setups that adapt a context have in common: the inner loop moves the parameters called ``context`` alone."""
+"""The common part of the setups that adapt a context: the inner loop changes only the parameters called ``context``."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,13 +12,13 @@ from maml_bench.types import Params
 
 
 def is_context(name: str) -> bool:
-    """Whether a parameter of that name is one of the context."""
+    """Whether the parameter ``name`` belongs to the context."""
     return f".{name}".endswith(".context")
 
 
 @dataclass(frozen=True)
 class ContextOnly(Setup):
-    """Base of those setups: gradient steps on the context from its meta-parameters, everything else is shared."""
+    """Base of these setups: the context takes gradient steps from its meta-learned value; all tasks share the rest."""
 
     inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
 

@@ -11,8 +11,8 @@ from maml_bench.types import Params
 def lstm_step(drive: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Output and cell ``[..., H]`` of one step of an LSTM (Hochreiter & Schmidhuber 1997, with forget gates).
 
-    ``drive [..., 4 H]`` is what the input and the bias give to the gates (input, forget, output, candidate), ``hidden
-    [..., R]`` what comes back from the last step, ``weight [4 H, R]``.
+    ``drive [..., 4 H]`` is the input's and the bias's part of the gates (input, forget, output, candidate). ``hidden
+    [..., R]`` is what the last step feeds back, and ``weight [4 H, R]`` multiplies it.
     """
     gates = drive + F.linear(hidden, weight)
     enter, keep, leave, new = gates.chunk(4, dim=-1)
@@ -21,8 +21,8 @@ def lstm_step(drive: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor) -> tu
 
 
 def lstm(prefix: str, inputs: int, recurrent: int, size: int, generator: Generator) -> Params:
-    """Initial parameters of an LSTM of ``size`` units: ``<prefix>.input``, ``.hidden`` and ``.bias``, which is zero but
-    for the forget gate, where it is one."""
+    """Initial parameters of an LSTM of ``size`` units: ``<prefix>.input``, ``.hidden`` and ``.bias``. The bias is one
+    for the forget gate and zero for the others."""
     bias = torch.zeros(4 * size)
     bias[size : 2 * size] = 1
     return {
