@@ -66,8 +66,16 @@ class Setup(ABC):
         """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
 
-    def unread(self, inner: Inner) -> dict[str, str]:
-        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason."""
+    @property
+    def network_per_task(self) -> bool:
+        """Whether each test task starts from a network of its own, in reinforcement learning."""
+        return False
+
+    def unread(self, inner: Inner, *, acting: bool) -> dict[str, str]:
+        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason.
+
+        ``acting`` says whether somebody acts in the tasks.
+        """
         return {}
 
     def asks_query(self) -> bool:

@@ -153,7 +153,7 @@ class Published:
 
     ``query`` is named where the number was measured with another query count than the recipe's test: it then stands
     beside tests of that count only. So it is with ``normalisation``, which is else transductive, and with ``ensemble``,
-    a number of several checkpoints together.
+    a number of several checkpoints together. ``note`` says in a few words what a reader must know of the number.
     """
 
     setup: str
@@ -167,3 +167,4 @@ class Published:
     protocol: str = "paper"
     normalisation: Mode | None = later(None)
     ensemble: bool = later(False)
+    note: str = later("")

@@ -28,7 +28,7 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     found |= {f"outer.{key}": f"it is read where outer.{why}" for key, why in unread(recipe.outer).items()}
     for section, values in (("setup", setup), ("tasks", tasks)):
         found |= {f"{section}.{key}": f"it is read where {section}.{why}" for key, why in unread(values).items()}
-    found |= {f"setup.{key}": why for key, why in setup.unread(recipe.inner).items()}
+    found |= {f"setup.{key}": why for key, why in setup.unread(recipe.inner, acting=acted).items()}
     found |= {
         f"inner.{option.key}": f"the setup {name!r} does not read it"
         for option in options(Inner)
