@@ -31,7 +31,7 @@ def test_probabilities_are_attention_summed_over_the_examples_of_a_class() -> No
 
 
 def test_scaled_cosines_can_be_surer_than_the_papers() -> None:
-    """Five orthogonal classes are the best case of features that are not negative: e^s / (e^s + 4) for the right one."""
+    """Five orthogonal classes are the best case of features that are not negative."""
     learner = learner_of(lambda: Identity(5, 5), 5)
     support = Batch(torch.eye(5, dtype=torch.float64), torch.arange(5))
     for scale in (1.0, 10.0):
