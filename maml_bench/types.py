@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Params = dict[str, "Tensor"]
 """Named tensors: a network's parameters, or a setup's meta-parameters."""
 
-Estimator = Literal["likelihood", "ratio", "clipped", "dice"]
+Estimator = Literal["likelihood", "ratio", "dice"]
 """Names of the losses of policy gradients, see maml_bench.rl.losses."""
 
 Predict = Callable[["Tensor"], "Tensor"]

@@ -73,7 +73,9 @@ def published(tasks: str) -> str:
             for setup in registry.setup_names():
                 for row in own_numbers(raw, setup):
                     shape = [f"{row['way']}-way {row['shot']}-shot" if row["way"] > 1 else f"{row['shot']}-shot"]
-                    value = number(row["value"], row.get("ci95"), percent)
+                    value = number(row["value"], row.get("ci95"), percent) + (
+                        f" ({row['note']})" if "note" in row else ""
+                    )
                     rows.append([setup, f"`{name}`", *shape, str(row["inner_steps"]), value, row["source"]])
     if not rows:
         return "The recipes of this family hold no published numbers."

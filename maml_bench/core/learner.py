@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from annotated_doc import Doc
 from annotated_types import Ge
@@ -51,6 +51,18 @@ class Inner:
         return SGD(self.rate, self.later_rate)
 
 
+class PolicyTerms(Protocol):
+    """What outer losses of setups that only act are made of: methods of rl.protocol.Acting, each of one task."""
+
+    def answers(self, predict: Predict, batch: Any) -> Tensor: ...
+
+    def clipped(self, predict: Predict, batch: Any, clip: float) -> Tensor: ...
+
+    def credit(self, predict: Predict, support: Any, query: Any) -> Tensor: ...
+
+    def divergence(self, outputs: Tensor, batch: Any) -> Tensor: ...
+
+
 class Learner:
     """Binds a module to a task distribution's losses and score. It stores no parameters: callers pass them in.
 
@@ -63,7 +75,7 @@ class Learner:
         inner: the choices of the inner loop.
         way: classes per task; 1 in regression.
         outer_loss: mean loss that the outer loop minimises; by default that of the inner loop.
-        credit: in reinforcement learning, the E-MAML term of support and query (see rl.losses.credit).
+        acting: where somebody acts, the family, which offers the terms of some outer losses.
 
     Raises:
         MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
@@ -79,7 +91,7 @@ class Learner:
         way: int = 1,
         *,
         outer_loss: Callable[[Predict, Any], Tensor] | None = None,
-        credit: Callable[[Predict, Any, Any], Tensor] | None = None,
+        acting: "PolicyTerms | None" = None,
     ) -> None:
         for name, _ in model.named_buffers():
             if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
@@ -96,7 +108,7 @@ class Learner:
         self.names = tuple(name for name, _ in model.named_parameters())
         self.loss = loss
         self.outer_loss = outer_loss or loss
-        self._credit = credit
+        self._acting = acting
         self.score = score
         self.inner = inner
         self.way = way
@@ -125,15 +137,16 @@ class Learner:
         other.network = network
         return other
 
-    def credit(self, predict: Predict, support: Any, query: Any) -> Tensor:
-        """The E-MAML term of one task (see rl.losses.credit), a scalar.
+    @property
+    def acting(self) -> PolicyTerms:
+        """The terms of outer losses that the family offers.
 
         Raises:
             MamlBenchError: nobody acts in these tasks.
         """
-        if self._credit is None:
-            raise MamlBenchError("the setup credits the actions of the support, and nobody acts in these tasks")
-        return self._credit(predict, support, query)
+        if self._acting is None:
+            raise MamlBenchError("the setup needs tasks in which somebody acts")
+        return self._acting
 
     def initial(self) -> Params:
         """The module's own parameters, copied: the start of meta-training."""

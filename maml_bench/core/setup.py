@@ -31,6 +31,7 @@ class Capability(Enum):
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
     ACTS = "it can act: it does no more with a support than take gradient steps on it"
+    OWN_OUTER_LOSS = "its outer loss is its own where somebody acts, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only where somebody acts"
 
 
@@ -66,8 +67,16 @@ class Setup(ABC):
         """Number of tasks in the pool of a setup that NEEDS_POOL; 0 for every other setup."""
         return 0
 
-    def unread(self, inner: Inner) -> dict[str, str]:
-        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason."""
+    @property
+    def network_per_task(self) -> bool:
+        """Whether each test task starts from a network of its own, in reinforcement learning."""
+        return False
+
+    def unread(self, inner: Inner, *, acting: bool) -> dict[str, str]:
+        """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason.
+
+        ``acting`` says whether somebody acts in the tasks.
+        """
         return {}
 
     def asks_query(self) -> bool:

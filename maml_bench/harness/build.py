@@ -1,6 +1,7 @@
 """The start of a run: build what the recipe names, rehearse it, choose the threads."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from maml_bench.rl.episodes import CollectedEpisodes
 from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
 from maml_bench.trees import leaves
+from maml_bench.types import Params
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
@@ -51,7 +53,7 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     if schedule == "auto":
         schedule = schedule_for(recipe, model, device, acting=acts(tasks))
     if acts(tasks):
-        learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device)
+        learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device, seed)
     else:
         learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device)
     meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
@@ -74,11 +76,18 @@ def _labelled(
 
 
 def _acting(
-    recipe: Recipe, tasks: Acting, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
+    recipe: Recipe,
+    tasks: Acting,
+    setup: Setup,
+    model: nn.Module,
+    schedule: str,
+    chunk: int | None,
+    device: str,
+    seed: int,
 ) -> Parts:
     inner, outer = tasks.estimate(recipe.inner.estimator), tasks.estimate(recipe.outer.estimator)
     way = recipe.train.way
-    learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, credit=tasks.credit)
+    learner = Learner(model, inner, tasks.score, recipe.inner, way, outer_loss=outer, acting=tasks)
     step: OuterStep
     if isinstance(recipe.outer, TrustRegion):
         if chunk:
@@ -87,7 +96,14 @@ def _acting(
     else:
         step = _meta_step(recipe, setup, learner, schedule, chunk, device)
     policies = Policies(setup, step.execution, lengths_vary=tasks.lengths_vary())
-    return learner, step, CollectedEpisodes(tasks, policies, device)
+    networks = partial(_networks, recipe, tasks, seed, device) if setup.network_per_task else None
+    return learner, step, CollectedEpisodes(tasks, policies, device, networks)
+
+
+def _networks(recipe: Recipe, tasks: Acting, seed: int, device: str, count: int) -> Params:
+    """New networks for the first ``count`` test tasks, each from a random stream of its own."""
+    models = [tasks.model(recipe.train.shape, generator(f"init of test task {k}", seed)) for k in range(count)]
+    return {name: p.to(device) for name, p in torch.func.stack_module_state(models)[0].items()}
 
 
 def _meta_step(

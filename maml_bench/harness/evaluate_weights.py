@@ -59,6 +59,11 @@ def evaluate_weights(
     options, observer = options or Options(), observer or Silent()
     if normalisation is not None and normalisation not in MODES:
         raise MamlBenchError(f"no normalisation {normalisation!r}{nearest(normalisation, MODES)}")
+    if registry.build_setup(recipe.setup, f"recipe {recipe.id!r}").network_per_task:
+        raise MamlBenchError(
+            f"the setup {recipe.setup['name']!r} starts each test task from a new network here, so it would not use "
+            "the weights: set setup.networks=one"
+        )
     tests = _asked(recipe, options.protocols or ("paper",), normalisation, episodes)
     device = preflight.usable_device(options.device)
     if options.schedule != "auto":

@@ -162,3 +162,4 @@ class Published:
     protocol: Annotated[str, Doc("The protocol of the tests that the number stands beside.")] = "paper"
     normalisation: Annotated[Mode | None, Doc("How the query was normalised, if not `transductive`.")] = later(None)
     ensemble: Annotated[bool, Doc("Whether it is a number of several checkpoints together.")] = later(False)
+    note: Annotated[str, Doc("What a reader must know of the number, in a few words.")] = later("")

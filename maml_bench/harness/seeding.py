@@ -1,8 +1,9 @@
 """Randomness by name: every stream is a hash of its name and the seed. Nobody sets a global seed.
 
 The streams are init, train, validate, test, and statistics (the tasks that batch-norm's running statistics are taken
-from). No name contains the setup, so all setups of one seed start from the same network where they share it and meet
-the same episodes; test leaves out the seed too.
+from). A setup that starts each test task from a network of its own has a stream "init of test task k" for each. No name
+contains the setup, so all setups of one seed start from the same network where they share it and meet the same
+episodes; test leaves out the seed too.
 """
 
 import torch

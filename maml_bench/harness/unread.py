@@ -28,7 +28,7 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     found |= {f"outer.{key}": f"it is read where outer.{why}" for key, why in unread(recipe.outer).items()}
     for section, values in (("setup", setup), ("tasks", tasks)):
         found |= {f"{section}.{key}": f"it is read where {section}.{why}" for key, why in unread(values).items()}
-    found |= {f"setup.{key}": why for key, why in setup.unread(recipe.inner).items()}
+    found |= {f"setup.{key}": why for key, why in setup.unread(recipe.inner, acting=acted).items()}
     found |= {
         f"inner.{option.key}": f"the setup {name!r} does not read it"
         for option in options(Inner)
@@ -36,6 +36,8 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     }
     if not acted:
         found |= {"inner.estimator": nobody, "outer.estimator": nobody}
+    elif Capability.OWN_OUTER_LOSS in setup.capabilities:
+        found["outer.estimator"] = f"the outer loss of the setup {name!r} is its own"
     if Capability.TRAINS not in setup.capabilities:
         keys = ["outer.optimiser", *(f"outer.{o.key}" for cls in OPTIMISERS.values() for o in options(cls))]
         found |= dict.fromkeys([*keys, "validation.every"], f"the setup {name!r} does not train")

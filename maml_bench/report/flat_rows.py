@@ -120,6 +120,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "diverged_episodes": point and point.diverged_episodes,
         "published": reference and reference["value"],
         "published_ci95": reference and reference.get("ci95"),
+        "published_note": reference and (reference.get("note") or None),
         "source": reference and reference.get("source"),
         "outer_steps": record.outer_steps,
         "env_steps": record.env_steps,

@@ -11,7 +11,7 @@ from maml_bench.record import Metric, Record
 from maml_bench.report.aggregate import Group, Score, aggregate
 from maml_bench.report.flat_rows import answers
 from maml_bench.report.formats import NONE, bullets, csv, markdown, paragraphs, plus_minus
-from maml_bench.report.tables import verdict
+from maml_bench.report.tables import published_in_words, verdict
 
 NOT_RUN = "not run"
 OWN = ("maml", "fomaml")
@@ -145,7 +145,7 @@ def _words(row: Row) -> dict[str, str]:
     steps = f" {p['inner_steps']}" if p["inner_steps"] or metric == "return" else ""  # a policy acts before any step
     return {
         "cell": f"{place} {row.group.recipe if row.group else cell.recipe} {cell.setup}{steps}",
-        "published": plus_minus(p["value"], p.get("ci95"), metric),
+        "published": published_in_words(p, metric),
         "ours": ours,
         "seeds": seeds,
         "budget": budget,
@@ -164,7 +164,8 @@ def _numbers(row: Row, shown: bool) -> dict[str, Any]:
     return {
         **{"paper": cell.place, "recipe": cell.recipe, "recipe_id": record and record.recipe_id, "setup": cell.setup},
         **{"shown": shown, "way": p["way"], "shot": p["shot"], "inner_steps": p["inner_steps"]},
-        **{"metric": cell.metric.name, "published": p["value"], "published_ci95": p.get("ci95"), "source": p["source"]},
+        **{"metric": cell.metric.name, "published": p["value"], "published_ci95": p.get("ci95")},
+        **{"published_note": p.get("note") or None, "source": p["source"]},
         **{"mean": score and score.mean, "ci95": score and score.ci95, "ci95_over": score and score.estimate.over},
         "lowest_seed": min(score.seed_means) if score else None,
         "highest_seed": max(score.seed_means) if score else None,

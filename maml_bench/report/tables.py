@@ -23,7 +23,7 @@ NOTHING: tuple[None, ...] = (None,)
 _SCORE = (
     *("protocol", "split", "way", "shot", "query", "episodes", "normalisation", "checkpoint", "inner_steps", "mean"),
     *("ci95", "ci95_over", "lowest_seed", "highest_seed", "diverged_episodes", "published", "published_ci95"),
-    *("source", "verdict"),
+    *("published_note", "source", "verdict"),
 )
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 
@@ -120,6 +120,12 @@ def seeds_in_words(group: Group, score: Score) -> str:
     return f"{seeds}: {(' and ' if len(means) < MIN_SEEDS else ' to ').join(ends)}"
 
 
+def published_in_words(reference: dict[str, Any], metric: str) -> str:
+    """A published value with its interval and its note, such as ``-35.7 (2 runs)``."""
+    value = plus_minus(reference.get("value"), reference.get("ci95"), metric)
+    return f"{value} ({reference['note']})" if reference.get("note") else value
+
+
 def _name(group: Group) -> tuple[str, ...]:
     return group.recipe, group.changed, group.setup, group.preset
 
@@ -151,7 +157,7 @@ def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
         "score": plus_minus(score.mean, score.ci95, metric) + lost + failure,
         "± over": over,
         "seeds": seeds_in_words(group, score),
-        "published": plus_minus(reference.get("value"), reference.get("ci95"), metric),
+        "published": published_in_words(reference, metric),
         "verdict": verdict(group, score) or NONE,
     }
 
@@ -189,7 +195,8 @@ def _score(group: Group, score: Score | None) -> dict[str, Any]:
         **{"ci95_over": score.estimate.over, "lowest_seed": min(score.seed_means)},
         **{"highest_seed": max(score.seed_means), "diverged_episodes": score.diverged_episodes},
         **{"published": reference.get("value"), "published_ci95": reference.get("ci95")},
-        **{"source": reference.get("source"), "verdict": verdict(group, score)},
+        **{"published_note": reference.get("note") or None, "source": reference.get("source")},
+        **{"verdict": verdict(group, score)},
     }
 
 

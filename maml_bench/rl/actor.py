@@ -35,15 +35,27 @@ class Policies:
         def shared(meta: Params, x: Tensor) -> Tensor:
             return setup.predict(learner, meta, setup.adapt(learner, meta, [], 0)[0], x)
 
+        def adapt_own(own: Params, path: list[Any]) -> Params:
+            return over_tasks(  # type: ignore[no-any-return]
+                lambda task: setup.adapt(learner, task[0], task[1], len(path))[-1], (own, path)
+            )
+
         self.adapt = torch.no_grad()(adapt) if lengths_vary else execution.record(adapt)
+        self.adapt_own = torch.no_grad()(adapt_own)
         self.answer, self.shared = execution.record(answer), execution.record(shared)
         self._steps = learner.inner.steps
 
     def actor(
-        self, meta: Params, measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+        self,
+        meta: Params,
+        measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        own: Params | None = None,
     ) -> "SetupActor":
-        """The actor at meta-parameters ``meta``; ``measure`` keeps the seconds of a block under a name."""
-        return SetupActor(self, meta, self._steps, measure)
+        """The actor at meta-parameters ``meta``; ``measure`` keeps the seconds of a block under a name.
+
+        With ``own [B, ...]``, each of B tasks starts from meta-parameters of its own.
+        """
+        return SetupActor(self, meta, self._steps, measure, own)
 
 
 class SetupActor:
@@ -55,12 +67,15 @@ class SetupActor:
         meta: Params,
         steps: int,
         measure: Callable[[str], AbstractContextManager[None]],
+        own: Params | None = None,
     ) -> None:
-        self._functions, self._meta = functions, meta
+        self._functions, self._meta, self._own = functions, meta, own
         self.steps, self.measure = steps, measure
 
     def policies(self, path: Sequence[Any]) -> Params | None:
         """The policy of every task ``[B, ...]`` after an inner step on each of ``path``; None where all share one."""
+        if self._own is not None:
+            return self._functions.adapt_own(self._own, list(path))
         return self._functions.adapt(self._meta, list(path)) if path and tasks_in(path[0]) else None
 
     def outputs(self, policies: Params | None, x: Tensor) -> Tensor:

@@ -242,6 +242,10 @@ class Control(ABC):
         """`losses.credit` of one task, which E-MAML's outer loss subtracts from MAML's."""
         return losses.credit(self.actions, predict(support.observations), support, query, self.discount)
 
+    def clipped(self, predict: Predict, batch: Trajectories, clip: float) -> Tensor:
+        """`losses.clipped` of one task: ProMP's outer loss."""
+        return losses.clipped(self.actions, predict(batch.observations), batch, clip)
+
     def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
         """The outputs for all observations."""
         return predict(batch.observations)

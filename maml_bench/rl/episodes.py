@@ -22,10 +22,17 @@ class CollectedEpisodes:
         tasks: the family.
         policies: the functions that act.
         device: where the tensors will be.
+        networks: the initial meta-parameters ``[B, ...]`` of B test tasks, for setups that draw them for each task.
     """
 
-    def __init__(self, tasks: Acting, policies: Policies, device: str) -> None:
-        self._tasks, self._policies, self._device = tasks, policies, device
+    def __init__(
+        self,
+        tasks: Acting,
+        policies: Policies,
+        device: str,
+        networks: Callable[[int], Params] | None = None,
+    ) -> None:
+        self._tasks, self._policies, self._device, self._networks = tasks, policies, device, networks
         self._steps_taken = 0
 
     def draw(
@@ -90,5 +97,6 @@ class CollectedEpisodes:
 
     def _path(self, meta: Params, split: str, shape: Shape, episodes: int, steps: int, key: int) -> list[Any]:
         rollouts = [shape.shot] * steps + [shape.query]
-        actor = self.actor(meta)
+        own = self._networks(episodes) if self._networks else None
+        actor = self._policies.actor(meta, own=own)
         return self._tasks.path(split, 0, episodes, key=key, rollouts=rollouts, actor=actor, device=self._device)

@@ -13,7 +13,6 @@ from maml_bench.rl.trajectories import Trajectories, discounted, spread
 
 PolicyLoss = Callable[..., Tensor]
 """A function of (actions, outputs, rollouts of one task)."""
-CLIP = 0.2
 
 
 def likelihood(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
@@ -29,10 +28,10 @@ def ratio(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
     return -mean(_weight(actions, outputs, batch) * batch.advantages, batch.mask)
 
 
-def clipped(actions: Actions, outputs: Tensor, batch: Trajectories) -> Tensor:
-    """As ``ratio``, but without gain from ratios outside of [0.8, 1.2] (Schulman et al. 2017, equation 7)."""
+def clipped(actions: Actions, outputs: Tensor, batch: Trajectories, clip: float) -> Tensor:
+    """As ``ratio``, but the ratio gains nothing beyond [1 - clip, 1 + clip] (Schulman et al. 2017, equation 7)."""
     weight = _weight(actions, outputs, batch)
-    least = torch.minimum(weight * batch.advantages, weight.clamp(1 - CLIP, 1 + CLIP) * batch.advantages)
+    least = torch.minimum(weight * batch.advantages, weight.clamp(1 - clip, 1 + clip) * batch.advantages)
     return -mean(least, batch.mask)
 
 
@@ -64,7 +63,7 @@ def credit(
     return likelier * earned / (steps * spread(to_come - query.values, query.mask).squeeze())
 
 
-ESTIMATORS: dict[str, PolicyLoss] = {"likelihood": likelihood, "ratio": ratio, "clipped": clipped, "dice": dice}
+ESTIMATORS: dict[str, PolicyLoss] = {"likelihood": likelihood, "ratio": ratio, "dice": dice}
 
 
 def mean(values: Tensor, mask: Tensor) -> Tensor:

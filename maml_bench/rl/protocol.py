@@ -89,6 +89,10 @@ class Acting(Family, Geometry, Protocol):
         """What E-MAML's outer loss subtracts from MAML's, of one task (rl.losses.credit)."""
         ...
 
+    def clipped(self, predict: Predict, batch: Batch, clip: float) -> Tensor:
+        """ProMP's outer loss of one task (rl.losses.clipped)."""
+        ...
+
     def steps_in(self, episode: Episode) -> int:
         """How many steps the episode's rollouts took in the environment."""
         ...

@@ -32,5 +32,5 @@ class EMAML(Setup):
         states = self.adapt(learner, meta, episode.support, learner.inner.steps)
         loss = learner.outer_loss(lambda x: learner.apply(states[-1], x), episode.query)
         for state, batch in zip(states, episode.support, strict=False):
-            loss = loss - learner.credit(partial(learner.apply, state), batch, episode.query)
+            loss = loss - learner.acting.credit(partial(learner.apply, state), batch, episode.query)
         return loss

@@ -35,7 +35,7 @@ class MAMLPlusPlus(Setup):
 
     citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
 
-    def unread(self, inner: Inner) -> dict[str, str]:
+    def unread(self, inner: Inner, *, acting: bool) -> dict[str, str]:
         if inner.steps < 2:
             keys = ("multi_step_epochs", "epoch", "per_step_norm")
             return dict.fromkeys(keys, "it is read where inner.steps is at least 2")

@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor
 
+from maml_bench.checked import later
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import When
@@ -32,6 +33,7 @@ class MatchingNet(Setup):
 
     full_context: Annotated[bool, Doc("Whether embeddings depend on the whole support.")] = False
     reads: Annotated[int, Ge(0), When("full_context"), Doc("Steps of the LSTM that reads the support.")] = 3
+    scale: Annotated[float, Gt(0), Doc("Factor of the cosine similarities; 1 in the paper.")] = later(1.0)
 
     citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
@@ -56,7 +58,7 @@ class MatchingNet(Setup):
         z, g = learner.embed(meta, x), state["g"]
         if self.full_context:
             z = self._read(meta, z, g)
-        attention = (F.normalize(z, dim=-1) @ F.normalize(g, dim=-1).mT).softmax(-1)
+        attention = (self.scale * F.normalize(z, dim=-1) @ F.normalize(g, dim=-1).mT).softmax(-1)
         return (attention @ state["members"]).log()
 
     def _read(self, meta: Params, z: Tensor, g: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 rJY0-Kcll, section 5: the baseline that the MAML paper quotes in Table 1."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.setups._shared.classifier import Classifier
+from maml_bench.setups._shared.neighbours import Metric, greatest_similarity
 from maml_bench.types import Params
 
 
@@ -23,9 +22,7 @@ class NearestNeighbour(Classifier):
     distance. The logit of a class is the greatest similarity of any of its examples. There are no inner steps.
     """
 
-    metric: Annotated[
-        Literal["cosine", "euclidean"], Doc("Similarity of two embeddings: cosine, or minus the squared distance.")
-    ] = "cosine"
+    metric: Annotated[Metric, Doc("Similarity of two embeddings: cosine, or minus the squared distance.")] = "cosine"
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll, section 5"
     inner_keys: ClassVar[frozenset[str]] = frozenset()
@@ -34,10 +31,4 @@ class NearestNeighbour(Classifier):
         return [{"z": learner.embed(meta, support.x), "y": support.y}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
-        z = learner.embed(meta, x)
-        if self.metric == "cosine":
-            similarity = F.normalize(z, dim=1) @ F.normalize(state["z"], dim=1).T
-        else:
-            similarity = 2 * z @ state["z"].T - (state["z"] ** 2).sum(1)  # the query's length shifts all alike
-        of_class = state["y"].unsqueeze(1) == torch.arange(learner.way, device=z.device)
-        return similarity.unsqueeze(2).where(of_class, -torch.inf).amax(1)
+        return greatest_similarity(learner.embed(meta, x), state["z"], state["y"], learner.way, self.metric)

@@ -3,7 +3,7 @@ Few-Shot Learning", CVPR, arXiv:1711.06025, section 3."""
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,10 @@ class RelationNet(Setup):
         int, Ge(1), Doc("Filters of the relation module, and channels of the last map of the network.")
     ] = 64
     hidden: Annotated[int, Ge(1), Doc("Units between the two linear layers of the relation module.")] = 8
+    start: Annotated[
+        Literal["he", "xavier"],
+        Doc("Initial convolutions of the network: normal as in the released code (He et al. 2015), or as in MAML."),
+    ] = "he"
 
     citation: ClassVar[str] = "Sung et al. 2018, arXiv:1711.06025"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}
@@ -50,12 +54,13 @@ class RelationNet(Setup):
         side = _side(theta[f"{learner.head}.weight"].shape[1], self.filters)
         own = {}
         for block, fan_in in enumerate((2 * self.filters, self.filters)):
-            deviation = math.sqrt(2 / (9 * self.filters))
-            own[f"{block}.weight"] = deviation * torch.randn(self.filters, fan_in, 3, 3, generator=generator)
+            own[f"{block}.weight"] = _he((self.filters, fan_in, 3, 3), generator)
             own[f"{block}.gamma"], own[f"{block}.beta"] = torch.ones(self.filters), torch.zeros(self.filters)
         for layer, (fan_in, size) in enumerate(((self.filters * (side // 4) ** 2, self.hidden), (self.hidden, 1))):
             own[f"linear{layer}.weight"] = 0.01 * torch.randn(size, fan_in, generator=generator)
             own[f"linear{layer}.bias"] = torch.ones(size)
+        if self.start == "he":
+            theta |= {name: _he(tuple(p.shape), generator).to(p) for name, p in theta.items() if p.dim() == 4}
         return beside(theta, "relation", own)
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
@@ -90,6 +95,12 @@ def _rest(meta: Params, block: int, maps: Tensor, way: int) -> Tensor:
     gamma, beta = (meta[f"relation.{block}.{name}"].reshape(-1, 1, 1) for name in ("gamma", "beta"))
     maps = normalised(f"relation.{block}", maps, 1e-5, rows=way) * gamma + beta
     return F.max_pool2d(maps.relu(), 2)
+
+
+def _he(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Convolutions ``[out, in, height, width]`` with variance 2 / (out * height * width)."""
+    out, _, height, width = shape
+    return math.sqrt(2 / (out * height * width)) * torch.randn(shape, generator=generator)
 
 
 def _side(features: int, filters: int) -> int:

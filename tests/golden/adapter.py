@@ -242,6 +242,7 @@ def estimators() -> dict[str, float]:
     predict = lambda x: problem.setup.predict(problem.learner, problem.meta, state, x)  # noqa: E731
     tasks = problem.run.tasks
     found = {name: float(tasks.estimate(name)(predict, batch)) for name in ESTIMATORS}
+    found["clipped"] = float(tasks.clipped(predict, batch, 0.2))
     found["credit"] = float(tasks.credit(predict, take(problem.episodes.support[0], 0), batch))
     return found
 

@@ -174,7 +174,7 @@ def test_seconds_of_two_places_never_share_an_axis():
     shown = [[line.get_label() for line in axes.get_lines() if len(line.get_xdata()) > 2] for axes in (steps, seconds)]
     assert shown == [["anil", "fomaml", "maml", "protonet", "reptile"], ["anil", "maml"]]
     points = draw("score-seconds", records).axes[0].get_legend_handles_labels()[1]
-    assert sorted(points) == ["anil", "maml", "scratch"]
+    assert sorted(points) == ["anil", "maml", "scratch (no training)"]
 
 
 def test_title_tells_budget_and_seeds_and_labels_what_differs():

@@ -15,7 +15,16 @@ KEYS = [
     *("protocol", "checkpoint"),
     *("checkpoint_steps", "weights", "split", "seed", "status", "metric", "inner_steps", "way", "shot", "query"),
     *("mean", "ci95", "episodes"),
-    *("diverged_episodes", "published", "published_ci95", "source", "outer_steps", "env_steps", "budget_share"),
+    *(
+        "diverged_episodes",
+        "published",
+        "published_ci95",
+        "published_note",
+        "source",
+        "outer_steps",
+        "env_steps",
+        "budget_share",
+    ),
     *(
         "train_s",
         "contended",
@@ -110,14 +119,15 @@ def test_given_weights_are_named():
 
 
 def test_a_row_says_what_was_changed_and_whether_its_budget_ranks():
-    one = record(published=[PAPER], ranked=False)
+    one = record(published=[PAPER | {"note": "2 runs"}], ranked=False)
     one.recipe["changed"] = ["outer.steps=200", "validation.every=5", "inner.rate=0.1"]
     (row,) = flat_rows([(Path("a.json"), one)])
     expected = {"changed": "outer.steps=200, inner.rate=0.1", "ranked": False, "source": "Finn et al."}
+    expected |= {"published_note": "2 runs"}
     expected |= {"recipe_id": one.recipe_id}
     assert {key: row[key] for key in expected} == expected
     (plain,) = flat_rows([(Path("a.json"), record())])
-    assert (plain["changed"], plain["ranked"], plain["source"]) == ("", True, None)
+    assert (plain["changed"], plain["ranked"], plain["source"], plain["published_note"]) == ("", True, None, None)
 
 
 def test_a_segment_without_a_commit_is_unknown():

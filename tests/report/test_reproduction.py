@@ -136,3 +136,10 @@ def test_a_budget_that_was_set_is_compared_with_that_of_the_recipe(tmp_path):
     one.save(tmp_path / "b")
     (_, found), = api.read_records(tmp_path / "b")  # fmt: skip
     assert found.budget_steps == 200
+
+
+def test_the_note_of_a_published_number_stands_beside_it():
+    noted = {**CELL.published, "note": "2 runs"}
+    found = reproduction([replace(CELL, published=noted)], [run(published=[noted])])
+    assert text(found)["published"].tolist() == ["98.7 ± 0.4 (2 runs)"]
+    assert numbers(found)["published_note"].tolist() == ["2 runs"]

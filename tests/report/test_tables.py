@@ -208,6 +208,13 @@ def test_every_file_survives_odd_text_and_is_read_without_options(tmp_path):
     assert r"my\_setup" in paths[3].read_text()
 
 
+def test_the_note_of_a_published_value_stands_beside_it(tmp_path):
+    records = [record(published=[{**PAPER, "note": "2 runs"}])]
+    assert summary(records)["published"].tolist() == ["98.7 ± 0.4 (2 runs)"]
+    write_tables(records, tmp_path)
+    assert pd.read_csv(tmp_path / "omniglot.csv")["published_note"].tolist() == ["2 runs"]
+
+
 def test_a_cell_of_a_csv_is_one_value(tmp_path):
     write_tables(directions(), tmp_path)
     (row,) = pd.read_csv(tmp_path / "cheetah_dir.csv").to_dict("records")

@@ -1,11 +1,13 @@
 """Matching networks: attention on paper, the LSTM against torch's, full context step by step, gradients."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from maml_bench.harness.recipe import resolve
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups.matching import MatchingNet
 from maml_bench.types import Batch
@@ -26,6 +28,36 @@ def test_probabilities_are_attention_summed_over_the_examples_of_a_class() -> No
     )
     nll = learner.loss(lambda x: found, Batch(query, torch.tensor([1])))
     assert float(nll) == pytest.approx(math.log(total))
+
+
+def test_scaled_cosines_can_be_surer_than_the_papers() -> None:
+    """Five orthogonal classes are the best case of features that are not negative."""
+    learner = learner_of(lambda: Identity(5, 5), 5)
+    support = Batch(torch.eye(5, dtype=torch.float64), torch.arange(5))
+    for scale in (1.0, 10.0):
+        setup = MatchingNet(scale=scale)
+        [state] = setup.adapt(learner, learner.initial(), support, 0)
+        predict = partial(setup.predict, learner, learner.initial(), state)
+        best = math.log(math.exp(scale) + 4) - scale
+        assert float(learner.loss(predict, support)) == pytest.approx(best)
+    assert math.log(math.e + 4) - 1 == pytest.approx(0.905, abs=5e-4)
+
+
+def test_the_recipe_that_scales_differs_in_nothing_else() -> None:
+    """One is the paper's, and does not count in the ids of recipes that keep it."""
+    plain, scaled = (
+        resolve(name, preset="paper", setup="matching") for name in ("omniglot-5w1s", "omniglot-5w1s-scaled")
+    )
+    assert scaled.setup == plain.setup | {"scale": 10.0}
+    assert "scale" not in plain.setup
+    assert (scaled.inner, scaled.outer, scaled.train, scaled.test) == (
+        plain.inner,
+        plain.outer,
+        plain.train,
+        plain.test,
+    )
+    assert scaled.tasks == plain.tasks
+    assert not scaled.plain()["published"]
 
 
 def test_the_cell_is_that_of_torch() -> None:

@@ -7,7 +7,10 @@ from torch import nn
 
 from maml_bench.core.outer import take
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.build import build
+from maml_bench.harness.recipe import resolve
 from maml_bench.setups.relation import RelationNet
+from tests.golden.adapter import small_store
 from tests.setups.checks import EXACT, Identity, Smooth, drawn, hold, learner_of, tasks_of
 
 SETUP = RelationNet(filters=2, hidden=3)
@@ -45,6 +48,29 @@ def test_scores_are_those_of_the_module_on_each_pair_of_concatenated_maps() -> N
     torch.testing.assert_close(found, expected, **EXACT)
     hot = F.one_hot(queries.y, way).double()
     torch.testing.assert_close(SETUP.loss(learner, meta, episode), ((found - hot) ** 2).mean(), **EXACT)
+
+
+def start_of(setup: str, *settings: str) -> dict[str, torch.Tensor]:
+    """The meta-parameters on Omniglot before the first step."""
+    with small_store():
+        return build(resolve("omniglot-5w1s", preset="smoke", setup=setup, settings=settings), 0, "cpu", "vmap").meta
+
+
+def test_convolutions_start_as_in_the_released_code() -> None:
+    """weights_init there: a normal distribution with variance 2 / (filters * 9), in the encoder as in the module."""
+    meta = start_of("relation")
+    convolutions = {name: p for name, p in meta.items() if p.dim() == 4}
+    assert len(convolutions) == 6
+    for name, p in convolutions.items():
+        assert float(p.std()) == pytest.approx((2 / (9 * len(p))) ** 0.5, rel=0.1), name
+        assert float(p.abs().max() / p.std()) > 2.5, f"{name} is not normal"
+
+
+def test_convolutions_can_start_as_in_maml() -> None:
+    metas = [start_of("relation", "setup.start=xavier"), start_of("protonet", "tasks.conv.halvings=2")]
+    names = [name for name, p in metas[1].items() if p.dim() == 4]
+    assert len(names) == 4
+    assert all(torch.equal(metas[0][name], metas[1][name]) for name in names)
 
 
 @pytest.mark.slow
