@@ -161,6 +161,13 @@ class Record:
     weights: Annotated[
         list[dict[str, Any]], Doc("Of an evaluation: `file`, `sha256` and `header` of each file of weights.")
     ] = field(default_factory=list)
+    step_blocks_s: Annotated[
+        list[float],
+        Doc(
+            "Median seconds of an outer step in up to 40 blocks of consecutive steps, in order. They show how much the "
+            "load of the machine moved the step time. Empty in older records and for fewer than 20 steps."
+        ),
+    ] = field(default_factory=list)
     earlier: Annotated[
         list[dict[str, Any]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
