@@ -69,14 +69,14 @@ class Clock:
         return summary
 
     def blocks_s(self, bucket: str) -> list[float]:
-        """Medians of blocks of consecutive samples, in order: at most `BLOCKS` blocks of at least `BLOCK` samples.
+        """5th percentiles of blocks of consecutive samples, in order: at most `BLOCKS` blocks of at least `BLOCK`.
 
-        They say how the load of the machine moved while it was measured. A bucket of fewer samples than one block has
-        none.
+        Other work on the machine only ever makes a sample longer. The shortest samples of a block are therefore those
+        that it disturbed least. A bucket with fewer than `BLOCK` samples has no blocks.
         """
         samples = self._samples.get(bucket, [])
         count = min(BLOCKS, len(samples) // BLOCK)
-        return [float(f"{np.median(block):.4g}") for block in np.array_split(samples, count)] if count else []
+        return [float(f"{np.quantile(block, 0.05):.4g}") for block in np.array_split(samples, count)] if count else []
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run goes on counting."""
