@@ -7,12 +7,11 @@ functional core is in ``maml_bench.core`` and ``maml_bench.engine``.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maml_bench.api import list_recipes, list_setups, load_records, load_tasks, run
+    from maml_bench.api import compare, list_recipes, list_setups, load_records, load_tasks, run
     from maml_bench.core.setup import Setup
     from maml_bench.errors import MamlBenchError
     from maml_bench.harness.recipe import Recipe
     from maml_bench.record import Record
-    from maml_bench.report.compare import compare
     from maml_bench.types import Batch, Episode, Shape
 
 __version__ = "0.1.0"
@@ -34,13 +33,12 @@ __all__ = [
 ]
 
 _WHERE = {
-    **dict.fromkeys(("list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
+    **dict.fromkeys(("compare", "list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
     **dict.fromkeys(("Batch", "Episode", "Shape"), "maml_bench.types"),
     "MamlBenchError": "maml_bench.errors",
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
     "Setup": "maml_bench.core.setup",
-    "compare": "maml_bench.report.compare",
 }
 
 

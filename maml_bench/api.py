@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
@@ -15,13 +15,19 @@ from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
 from maml_bench.harness.run_state import Observer
-from maml_bench.record import Record, load_all
+from maml_bench.record import Record, load, load_all
 from maml_bench.report.build import Report, build
+from maml_bench.report.compare import Comparison, Rules
+from maml_bench.report.compare import compare as compare_sides
 from maml_bench.report.flat_rows import flat_rows
+from maml_bench.report.methods import Difference, compare_methods
 from maml_bench.report.reproduction import Cell
 
 if TYPE_CHECKING:
     import pandas
+
+FOLDER = "folder"
+"""The key of the results folder in ``attrs`` of the table that `load_records` returns."""
 
 
 def run(
@@ -106,7 +112,9 @@ def load_records(folder: str | Path = "runs") -> "pandas.DataFrame":
     import pandas
 
     root = Path(folder)
-    return pandas.DataFrame(flat_rows(read_records(root), root))
+    table = pandas.DataFrame(flat_rows(read_records(root), root))
+    table.attrs[FOLDER] = str(root)
+    return table
 
 
 def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
@@ -120,6 +128,86 @@ def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     """
     for path, record in load_all(folder):
         yield path, _with_own_budget(record)
+
+
+@overload
+def compare(
+    base: str | Path,
+    new: str | Path,
+    *,
+    quality_threshold: float = ...,
+    relative_threshold: float = ...,
+    time_threshold: float = ...,
+    across_machines: bool = ...,
+) -> Comparison: ...
+
+
+@overload
+def compare(base: "str | Path | pandas.DataFrame", new: str, second: str) -> "pandas.DataFrame": ...
+
+
+def compare(
+    base: "str | Path | pandas.DataFrame",
+    new: str | Path,
+    second: str | None = None,
+    *,
+    quality_threshold: float = Rules.quality,
+    relative_threshold: float = Rules.relative,
+    time_threshold: float = Rules.time,
+    across_machines: bool = Rules.across_machines,
+) -> "Comparison | pandas.DataFrame":
+    """Compare two sets of records, or two methods of one set.
+
+    ``compare("results", "runs")`` tells whether the records of ``runs`` are better or worse than those of ``results``.
+    Each is a results folder or one record file. Runs belong together if they have the same recipe name, preset, setup
+    and seed. Scores are compared at the inner steps with a published value, else at those of validation.
+
+    ``compare("runs", "maml", "mine")`` compares two setups on the same seeds and test tasks. The first argument is a
+    folder, or a table from `load_records`, of which you may have selected some rows.
+
+    Args:
+        base: the records to compare with; with ``second``, all records.
+        new: the records that may be better or worse; with ``second``, the name of the first setup.
+        second: the name of the second setup.
+        quality_threshold: smallest change of accuracy that counts, a fraction (0.01 is one point).
+        relative_threshold: smallest change of any other metric that counts, relative to base.
+        time_threshold: smallest relative change of seconds per outer step that counts.
+        across_machines: compare seconds although machine, device, threads or schedule differ.
+
+    Returns:
+        A Comparison of two sets of records: ``findings`` has one Finding for each quantity, and ``worse`` says whether
+        any of them is worse. For two methods, a table with one row for each test: the scores ``first`` and ``second``,
+        their ``difference`` (second - first), and ``low`` and ``high``, the ends of its 95 % interval.
+
+    Raises:
+        MamlBenchError: a record cannot be read, or there is nothing to compare.
+    """
+    import pandas
+
+    if second is not None:
+        return pandas.DataFrame(differences(base, str(new), second))
+    if isinstance(base, pandas.DataFrame):
+        raise MamlBenchError("a table has the records of one side: name two setups, or compare two folders")
+    rules = Rules(quality_threshold, relative_threshold, time_threshold, across_machines)
+    return compare_sides(Path(base), Path(new), rules)
+
+
+def differences(records: "str | Path | pandas.DataFrame", first: str, second: str) -> list[Difference]:
+    """The differences between two setups, as `compare` tables them.
+
+    Raises:
+        MamlBenchError: a record cannot be read, or the two setups have no test in common.
+    """
+    if isinstance(records, str | Path):
+        if not Path(records).is_dir():
+            raise MamlBenchError(f"there is no results folder {records}")
+        return compare_methods([record for _, record in read_records(Path(records))], first, second)
+    if FOLDER not in records.attrs or "path" not in records:
+        raise MamlBenchError(
+            "the table does not say where its records are: pass the folder, or a table of load_records"
+        )
+    paths = records["path"].drop_duplicates()
+    return compare_methods([load(Path(records.attrs[FOLDER], path)) for path in paths], first, second)
 
 
 def report(results: Path, progress: Callable[[str], None] | None = None, *, tex: bool = False) -> Report:

@@ -161,6 +161,13 @@ class Record:
     weights: Annotated[
         list[dict[str, Any]], Doc("Of an evaluation: `file`, `sha256` and `header` of each file of weights.")
     ] = field(default_factory=list)
+    step_blocks_s: Annotated[
+        list[float],
+        Doc(
+            "Seconds of an outer step in up to 40 blocks of consecutive steps, in order: the 5th percentile of each "
+            "block, which other work on the machine disturbs least. Empty in older records and for fewer than 20 steps."
+        ),
+    ] = field(default_factory=list)
     earlier: Annotated[
         list[dict[str, Any]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),

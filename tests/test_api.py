@@ -66,7 +66,9 @@ def test_compare_says_what_the_command_says(run, tmp_path, monkeypatch, capsys) 
     assert {(f.setup, f.verdict) for f in same.findings} == {("maml", "same"), ("reptile", "same")}
     found = maml_bench.compare(tmp_path / "runs", tmp_path / "new")
     assert found.worse
-    assert [(f.setup, f.quantity, f.verdict) for f in found.findings] == [("maml", "status", "worse")]
+    assert [(f.setup, f.quantity, f.verdict) for f in found.findings] == [
+        ("maml", "status", "worse"), ("reptile", "recipe", "incomparable"),
+    ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["maml-bench", "compare", f"{tmp_path}/runs", f"{tmp_path}/new", "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

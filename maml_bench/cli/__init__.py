@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from maml_bench import __version__
-from maml_bench.cli import data, evaluating, listing, options, reading, running, suites
+from maml_bench.cli import comparing, data, evaluating, listing, options, reading, running, suites
 from maml_bench.cli.terminal import say_error
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -34,7 +34,7 @@ app.command("evaluate")(evaluating.evaluate)
 app.command("records")(reading.records)
 app.command("show")(reading.show)
 app.command("report")(reading.report)
-app.command("compare")(reading.compare)
+app.command("compare")(comparing.compare)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that read records: records, show, report, compare."""
+"""The verbs that read records: records, show, report."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,6 @@ from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_par
 
 if TYPE_CHECKING:
     from maml_bench.record import Record
-    from maml_bench.report.compare import Finding
 
 
 def records(
@@ -167,65 +166,6 @@ def report(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
         f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"
     )
-
-
-def compare(
-    base: Annotated[Path, typer.Argument(help="The results folder or record to compare with.")],
-    new: Annotated[Path, typer.Argument(help="The results folder or record that may be better or worse.")],
-    quality_threshold: Annotated[
-        float, typer.Option(help="Smallest change of accuracy that counts (0.01: one point).")
-    ] = 0.01,
-    relative_threshold: Annotated[
-        float, typer.Option(help="Smallest relative change of other metrics that counts.")
-    ] = 0.10,
-    time_threshold: Annotated[float, typer.Option(help="Smallest relative change of step time that counts.")] = 0.10,
-    across_machines: Annotated[
-        bool, typer.Option("--across-machines", help="Compare seconds of different machines too.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compare the scores and the speed of two sets of records; exit 1 if anything is worse.
-
-    A difference counts if it is significant and larger than a threshold. Scores are compared by a paired bootstrap over
-    the same test episodes. Step times differ if each median lies outside the other's range from 5 to 95 %.
-
-    Example: [cyan]maml-bench compare results runs[/cyan]
-    """
-    from maml_bench.report.compare import compare as compare_records
-
-    found = compare_records(
-        base,
-        new,
-        quality_threshold=quality_threshold,
-        relative_threshold=relative_threshold,
-        time_threshold=time_threshold,
-        across_machines=across_machines,
-    )
-    if as_json:
-        print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
-    else:
-        left_out = print_table(
-            f"{new} compared with {base}",
-            (
-                *("recipe", "setup", "preset", "quantity", "shape", "steps"),
-                *("base", "new", "change", "interval", "verdict", "why"),
-            ),
-            [_finding(f) for f in found.findings],
-            right=("base", "new", "change"),
-            heads=3,
-            optional=("why", "interval"),
-        )
-        for f in found.findings if "why" in left_out else ():
-            if f.verdict != "same":
-                say(f"{f.recipe}, {f.setup}, {f.preset}, {f.quantity}: {f.verdict}: {f.reason}")
-    if found.worse:
-        raise typer.Exit(1)
-
-
-def _finding(f: "Finding") -> list[str]:
-    interval = f"{_short(f.low)} to {_short(f.high)}" if f.low is not None and f.high is not None else "-"
-    cells = (f.recipe, f.setup, f.preset, f.quantity, f.shape, f.inner_steps, f.base, f.new, f.difference)
-    return [*map(_short, cells), interval, f.verdict, f.reason]
 
 
 def _facts(record: "Record") -> dict[str, str]:

@@ -11,6 +11,8 @@ import torch
 
 KEPT = 100_000
 """Raw samples kept per bucket for the quantiles; the total and the count go on beyond."""
+BLOCKS = 40
+BLOCK = 20
 
 
 class Clock:
@@ -65,6 +67,16 @@ class Clock:
             low, median, high = np.quantile(samples, (0.05, 0.5, 0.95)).tolist()
             summary[bucket] = {"total": total, "count": count, "median": median, "p05": low, "p95": high}
         return summary
+
+    def blocks_s(self, bucket: str) -> list[float]:
+        """5th percentiles of blocks of consecutive samples, in order: at most `BLOCKS` blocks of at least `BLOCK`.
+
+        Other work on the machine only ever makes a sample longer. The shortest samples of a block are therefore those
+        that it disturbed least. A bucket with fewer than `BLOCK` samples has no blocks.
+        """
+        samples = self._samples.get(bucket, [])
+        count = min(BLOCKS, len(samples) // BLOCK)
+        return [float(f"{np.quantile(block, 0.05):.4g}") for block in np.array_split(samples, count)] if count else []
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run goes on counting."""

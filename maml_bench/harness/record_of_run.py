@@ -108,6 +108,7 @@ def record_of(
         "curve": Curve(**run.curve, inner_steps=validation.inner_steps, episodes=validation.episodes),
         "exhibit": None,
         "timing_s": run.clock.summary_s(),
+        "step_blocks_s": run.clock.blocks_s("outer_step"),
         "train_s": run.train_s,
         "peak_memory_bytes": max(segment.peak_memory_bytes, machine.peak_memory_bytes(device)),
         "memory": memory.mode(),

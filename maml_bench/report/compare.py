@@ -1,30 +1,37 @@
 """Compare two sets of records: did a change make results better or worse, or steps slower or faster?
 
-A difference counts when it is significant and larger than a threshold. Scores are compared by a paired bootstrap over
-the test episodes that both runs have (`bootstrap.paired_bootstrap`), times by the ratio of the median seconds per outer
-step (`statistics.ratio_of_medians`).
+A difference counts when its interval excludes zero and it is larger than a threshold. What is the same is shown to be
+the same: the whole interval lies within the threshold. Everything else cannot be told from these data. Scores are
+paired over the same seeds and test tasks (`statistics.paired`); for times see `step_times`.
 """
 
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import Metric, Record, load, load_all
+from maml_bench.record import Metric, Record
+from maml_bench.report import step_times
 from maml_bench.report.aggregate import Group, Score, published_steps, shape_in_words, shape_of
-from maml_bench.report.bootstrap import paired_bootstrap
-from maml_bench.report.statistics import Array, Interval, Timing, over_tasks, ratio_of_medians
+from maml_bench.report.pairing import Match, Pair, match, read
+from maml_bench.report.statistics import MIN_SEEDS, Array, Interval, over_tasks, paired
 
-Verdict = Literal["same", "better", "worse", "incomparable"]
-Pair = tuple[Record, Record]
-Name = tuple[str, str, str]
-BOOTSTRAP_SEED = 0
-RATE_TOLERANCE = 1.25  # two runs whose measured convolution rates differ by a larger factor have no comparable seconds
+Side = Literal["base", "new"]
+BASE: Side = "base"
+NEW: Side = "new"
+CONTENT = "the content of the recipe differs"
+About = Callable[..., "Finding"]
+Verdict = Literal["same", "better", "worse", "cannot tell", "incomparable"]
+RETRAINED = 3
+"""Other rounding changes a training as another seed does: the same code on another machine moved the accuracy of the
+quick Omniglot recipe by up to 2.6 points. With too few seeds for an interval over seeds, a score from another machine
+or another torch must therefore differ by this many thresholds."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,15 @@ class Finding:
     """One comparison.
 
     ``quantity`` is the metric's name (``base``, ``new`` and ``difference`` = new - base in its units),
-    ``outer_step_s`` (seconds per outer step; ``difference`` is the relative change new / base - 1) or, with nothing
-    measured, ``status``, ``recipe`` or ``seed``. ``low`` and ``high`` are the ends of the difference's interval.
+    ``outer_step_s`` (seconds of an undisturbed outer step; ``difference`` is the relative change new / base - 1) or,
+    with nothing measured, ``status``, ``recipe`` or ``seed``. ``low`` and ``high`` are the ends of the difference's
+    95 % interval, and ``smallest`` is the smallest difference that these data could have shown.
     """
 
     recipe: str
     setup: str
     preset: str
+    kind: str
     quantity: str
     verdict: Verdict
     reason: str
@@ -50,10 +59,15 @@ class Finding:
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    smallest: float | None = None
+    only: Side | None = None
+    """The side that alone has this recipe, seed or test; None where both have it."""
 
 
 @dataclass(frozen=True)
 class Comparison:
+    """All findings about two sets of records."""
+
     findings: list[Finding]
 
     @property
@@ -61,197 +75,171 @@ class Comparison:
         """Whether any quantity is worse, significantly and beyond its threshold."""
         return any(finding.verdict == "worse" for finding in self.findings)
 
+    @property
+    def compared(self) -> bool:
+        """Whether anything could be compared."""
+        return any(finding.verdict != "incomparable" for finding in self.findings)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything could be compared, and told."""
+        return not any(finding.verdict in ("incomparable", "cannot tell") for finding in self.findings)
+
 
 @dataclass(frozen=True)
-class _Rules:
-    quality: float
-    relative: float
-    time: float
-    across_machines: bool
-    alpha: float
+class Rules:
+    """The smallest changes that count, and whether seconds of different machines are compared; see `compare`."""
+
+    quality: float = 0.01
+    relative: float = 0.10
+    time: float = 0.08
+    across_machines: bool = False
 
 
-def compare(
-    base: str | Path,
-    new: str | Path,
-    *,
-    quality_threshold: float = 0.01,
-    relative_threshold: float = 0.10,
-    time_threshold: float = 0.10,
-    across_machines: bool = False,
-    alpha: float = 0.05,
-) -> Comparison:
-    """Compare the records of ``new`` with those of ``base``, each a results folder or one record file.
-
-    Runs belong together when their recipes have the same content (``recipe_id``) and their seed is the same; of several
-    machines, the same one is preferred. Scores are compared at the inner steps with a published value, else at the
-    last.
-
-    Args:
-        quality_threshold: smallest change of accuracy that counts, a fraction (0.01 is one point).
-        relative_threshold: smallest change of any other metric that counts, relative to base.
-        time_threshold: smallest relative change of seconds per outer step that counts.
-        across_machines: compare seconds although machine, device, threads or schedule differ.
-        alpha: level of the bootstrap intervals, two-sided.
-
-    Returns:
-        A Comparison: ``findings`` has one Finding for each quantity that both sides measured, and ``worse`` says
-        whether any of them is worse. ``pandas.DataFrame(comparison.findings)`` is a table of them.
+def compare(base: Path, new: Path, rules: Rules) -> Comparison:
+    """Compare the records of ``new`` with those of ``base``; see `maml_bench.compare`.
 
     Raises:
         MamlBenchError: a record cannot be read, or the two sides have no recipe and setup in common.
     """
-    rules = _Rules(quality_threshold, relative_threshold, time_threshold, across_machines, alpha)
-    old, fresh = _load(Path(base)), _load(Path(new))
-    shared = {r.recipe_id for r in old} & {r.recipe_id for r in fresh}
-    findings: list[Finding] = []
-    for content in sorted(shared):
-        mine = ([r for r in old if r.recipe_id == content], [r for r in fresh if r.recipe_id == content])
-        findings += _contents(*mine, rules)
-    for name in sorted({_name(r) for r in old} & {_name(r) for r in fresh}):
-        if not any(_name(r) == name and r.recipe_id in shared for r in (*old, *fresh)):
-            findings.append(Finding(*name, "recipe", "incomparable", "the content of the recipe has changed"))
-    if not findings:
+    found = match(read(base), read(new))
+    if not any(one.pairs or (one.base_only and one.new_only) for one in found):
         raise MamlBenchError(f"{base} and {new} have no recipe and setup in common, so there is nothing to compare")
-    return Comparison(sorted(findings, key=lambda f: (f.recipe, f.preset, f.setup)))
+    return Comparison([finding for one in found for finding in _findings(one, rules)])
 
 
-def _load(path: Path) -> list[Record]:
-    if not path.exists():
-        raise MamlBenchError(f"there is no results folder or record at {path}")
-    records = [record for _, record in load_all(path) if record.kind == "run"] if path.is_dir() else [load(path)]
-    if not records:
-        raise MamlBenchError(f"there are no records below {path}")
-    return records
+def _findings(one: Match, rules: Rules) -> Iterator[Finding]:
+    """All findings about the runs of one name."""
+    about = partial(Finding, *one.name)
+    both = bool(one.pairs or (one.base_only and one.new_only))
+    quantity, what = ("seed", "these seeds") if both else ("recipe", "this recipe with this setup and preset")
+    for seeds, side in ((one.base_only, BASE), (one.new_only, NEW)):
+        if seeds:
+            yield about(quantity, "incomparable", f"only {side} has {what}", seeds=seeds, only=side)
+    for old, new in one.pairs:
+        if old.status != "ok" or new.status != "ok":
+            reason = f" ({new.reason})" if new.reason else ""
+            words = f"the run was {old.status} in base and is {new.status} in new{reason}"
+            verdict: Verdict = (
+                "incomparable" if "ok" not in (old.status, new.status) else "worse" if old.status == "ok" else "better"
+            )
+            yield about("status", verdict, words, seeds=(new.seed,))
+    well = [pair for pair in one.pairs if pair[0].status == pair[1].status == "ok"]
+    if well:
+        yield from _quality(about, well, rules)
+        yield from _time(about, well, rules)
 
 
-def _name(record: Record) -> Name:
-    return record.recipe["id"], record.recipe["setup"]["name"], record.recipe["preset"]
-
-
-def _contents(old: list[Record], fresh: list[Record], rules: _Rules) -> list[Finding]:
-    """All findings about the runs of one recipe content."""
-    name = _name(fresh[0])
-    pairs = _pairs(old, fresh)
-    if not pairs:
-        return [Finding(*name, "seed", "incomparable", "the two sides have no seed in common")]
-    findings = [
-        Finding(*name, "status", "worse" if o.status == "ok" else "better", _outcome(o, n), seeds=(n.seed,))
-        for o, n in pairs
-        if (o.status == "ok") != (n.status == "ok")
-    ]
-    pairs = [(o, n) for o, n in pairs if o.status == n.status == "ok"]
-    if not pairs:
-        return findings or [Finding(*name, "status", "same", "neither side has a run that ended well")]
-    return [*findings, *_quality(pairs, rules), *_time(pairs, rules)]
-
-
-def _outcome(old: Record, new: Record) -> str:
-    reason = f" ({new.reason})" if new.reason else ""
-    return f"the run was {old.status} in base and is {new.status} in new{reason}"
-
-
-def _pairs(old: list[Record], fresh: list[Record]) -> list[Pair]:
-    """One pair per seed and machine that both sides have; for a seed without a common machine, one pair."""
-    pairs: list[Pair] = []
-    for seed in sorted({r.seed for r in old} & {r.seed for r in fresh}):
-        choices = list(product((r for r in old if r.seed == seed), (r for r in fresh if r.seed == seed)))
-        same = {n.machines: (o, n) for o, n in choices if o.machines == n.machines}
-        pairs += same.values() or [max(choices, key=lambda pair: pair[0].outer_steps == pair[1].outer_steps)]
-    return pairs
-
-
-def _quality(pairs: list[Pair], rules: _Rules) -> list[Finding]:
-    name, metric = _name(pairs[0][1]), pairs[0][1].metric
-    fair = [(o, n) for o, n in pairs if _same_episodes(o, n) and o.outer_steps == n.outer_steps]
+def _quality(about: About, pairs: list[Pair], rules: Rules) -> Iterator[Finding]:
+    metric = pairs[0][1].metric
+    apart: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        apart[_other_tasks(*pair)].append(pair)
+    fair = apart.pop("", [])
+    for reason, mine in apart.items():
+        yield about(metric.name, "incomparable", reason, seeds=_seeds(mine))
     if not fair:
-        o, n = pairs[0]
-        reason = f"base has done {o.outer_steps:,} outer steps, new {n.outer_steps:,}"
-        if o.task_version != n.task_version:
-            reason = f"the tasks have changed from version {o.task_version} to {n.task_version}"
-        elif o.data != n.data:
-            reason = "the data behind the tasks are not the same"
-        return [Finding(*name, metric.name, "incomparable", reason)]
+        return
     old, fresh = Group(tuple(o for o, _ in fair)), Group(tuple(n for _, n in fair))
-    before = {(shape_of(score.evaluation), score.inner_steps): score for score in old.scores()}
-    return [
-        _score(name, metric, before.get((shape_of(score.evaluation), score.inner_steps)), score, _seeds(fair), rules)
-        for score in fresh.shown(published_steps([*old.records, *fresh.records]))
-    ]
-
-
-def _same_episodes(old: Record, new: Record) -> bool:
-    return old.task_version == new.task_version and old.data == new.data
-
-
-def _score(name: Name, metric: Metric, old: Score | None, new: Score, seeds: tuple[int, ...], rules: _Rules) -> Finding:
-    shape = shape_in_words(new.evaluation)
-    finding = partial(Finding, *name, metric.name, shape=shape, inner_steps=new.inner_steps, seeds=seeds)
-    if old is None:
-        return finding("incomparable", "base lacks this test")
-    b, n = _bounded(old.values, metric), _bounded(new.values, metric)
-    change = paired_bootstrap(b, n, seed=BOOTSTRAP_SEED, alpha=rules.alpha)
-    if not np.isfinite(change.value):
-        return finding("incomparable", "no episode has a finite score on both sides")
-    mean = over_tasks(b)[0]
-    threshold = rules.quality if metric.name == "accuracy" else rules.relative * abs(mean)
-    verdict, reason = _verdict(change, threshold, metric.higher_is_better)
-    difference, low, high = change
-    return finding(verdict, reason, base=mean, new=over_tasks(n)[0], difference=difference, low=low, high=high)
-
-
-def _time(pairs: list[Pair], rules: _Rules) -> list[Finding]:
-    name = _name(pairs[0][1])
-    timed = [(o, n) for o, n in pairs if _timing(o) and _timing(n)]
-    if not timed:  # neither run trains, such as those of a random initialisation
-        return []
-    reasons = {} if rules.across_machines else {i: _unlike(*pair) for i, pair in enumerate(timed)}
-    fair = [pair for i, pair in enumerate(timed) if not reasons.get(i)]
-    if not fair:
-        return [Finding(*name, "outer_step_s", "incomparable", reasons[0], seeds=_seeds(timed))]
-    base, new = [[t for r in side if (t := _timing(r))] for side in zip(*fair, strict=True)]
-    ratio = ratio_of_medians(base, new)
-    change, low, high = (end - 1 for end in ratio)
-    verdict, reason = _verdict(Interval(change, low, high), rules.time, higher_is_better=False)
-    return [
-        Finding(
-            *(*name, "outer_step_s", verdict, reason),
+    wanted = published_steps([*old.records, *fresh.records])
+    tests = [{(shape_of(s.evaluation), s.inner_steps): s for s in side.shown(wanted)} for side in (old, fresh)]
+    every = [{(shape_of(s.evaluation), s.inner_steps): s for s in side.scores()} for side in (old, fresh)]
+    for test in dict.fromkeys([*tests[0], *tests[1]]):
+        b, n = (side.get(test) for side in every)
+        shown = n or b
+        if shown is None:
+            continue
+        finding = partial(
+            about,
+            metric.name,
+            shape=shape_in_words(shown.evaluation),
+            inner_steps=shown.inner_steps,
             seeds=_seeds(fair),
-            base=float(np.median([t.median for t in base])),
-            new=float(np.median([t.median for t in new])),
-            difference=change,
-            low=low,
-            high=high,
         )
-    ]
+        if b is None or n is None:
+            side = NEW if b is None else BASE
+            yield finding(verdict="incomparable", reason=f"only {side} has this test", only=side)
+        else:
+            yield _score(finding, metric, b, n, fair, rules)
 
 
-def _verdict(change: Interval, threshold: float, higher_is_better: bool) -> tuple[Verdict, str]:
-    if not change.excludes(0.0):
-        return "same", "the interval of the difference includes zero"
-    if abs(change.value) <= threshold:
-        return "same", f"the difference is within the threshold of {threshold:.3g}"
-    good = (change.value > 0) == higher_is_better
-    return "better" if good else "worse", f"significant and larger than the threshold of {threshold:.3g}"
-
-
-def _unlike(old: Record, new: Record) -> str:
-    """Why the seconds of two runs cannot be compared, as a sentence; empty if they can."""
-    named = {"machine": "machines"} | {what: what for what in ("device", "threads", "schedule", "memory")}
-    for what, name in named.items():
-        b, n = getattr(old, name), getattr(new, name)
-        if b != n:
-            return f"seconds are not compared: {what} was {b} in base and is {n} in new"
-    b, n = old.machine_gflops, new.machine_gflops
-    if b > 0 and n > 0 and max(b / n, n / b) > RATE_TOLERANCE:
-        return f"seconds are not compared: the machine's convolution rate went from {b:.0f} to {n:.0f} GFLOP/s"
+def _other_tasks(old: Record, new: Record) -> str:
+    """Why the scores of two runs cannot be compared, as a sentence; empty if they can."""
+    if old.task_version != new.task_version:
+        return f"the tasks have changed from version {old.task_version} to {new.task_version}"
+    if old.data != new.data:
+        return "the data behind the tasks are not the same"
+    if old.outer_steps != new.outer_steps:
+        return f"base has done {old.outer_steps:,} outer steps, new {new.outer_steps:,}"
     return ""
 
 
-def _timing(record: Record) -> Timing | None:
-    bucket = record.timing_s.get("outer_step", {})
-    ends = [bucket.get(key, 0.0) for key in ("median", "p05", "p95")]
-    return Timing(*ends) if bucket.get("count") and min(ends) > 0 else None
+def _score(finding: About, metric: Metric, old: Score, new: Score, pairs: list[Pair], rules: Rules) -> Finding:
+    b, n = _bounded(old.values, metric), _bounded(new.values, metric)
+    change = paired(b, n)
+    if not np.isfinite(change.value):
+        return finding(verdict="incomparable", reason="no task has a finite score on both sides")
+    mean = over_tasks(b)[0]
+    threshold = rules.quality if metric.name == "accuracy" else rules.relative * abs(mean)
+    notes = [CONTENT] if any(o.recipe_id != n.recipe_id for o, n in pairs) else []
+    if len(_seeds(pairs)) < MIN_SEEDS and any(_retrained(*pair) for pair in pairs):
+        threshold *= RETRAINED
+        notes.append(f"fewer than {MIN_SEEDS} seeds, trained under other conditions")
+    return _judged(finding, change, threshold, metric.higher_is_better, mean, over_tasks(n)[0], notes)
+
+
+def _retrained(old: Record, new: Record) -> bool:
+    """Whether rounding may differ between two trainings."""
+    torch = old.software.get("torch") != new.software.get("torch")
+    return old.kind == "run" and bool(old.outer_steps) and (torch or bool(step_times.unlike(old, new)))
+
+
+def _time(about: About, pairs: list[Pair], rules: Rules) -> Iterator[Finding]:
+    fair: list[Pair] = []
+    apart: dict[str, list[Pair]] = defaultdict(list)
+    for pair in (pair for pair in pairs if all(map(step_times.timed, pair))):
+        reason = "" if rules.across_machines else step_times.unlike(*pair)
+        (apart[reason] if reason else fair).append(pair)
+    for reason, mine in apart.items():
+        yield about("outer_step_s", "incomparable", reason, seeds=_seeds(mine))
+    if not fair:
+        return
+    base, new = [o for o, _ in fair], [n for _, n in fair]
+    finding = partial(about, "outer_step_s", seeds=_seeds(fair))
+    change = step_times.change(base, new)
+    if isinstance(change, str):
+        yield finding(verdict="cannot tell", reason=change)
+        return
+    notes = [CONTENT] if any(o.recipe_id != n.recipe_id for o, n in fair) else []
+    sides = (step_times.step_s(base), step_times.step_s(new))
+    yield _judged(finding, change, rules.time, False, *sides, notes)
+
+
+def _judged(
+    finding: About, change: Interval, threshold: float, higher: bool, base: float, new: float, notes: list[str]
+) -> Finding:
+    """The verdict about a change with its interval, where larger is better if ``higher``."""
+    value, low, high = change
+    smallest = max(threshold, high - value, value - low)
+    known = math.isfinite(smallest)
+    verdict: Verdict
+    if change.excludes(0.0) and abs(value) > threshold:
+        verdict = "better" if (value > 0) == higher else "worse"
+        reason = f"significant and larger than the threshold of {threshold:.3g}"
+    elif -threshold <= low and high <= threshold:
+        verdict, reason = "same", f"the whole interval is within the threshold of {threshold:.3g}"
+    else:
+        shown = f"a difference below {smallest:.2g} could not be shown" if known else "one task shows nothing"
+        verdict, reason = "cannot tell", shown
+    ends = (low, high, smallest) if known else (None, None, None)
+    return finding(
+        verdict=verdict,
+        reason="; ".join([reason, *notes]),
+        base=base,
+        new=new,
+        difference=value,
+        **dict(zip(("low", "high", "smallest"), ends, strict=True)),
+    )
 
 
 def _bounded(values: Array, metric: Metric) -> Array:

@@ -4,7 +4,6 @@
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -40,14 +39,6 @@ class Estimate(NamedTuple):
     over: Literal["seeds", "tasks"]
 
 
-class Timing(NamedTuple):
-    """A record's summary of one clock bucket, in seconds: the median sample and its 5th and 95th percentile."""
-
-    median: float
-    p05: float
-    p95: float
-
-
 def estimate(values: Array) -> Estimate:
     """The mean and its 95 % interval: over seeds if at least ``MIN_SEEDS`` have a score, else over test tasks.
 
@@ -59,8 +50,7 @@ def estimate(values: Array) -> Estimate:
     means = [mean for mean in seed_means(values) if math.isfinite(mean)]
     if len(means) < MIN_SEEDS:
         return Estimate(*over_tasks(values), "tasks")
-    quantile = float(stdtrit(len(means) - 1, 0.975))
-    return Estimate(float(np.mean(means)), quantile * float(np.std(means, ddof=1)) / math.sqrt(len(means)), "seeds")
+    return Estimate(float(np.mean(means)), t_interval(np.array(means)), "seeds")
 
 
 def over_tasks(values: Array) -> tuple[float, float]:
@@ -73,26 +63,33 @@ def seed_means(values: Array) -> list[float]:
     return [mean_ci95(row.tolist())[0] for row in values]
 
 
-def ratio_of_medians(base: Sequence[Timing], new: Sequence[Timing]) -> Interval:
-    """The ratio new / base of median seconds (the median over pairs), with a cautious interval around it.
+def paired(base: Array, new: Array) -> Interval:
+    """The mean difference new - base of scores on the same seeds and tasks, with its 95 % interval.
 
-    Records keep summaries instead of samples, and the samples of one run are not independent: the load of a machine
-    changes slowly. An interval that shrinks with their number would therefore call every quiet hour a speed-up. The low
-    end of a pair is the smaller of new's median over base's 95th percentile and new's 5th percentile over base's
-    median; the high end is the larger of the two opposite ratios; and the interval spans all pairs. It excludes 1 only
-    if in every pair, and on the same side, the median of each run is among the most extreme 5 % of the other's steps.
+    What an easy or a hard task does to both runs cancels. The interval is Student's t interval: over the seeds' mean
+    differences if there are at least ``MIN_SEEDS``, else over the tasks' mean differences. Pairs without a finite score
+    on either side are left out. One seed with one task has an infinite interval; without any pair all three are nan.
 
     Raises:
-        ValueError: no pair, or unpaired summaries.
+        ValueError: the shapes differ.
     """
-    pairs = list(zip(base, new, strict=True))
-    if not pairs:
-        raise ValueError("a ratio needs at least one pair of timings")
-    return Interval(
-        float(np.median([n.median / b.median for b, n in pairs])),
-        min(min(n.median / b.p95, n.p05 / b.median) for b, n in pairs),
-        max(max(n.median / b.p05, n.p95 / b.median) for b, n in pairs),
-    )
+    if base.shape != new.shape:
+        raise ValueError(f"paired scores need one shape, got {base.shape} and {new.shape}")
+    difference = new - base
+    seeds = np.array(seed_means(difference))
+    sample = seeds if np.isfinite(seeds).sum() >= MIN_SEEDS else mean_over_seeds(difference)
+    sample = sample[np.isfinite(sample)]
+    if not len(sample):
+        return Interval(math.nan, math.nan, math.nan)
+    mean, half = float(sample.mean()), t_interval(sample)
+    return Interval(mean, mean - half, mean + half)
+
+
+def t_interval(sample: Array) -> float:
+    """Half-width of Student's 95 % t interval of the mean of ``sample``; infinite for a single value."""
+    if len(sample) < 2:
+        return math.inf
+    return float(stdtrit(len(sample) - 1, 0.975)) * float(np.std(sample, ddof=1)) / math.sqrt(len(sample))
 
 
 def mean_over_seeds(values: Array) -> Array:

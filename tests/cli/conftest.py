@@ -70,6 +70,19 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return call
 
 
+@pytest.fixture
+def narrow(command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Call the command at a terminal of 80 columns."""
+
+    def call(*arguments: object) -> Said:
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "80")
+            patch.setattr(type(sys.stdout), "isatty", lambda stream: True)
+            return command(*arguments)
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of maml and scratch, made once."""

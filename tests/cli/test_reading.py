@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 
 import pytest
 
 from maml_bench.api import read_records
-from maml_bench.record import load, load_all
+from maml_bench.record import load
 from maml_bench.report.flat_rows import flat_rows as flat
 
 
@@ -152,19 +151,6 @@ def test_speed_records_are_printed_flat(command, speed):
     assert (point["axis"], point["value"], point["median_s"]) == ("meta_batch", 32, 0.25)
 
 
-@pytest.fixture
-def narrow(command, monkeypatch):
-    """Call the command at a terminal of 80 columns."""
-
-    def call(*arguments):
-        with monkeypatch.context() as patch:
-            patch.setenv("COLUMNS", "80")
-            patch.setattr(type(sys.stdout), "isatty", lambda stream: True)
-            return command(*arguments)
-
-    return call
-
-
 def plain(text):
     """Whether a text has neither escape codes, nor markup, nor box characters."""
     return "\x1b" not in text and "[/" not in text and not set(text) & set("│┃─━┏┡└")
@@ -189,13 +175,6 @@ def test_a_narrow_table_of_records_keeps_what_tells_its_rows_apart(narrow, resul
     assert heading[:3] == ["status", "protocol", "normalisation"]
     assert heading[3:] == ["shot", "inner_steps", "mean", "ci95", "published"]
     assert said.err == "left out to fit the width of the terminal: path, checkpoint\n"
-
-
-def test_a_narrow_comparison_says_why_below_its_table(narrow, results, maml):
-    replace(load(maml), machine_id="deadbeef").save(results.with_name("new"))
-    said = narrow("compare", results, "new")
-    assert "why" in said.err.splitlines()[0]
-    assert "outer_step_s: incomparable: seconds are not compared: machine was" in said.err.splitlines()[1]
 
 
 def test_speed_records_as_a_table(command, speed):
@@ -246,40 +225,6 @@ def test_report_writes_latex_when_asked_and_removes_it_when_not(command, results
     assert not list((results / "tables").glob("*.tex"))
 
 
-def test_compare_the_same(command, results):
-    said = command("compare", results, results, "--json")
-    found = json.loads(said.out)
-    assert (said.code, found["worse"]) == (0, False)
-    assert {finding["verdict"] for finding in found["findings"]} == {"same"}
-    assert {finding["setup"] for finding in found["findings"]} == {"maml", "scratch"}
-
-
-def test_compare_with_a_worse_one_exits_with_one(command, results, maml):
-    record = load(maml)
-    points = [
-        replace(point, values=[value + 9 for value in point.values], mean=point.mean + 9)
-        for point in record.evaluations[0].points
-    ]
-    worse = replace(record, evaluations=[replace(record.evaluations[0], points=points)])
-    worse.save(results.with_name("new"))
-    said = command("compare", results, "new")
-    assert said.code == 1
-    assert "worse" in said.out
-    assert command("compare", "new", results).code == 0
-    assert command("compare", results, "new", "--relative-threshold", "1000").code == 0
-
-
-def test_compare_with_another_machine_leaves_out_seconds_unless_asked(command, results, maml):
-    replace(load(maml), machine_id="deadbeef").save(results.with_name("new"))
-
-    def verdict(*arguments):
-        findings = json.loads(command("compare", results, "new", "--json", *arguments).out)["findings"]
-        return next(f["verdict"] for f in findings if f["quantity"] == "outer_step_s")
-
-    assert verdict() == "incomparable"
-    assert verdict("--across-machines") == "same"
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -287,8 +232,6 @@ def test_compare_with_another_machine_leaves_out_seconds_unless_asked(command, r
         (["show", "none.json"], "there are no records below runs; `maml-bench run quickstart` makes some"),
         (["show", "."], "there are no records below runs; `maml-bench run quickstart` makes some"),
         (["report"], "there are no records below runs; `maml-bench run quickstart` makes some"),
-        (["compare", "none", "runs"], "there is no results folder or record at none"),
-        (["compare", ".", "."], "there are no records below ."),
     ],
 )
 def test_bad_input_is_one_sentence(command, arguments, sentence):
@@ -305,20 +248,3 @@ def test_a_damaged_record_is_named_in_one_sentence(command, maml, verb):
     assert said.code == 2
     assert said.err.count("\n") == 1
     assert maml.name in said.err
-
-
-def test_nothing_in_common_is_a_sentence(command, results, maml):
-    record = load(maml)
-    replace(record, recipe={**record.recipe, "id": "other"}, recipe_id="00000000").save(results.with_name("new"))
-    said = command("compare", results, "new")
-    assert said.code == 2
-    assert said.err == "error: runs and new have no recipe and setup in common, so there is nothing to compare\n"
-
-
-def test_records_of_other_content_are_incomparable(command, results):
-    for _, record in load_all(results):
-        changed = {**record.recipe, "inner": {**record.recipe["inner"], "rate": 9.0}}
-        replace(record, recipe=changed, recipe_id="00000000").save(results.with_name("new"))
-    said = command("compare", results, "new")
-    assert said.code == 0
-    assert said.out.count("incomparable") == 2

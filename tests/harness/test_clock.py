@@ -90,3 +90,15 @@ def test_moments_are_in_utc_and_seconds_go_forward():
     assert now_utc().endswith("+00:00")
     assert len(now_utc()) == len("2026-01-01T00:00:00+00:00")
     assert monotonic_s() <= monotonic_s()
+
+
+def test_blocks_of_consecutive_samples_keep_their_fastest(take):
+    clock = Clock()
+    for step in range(50):
+        take(clock, "step", (1.0 if step < 25 else 2.0) + 9.0 * (step % 2))
+    take(clock, "short", 1.0)
+    assert clock.blocks_s("step") == [1.0, 2.0]
+    assert clock.blocks_s("short") == clock.blocks_s("never") == []
+    for _ in range(module.BLOCK * module.BLOCKS):
+        take(clock, "step", 3.0)
+    assert len(clock.blocks_s("step")) == module.BLOCKS

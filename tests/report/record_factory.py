@@ -72,6 +72,7 @@ def record(
         "curve": Curve(),
         "exhibit": None,
         "timing_s": {"outer_step": timing(step_s, steps)} if steps else {},
+        "step_blocks_s": blocks(step_s) if steps else [],
         "train_s": step_s * steps,
         "peak_memory_bytes": 512 * 2**20,
         "memory": "retained",
@@ -93,6 +94,12 @@ def timing(median: float, count: int = 1500, noise: float = 0.05) -> dict[str, f
     """A clock bucket whose 5th and 95th percentile lie ``noise`` below and above the median, relatively."""
     ends = {"p05": median * (1 - noise), "p95": median * (1 + noise)}
     return {"total": median * count, "count": count, "median": median, **ends}
+
+
+def blocks(step_s: float, noise: float = 0.02, count: int = 40, seed: int = 0) -> list[float]:
+    """Step times of blocks that other work made longer, by up to five times ``noise`` and mostly less."""
+    disturbed = np.minimum(np.random.default_rng(seed).exponential(noise, count), 5 * noise)
+    return [float(f"{step_s * (1 + share):.4g}") for share in disturbed]
 
 
 # What follows draws plausible results for figures; the numbers mean nothing.

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from maml_bench.record import mean_ci95
-from maml_bench.report.bootstrap import paired_bootstrap
-from maml_bench.report.statistics import Timing, estimate, over_tasks, ratio_of_medians, seed_means
+from maml_bench.report.statistics import estimate, over_tasks, paired, seed_means
 
 scores = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -54,58 +53,26 @@ def test_the_mean_of_a_seed_leaves_out_what_is_not_finite():
     assert seed_means(np.array([[0.0, 2.0], [3.0, np.nan]])) == [1.0, 3.0]
 
 
-def test_bootstrap_is_the_same_for_the_same_seed():
-    base, new = np.random.default_rng(0).random((2, 3, 200))
-    assert paired_bootstrap(base, new, seed=4) == paired_bootstrap(base, new, seed=4)
-    assert paired_bootstrap(base, new, seed=4) != paired_bootstrap(base, new, seed=5)
+def test_paired_interval_over_tasks_on_paper():
+    change = paired(np.array([[0.0, 0.0, 0.0, 0.0]]), np.array([[1.0, 2.0, 3.0, 4.0]]))
+    half = 3.1824463 * math.sqrt(5 / 3) / 2  # Student's t at 3 degrees of freedom
+    assert change == pytest.approx((2.5, 2.5 - half, 2.5 + half))
 
 
-def test_bootstrap_interval_is_that_of_the_normal_approximation():
-    new = np.random.default_rng(0).normal(0.1, 1, (1, 400))
-    change = paired_bootstrap(np.zeros_like(new), new, seed=0)
-    half = 1.96 * new.std() / 20
-    assert change == pytest.approx((new.mean(), new.mean() - half, new.mean() + half), abs=0.01)
+def test_paired_interval_is_over_seeds_from_three_on():
+    base = np.random.default_rng(0).normal(size=(3, 50))
+    shifts = np.array([[1.0], [2.0], [3.0]])
+    half = 4.3026527 / math.sqrt(3)
+    assert paired(base, base + shifts) == pytest.approx((2.0, 2 - half, 2 + half))
+    assert paired(base[:2], base[:2] + shifts[:2]) == pytest.approx((1.5, 1.5, 1.5))
 
 
-def test_pairing_cancels_hard_and_easy_tasks():
-    base = np.random.default_rng(0).random((1, 100))
-    assert paired_bootstrap(base, base + 0.01, seed=0) == pytest.approx((0.01, 0.01, 0.01))
+def test_paired_leaves_out_what_has_no_partner():
+    assert paired(np.array([[0.5, np.nan, 0.5]]), np.array([[0.75, 1.0, 0.75]])) == (0.25, 0.25, 0.25)
+    assert paired(np.array([[0.5]]), np.array([[0.75]])) == (0.25, -math.inf, math.inf)
+    assert all(map(math.isnan, paired(np.array([[np.nan]]), np.array([[1.0]]))))
 
 
-@settings(deadline=None)
-@given(scores, scores)
-def test_swapping_the_sides_turns_the_interval_round(base, new):
-    count = min(len(base), len(new))
-    a, b = np.array([base[:count]]), np.array([new[:count]])
-    there, back = paired_bootstrap(a, b, seed=0, resamples=200), paired_bootstrap(b, a, seed=0, resamples=200)
-    assert there == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)
-    assert there.low - 1e-12 <= there.value <= there.high + 1e-12 or count < 8
-
-
-def test_bootstrap_without_any_pair_is_nan():
-    assert all(map(math.isnan, paired_bootstrap(np.array([[np.nan]]), np.array([[1.0]]), seed=0)))
-
-
-def test_one_pair_has_no_interval_around_it():
-    assert paired_bootstrap(np.array([[0.5, np.nan]]), np.array([[0.75, 1.0]]), seed=0) == (0.25, 0.25, 0.25)
-
-
-def test_bootstrap_refuses_unpaired_scores():
+def test_unpaired_scores_are_refused():
     with pytest.raises(ValueError, match="one shape"):
-        paired_bootstrap(np.zeros((1, 3)), np.zeros((1, 4)), seed=0)
-
-
-def test_ratio_of_medians_on_paper():
-    base, new = Timing(1.0, 0.9, 1.1), Timing(1.5, 1.2, 1.8)
-    assert ratio_of_medians([base], [new]) == pytest.approx((1.5, 1.2, 1.8))  # 1.2/1.0 < 1.5/1.1, 1.8/1.0 > 1.5/0.9
-    assert ratio_of_medians([base], [new]).excludes(1.0)
-
-
-def test_one_pair_that_does_not_move_keeps_one_in_the_interval():
-    quick, slow = Timing(1.0, 0.95, 1.05), Timing(1.5, 1.4, 1.6)
-    assert not ratio_of_medians([quick, quick], [slow, quick]).excludes(1.0)
-
-
-def test_ratio_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one"):
-        ratio_of_medians([], [])
+        paired(np.zeros((1, 3)), np.zeros((1, 4)))

@@ -1,0 +1,65 @@
+"""Whether outer steps became slower: a change of their time with its interval, or why it cannot be told.
+
+Other work on a machine only ever makes a step longer, so what is compared is the time of the least disturbed steps. A
+record keeps the 5th percentile of each of some forty blocks of consecutive steps (`Record.step_blocks_s`). The time of
+a side is the 10th percentile of the blocks of all its runs, and the bootstrap over blocks says how far it can be
+trusted: where the load changed during a run, blocks differ and the interval is wide.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from maml_bench.record import Record
+from maml_bench.report.statistics import Array, Interval
+
+MIN_BLOCKS = 10
+"""A side with fewer blocks is too short to tell anything; a block has at least twenty steps."""
+FASTEST = 0.1
+RESAMPLES = 1999
+CONDITIONS = {"machines": "machine"} | {what: what for what in ("device", "threads", "schedule", "memory")}
+
+
+def step_s(records: Sequence[Record]) -> float:
+    """Seconds of an undisturbed outer step: the 10th percentile of the blocks of all records together."""
+    return float(np.quantile(_blocks(records), FASTEST))
+
+
+def change(base: Sequence[Record], new: Sequence[Record]) -> Interval | str:
+    """The relative change new / base - 1 of an undisturbed step with its 95 % interval; a sentence if too short."""
+    for side, records in (("base", base), ("new", new)):
+        count = len(_blocks(records))
+        if not count and any(record.timing_s["outer_step"]["count"] >= 20 for record in records):
+            return f"the records of {side} have no step times of blocks, because an older version made them"
+        if count < MIN_BLOCKS:
+            steps = sum(int(record.timing_s["outer_step"]["count"]) for record in records)
+            return f"{side} has {steps:,} timed steps, which are too few to tell"
+
+    def ratio(fresh: Array, old: Array, axis: int = -1) -> Any:
+        return np.quantile(fresh, FASTEST, axis=axis) / np.quantile(old, FASTEST, axis=axis) - 1
+
+    samples = (_blocks(new), _blocks(base))
+    low, high = stats.bootstrap(
+        samples, ratio, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
+    ).confidence_interval
+    return Interval(float(ratio(*samples)), float(low), float(high))
+
+
+def timed(record: Record) -> bool:
+    """Whether outer steps were timed: not for a setup that does not train, nor for an evaluation of weights."""
+    return bool(record.timing_s.get("outer_step", {}).get("count"))
+
+
+def unlike(old: Record, new: Record) -> str:
+    """Why the seconds of two runs cannot be compared, as a sentence; empty if they can."""
+    for field, name in CONDITIONS.items():
+        b, n = getattr(old, field), getattr(new, field)
+        if b != n:
+            return f"seconds are not compared: {name} was {b} in base and is {n} in new"
+    return ""
+
+
+def _blocks(records: Sequence[Record]) -> Array:
+    return np.array([block for record in records for block in record.step_blocks_s], dtype=np.float64)
