@@ -172,6 +172,9 @@ class Record:
         list[dict[str, Any]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
     ] = field(default_factory=list)
+    superseded: Annotated[
+        str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
+    ] = ""
     schema: Annotated[int, Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property

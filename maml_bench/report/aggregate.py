@@ -124,6 +124,11 @@ class Group:
         return bool(self.first.recipe.get("ranked", True))
 
     @property
+    def superseded(self) -> str:
+        """Why other records take the place of these; empty where they count."""
+        return self.first.superseded
+
+    @property
     def own_steps(self) -> int:
         """The number of inner steps in validation."""
         return self.first.curve.inner_steps
@@ -211,7 +216,7 @@ def aggregate(records: Iterable[Record]) -> list[Group]:
             *(r["tasks"]["name"], r["id"], rank(r["preset"]), r["preset"], r["setup"]["name"], changed(record)),
             *(record.recipe_id, record.kind != "run", record.weights_id),
             *(-record.outer_steps, record.machines, record.device, record.threads),
-            *(record.schedule, record.memory, record.task_version, record.status, r["variant"]),
+            *(record.schedule, record.memory, record.task_version, record.status, r["variant"], record.superseded),
         )
         groups.setdefault(key, {})[record.seed] = record
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]

@@ -68,7 +68,8 @@ def build(
             tables += write(folder, reproduction.files(reproduction.reproduction(cells, records)))
         tell("drawing figures")
         folder = results / "figures"
-        figures = write_figures(records, folder) + write_suite_figures(records, folder)
+        counting = [record for record in records if not record.superseded]
+        figures = write_figures(counting, folder) + write_suite_figures(counting, folder)
         figures += write_speed_figures(races, folder)
         tell("writing the page")
         page = write_page(found, results) if found else None

@@ -97,6 +97,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "recipe_id": record.recipe_id,
         "changed": changed(record),
         "ranked": bool(recipe.get("ranked", True)),
+        "superseded": record.superseded,
         "tasks": recipe["tasks"]["name"],
         "variant": recipe["variant"],
         "task_version": record.task_version,

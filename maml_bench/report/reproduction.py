@@ -85,6 +85,7 @@ def reproduction(cells: Sequence[Cell], records: Iterable[Record]) -> list[list[
     ``cells``. A row is a recipe for the number and the group of its runs with the largest `Row.merit`.
     """
     groups = [group for group in aggregate(records) if group.preset == "paper" and group.first.kind == "run"]
+    groups = [group for group in groups if not group.superseded]
     found: dict[tuple[Any, ...], list[Row]] = {}
     for cell in sorted(cells, key=lambda cell: (cell.place.startswith("Figure"), cell.place)):
         rows = [

@@ -32,13 +32,18 @@ def cell_of(suite: Suite, recipe: str) -> tuple[Cell, str] | None:
     return None
 
 
+def counts(record: Record) -> bool:
+    """Whether a record belongs into the table of a suite: an unchanged run that no other takes the place of."""
+    return record.kind == "run" and not changed(record) and not record.superseded
+
+
 def places(suite: Suite, records: Iterable[Record]) -> list[Place]:
     """All groups of training runs of the suite's recipes and of their variants, sorted by cell and setup.
 
     Runs with changed settings do not belong to the suite.
     """
     found = []
-    for group in aggregate(record for record in records if record.kind == "run" and not changed(record)):
+    for group in aggregate(record for record in records if counts(record)):
         placed = cell_of(suite, group.recipe)
         if placed:
             cell, variant = placed

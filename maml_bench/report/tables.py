@@ -48,13 +48,15 @@ def summary(records: Iterable[Record], *, everything: bool = False) -> pd.DataFr
     """The table as text with the columns ``COLUMNS``, rounded: accuracy in percent, other scores with three digits.
 
     Every test is shown after the inner steps that have a published value for any setup, else after those of validation.
-    Runs with a budget that is too small to rank setups by are left out where their setup has others on this recipe,
-    unless ``everything`` is asked for. A recipe whose content differs between rows of one name carries its hash.
+    Superseded records, and runs with a budget that is too small to rank setups by where their setup has others on this
+    recipe, are left out unless ``everything`` is asked for. A recipe whose content differs between rows of one name
+    carries its hash.
     """
     groups = aggregate(records)
     wanted = published_steps(record for group in groups for record in group.records)
-    ranked = {(group.recipe, group.setup) for group in groups if group.ranked}
-    shown = [g for g in groups if everything or g.ranked or (g.recipe, g.setup) not in ranked]
+    ranked = {(group.recipe, group.setup) for group in groups if group.ranked and not group.superseded}
+    counting = [g for g in groups if not g.superseded and (g.ranked or (g.recipe, g.setup) not in ranked)]
+    shown = groups if everything else counting
     contents: dict[tuple[str, ...], set[str]] = {}
     for group in shown:
         contents.setdefault(_name(group), set()).add(group.first.recipe_id)
@@ -90,10 +92,13 @@ def verdict(group: Group, score: Score) -> str | None:
     ``within``: our interval meets the published one, or holds the published value where it has no interval. Otherwise
     ``above by`` or ``below by`` the difference of the means, accuracy in percentage points. A row with fewer seeds than
     an interval over seeds needs says how many it has. A run that is no reproduction says why not: ``changed``
-    settings, ``partial`` budget, another preset than the paper's, or ``diverged`` test tasks.
+    settings, ``partial`` budget, ``superseded`` by other records, another preset than the paper's, or ``diverged`` test
+    tasks.
     """
     if score.published is None:
         return None
+    if group.superseded:
+        return "superseded"
     if group.changed:
         return "changed"
     if group.preset != "paper":
@@ -136,7 +141,7 @@ def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
     row = {
         "recipe": group.recipe + about + (f" #{group.first.recipe_id}" if several else ""),
         "setup": group.setup,
-        "preset": group.preset + ("" if group.ranked else ", unranked"),
+        "preset": group.preset + ", unranked" * (not group.ranked) + ", superseded" * bool(group.superseded),
         "seeds": ", ".join(map(str, group.seeds)),
         "budget": group.budget,
         "score": group.first.status,
@@ -173,6 +178,7 @@ def _identity(group: Group) -> dict[str, Any]:
         "variant": record.recipe["variant"],
         "preset": group.preset,
         "ranked": group.ranked,
+        "superseded": group.superseded or None,
         "weights": record.weights_id or None,
         "outer_steps": record.outer_steps,
         "recipe_steps": record.budget_steps,

@@ -98,6 +98,11 @@ def _page(tasks: str, family: list[Record]) -> str:
         for group in groups
         if group.first.status != "ok"
     ]
+    superseded = dict.fromkeys(
+        f"{group.recipe}, {group.setup}, {group.preset}, #{group.first.recipe_id}: {group.superseded}"
+        for group in groups
+        if group.superseded
+    )
     counts = {status: sum(record.status == status for record in family) for status in ("diverged", "failed")}
     ended = f"Of {len(family)} runs, {counts['diverged']} diverged and {counts['failed']} failed."
     weights = dict.fromkeys(
@@ -110,6 +115,7 @@ def _page(tasks: str, family: list[Record]) -> str:
             *(f"# {tasks}", LEGEND, ended, markdown(summary(family, everything=True)), caption(family)),
             f"Costs, machines and commits stand in {tasks}.csv.",
             *bullets("Runs that failed or diverged:", failures),
+            *bullets("Superseded:", superseded),
             *bullets("Weights from files:", weights),
         ]
     )

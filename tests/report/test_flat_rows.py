@@ -11,7 +11,19 @@ from record_factory import ACCURACY, PAPER, evaluation, record, timing
 from maml_bench.report.flat_rows import commits, contended, flat_rows
 
 KEYS = [
-    *("kind", "recipe", "recipe_id", "changed", "ranked", "tasks", "variant", "task_version", "setup", "preset"),
+    *(
+        "kind",
+        "recipe",
+        "recipe_id",
+        "changed",
+        "ranked",
+        "superseded",
+        "tasks",
+        "variant",
+        "task_version",
+        "setup",
+        "preset",
+    ),
     *("protocol", "checkpoint"),
     *("checkpoint_steps", "weights", "split", "seed", "status", "metric", "inner_steps", "way", "shot", "query"),
     *("mean", "ci95", "episodes"),
