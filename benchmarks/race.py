@@ -7,14 +7,16 @@
 
 Environments are built on the first use (--envs) and used again. Each peer first shows that its meta-gradient is ours,
 then all race round by round, one process at a time, under glibc's default memory settings and under those that the
-command line sets for itself (retained). A ratio above 1 means that maml-bench, as its users run it, is faster. Each
-bench is saved when it is done, so Ctrl-C loses the present one only.
+command line sets for itself (retained). Two commits (--against) take turns of a second within each round. A ratio
+above 1 means that maml-bench, as its users run it, is faster. Each bench is saved when it is done, so Ctrl-C loses the
+present one only.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from peers import environments
 from peers.benches import BENCHES, Bench, write_inputs
 from peers.catalogue import LOOP, OURS, PEERS, Peer, earlier
 from peers.checks import Reference, Verdict
-from peers.processes import MEMORY, Failed, Job
+from peers.processes import MEMORY, Failed, Job, time_in_turns
 from peers.rows import Entry, refuse_to_replace, rows, save, target
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -160,20 +162,35 @@ class Race:
         gflops = []
         for count in range(1, self.plan.rounds + 1):
             gflops.append(machine.convolution_gflops())
-            for entry in entries:
-                self.tell(f"{bench.name}: round {count} of {self.plan.rounds}, {entry.peer.name} {entry.memory}")
-                if entry.races:
-                    self.take_turn(bench, entry, job(entry.peer), count)
-                self.progress.advance(self.bar)
+            for together in self.groups(entries):
+                names = " and ".join(entry.peer.name for entry in together)
+                self.tell(f"{bench.name}: round {count} of {self.plan.rounds}, {names} {together[0].memory}")
+                racing = [entry for entry in together if entry.races]
+                for entry, answer in zip(racing, self.time(racing, job), strict=True):
+                    self.take(bench, entry, answer, count)
+                self.progress.advance(self.bar, len(together))
         return rows(bench, entries, gflops, common)
 
-    def take_turn(self, bench: Bench, entry: Entry, job: Job, count: int) -> None:
-        """One process of one entry; if it fails, the entry is out of the race."""
+    def groups(self, entries: list[Entry]) -> list[list[Entry]]:
+        """The entries that race at the same time: two commits take turns within a round, all others race alone."""
+        if self.plan.partial != "--against":
+            return [[entry] for entry in entries]
+        return [[entry for entry in entries if entry.memory == kind] for kind in MEMORY]
+
+    def time(self, entries: list[Entry], job: Callable[[Peer], Job]) -> list[dict[str, Any] | Failed]:
+        """The answers of entries that race at the same time."""
+        if len(entries) > 1:
+            return time_in_turns([job(entry.peer) for entry in entries], entries[0].memory, self.plan.seconds)
         try:
-            answer = job.time(entry.memory, self.plan.seconds)
+            return [job(entry.peer).time(entry.memory, self.plan.seconds) for entry in entries]
         except Failed as reason:
-            entry.verdict = replace(entry.verdict, status="failed", reason=f"round {count}: {reason}")
-            said = f"failed: {reason}"
+            return [reason]
+
+    def take(self, bench: Bench, entry: Entry, answer: dict[str, Any] | Failed, count: int) -> None:
+        """Keep one answer of one entry; if it failed, the entry is out of the race."""
+        if isinstance(answer, Failed):
+            entry.verdict = replace(entry.verdict, status="failed", reason=f"round {count}: {answer}")
+            said = f"failed: {answer}"
         else:
             entry.answers.append(answer)
             said = f"{answer['median_s']:.4g} s"

@@ -40,23 +40,23 @@ def mean_ci95(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Metric:
-    """What an episode's score is: its name, unit, direction, and from which value on an episode counts as diverged."""
+    """What the score of an episode is."""
 
-    name: str
-    unit: str = ""
-    higher_is_better: bool = True
-    diverged_above: float | None = None
+    name: Annotated[str, Doc("`accuracy`, `mse` or `return`.")]
+    unit: Annotated[str, Doc("The unit of the score, if it has one.")] = ""
+    higher_is_better: Annotated[bool, Doc("Whether a larger score is the better one.")] = True
+    diverged_above: Annotated[float | None, Doc("An episode with a larger score counts as diverged.")] = None
 
 
 @dataclass(frozen=True)
 class Point:
-    """Scores after one number of inner steps: one value per episode, in episode order, None where not finite."""
+    """The scores after one number of inner steps."""
 
-    inner_steps: int
-    mean: float | None
-    ci95: float | None
-    diverged_episodes: int
-    values: list[float | None]
+    inner_steps: Annotated[int, Doc("The number of inner steps.")]
+    mean: Annotated[float | None, Doc("The mean over the episodes with a finite score.")]
+    ci95: Annotated[float | None, Doc("Half-width of the 95 % interval over these episodes.")]
+    diverged_episodes: Annotated[int, Doc("Episodes whose score is not finite, or beyond `metric.diverged_above`.")]
+    values: Annotated[list[float | None], Doc("The score of each episode, in their order; nothing where not finite.")]
 
     @classmethod
     def of(cls, inner_steps: int, values: Sequence[float], metric: Metric) -> "Point":
@@ -68,39 +68,52 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One test on one split at one episode shape; ``query`` counts examples per class, ``episodes`` tasks.
+    """One test on one split with one shape of episodes."""
 
-    ``normalisation`` says whose statistics batch-norm took for the query: transductive (the query's own), support,
-    one by one, or running; it means nothing where the network has no batch statistics. ``checkpoint`` says which
-    meta-parameters were tested: last, selected (best by validation), ensemble (of the best), or given (in a file);
-    ``checkpoint_steps`` after how many outer steps they were made, empty where that is not known or is the last.
-    """
-
-    protocol: str
-    split: str
-    way: int
-    shot: int
-    query: int
-    episodes: int
-    points: list[Point]
-    normalisation: str = "transductive"
-    checkpoint: str = "last"
-    checkpoint_steps: list[int] = field(default_factory=list)
+    protocol: Annotated[str, Doc("The name of the protocol: `paper` or `modern`.")]
+    split: Annotated[str, Doc("The split of the tasks: `test`, `validation` or `train`.")]
+    way: Annotated[int, Doc("Classes of a task.")]
+    shot: Annotated[int, Doc("Support examples of a class, or rollouts before each inner step.")]
+    query: Annotated[int, Doc("Query examples of a class, or rollouts that are scored.")]
+    episodes: Annotated[int, Doc("Number of tasks.")]
+    points: Annotated[list[Point], Doc("The scores after each number of inner steps.")]
+    normalisation: Annotated[
+        str,
+        Doc(
+            "Whose statistics batch-norm took for the query: `transductive` (the query's own), `support`, `one by one` "
+            "or `running`. It means nothing for a network without batch statistics."
+        ),
+    ] = "transductive"
+    checkpoint: Annotated[
+        str,
+        Doc(
+            "Which meta-parameters were tested: `last`, `selected` (the best by validation), `ensemble` (of the best) "
+            "or `given` (in a file)."
+        ),
+    ] = "last"
+    checkpoint_steps: Annotated[
+        list[int], Doc("The outer steps after which they were made; empty if unknown, or if they are the last.")
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve: one entry per validation; ``seconds`` are training clock, ``validation`` a mean score,
-    ``env_steps`` steps in the world so far (empty where nobody acts)."""
+    """The learning curve, with one entry per validation."""
 
-    step: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    train_loss: list[float | None] = field(default_factory=list)
-    validation: list[float | None] = field(default_factory=list)
-    validation_ci95: list[float | None] = field(default_factory=list)
-    inner_steps: int = 0
-    episodes: int = 0
-    env_steps: list[int] = field(default_factory=list)
+    step: Annotated[list[int], Doc("Outer steps done.")] = field(default_factory=list)
+    seconds: Annotated[list[float], Doc("Seconds of training so far.")] = field(default_factory=list)
+    train_loss: Annotated[list[float | None], Doc("Mean training loss since the last entry.")] = field(
+        default_factory=list
+    )
+    validation: Annotated[list[float | None], Doc("Mean validation score.")] = field(default_factory=list)
+    validation_ci95: Annotated[list[float | None], Doc("Half-width of its 95 % interval.")] = field(
+        default_factory=list
+    )
+    inner_steps: Annotated[int, Doc("Inner steps before each validation score.")] = 0
+    episodes: Annotated[int, Doc("Validation tasks of each entry.")] = 0
+    env_steps: Annotated[list[int], Doc("Steps in the environment so far, in reinforcement learning.")] = field(
+        default_factory=list
+    )
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class Record:
 
     recipe: Annotated[dict[str, Any], Doc("The whole recipe, with the published numbers.")]
     recipe_id: Annotated[str, Doc("Hash of the recipe's content without title and published numbers.")]
-    seed: int
+    seed: Annotated[int, Doc("The seed of the run.")]
     status: Annotated[Status, Doc("`diverged`: a loss was not a finite number. `failed`: the run ended with an error.")]
     reason: Annotated[str | None, Doc("Why the run diverged or failed.")]
     task_version: Annotated[int, Doc("Version of the task family. Records of different versions have other episodes.")]

@@ -2,12 +2,15 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
 from hypothesis import settings
 
+from maml_bench.classification import StoredImages
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
 
@@ -43,6 +46,15 @@ def found(look: Callable[[], store.Manifest]) -> store.Manifest:
         if os.environ.get("MAML_BENCH_REQUIRE_DATA"):
             pytest.fail(f"real data is required here: {error}")
         pytest.skip(str(error))
+
+
+@contextmanager
+def shared_images() -> Iterator[None]:
+    """Let all task distributions share one tensor for each stored array, so that its images are turned only once."""
+    tensor = cache(lambda name, array: torch.from_numpy(store.load(name, array)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoredImages, "_images_on", lambda self, array, device: tensor(self.name, array))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,12 @@
 """What the site takes from the code: citations, options, keys, fields, commands and the public names."""
 
-import ast
 import inspect
 import pkgutil
 import re
-import textwrap
 import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
 from importlib import import_module
-from itertools import pairwise
 from typing import Any
 
 import typer
@@ -79,57 +75,9 @@ def described(cls: Any) -> list[list[str]]:
 
 
 def meaning(cls: Any, field: "Field[Any]") -> str:
-    """What the code says of a field of a dataclass; empty if it says nothing.
-
-    That is the ``Doc`` of its annotation, else the string right below the field, else its entry under ``Attributes:``
-    in the docstring of the class or of a base, else every sentence there that names the field, else every sentence that
-    names one of its possible values.
-    """
+    """The ``Doc`` of a field of a dataclass; empty if it has none."""
     hint = typing.get_type_hints(cls, include_extras=True)[field.name]
-    for note in getattr(hint, "__metadata__", ()):
-        if isinstance(note, Doc):
-            return note.documentation
-    for owner in cls.__mro__:
-        if field.name in below(owner):
-            return below(owner)[field.name]
-    texts = [text for owner in cls.__mro__ if (text := written(owner))]
-    for text in texts:
-        entry = re.search(
-            rf"^ +(?:\w+, )*{field.name}(?:, \w+)*(?: \(.*?\))?: (.+(?:\n {{8,}}.+)*)", text, re.MULTILINE
-        )
-        if entry:
-            return " ".join(entry.group(1).split())
-    values = typing.get_args(typing.get_type_hints(cls)[field.name])
-    if len(values) == 1:
-        return f"``{values[0]}`` is the only value."
-    modules = [inspect.cleandoc(inspect.getmodule(owner).__doc__ or "") for owner in cls.__mro__ if owner is not object]
-    names = [rf"``{field.name}\b", rf"\b{field.name.removesuffix('s')}s?\b"]
-    choices = "|".join(re.escape(value) for value in values if isinstance(value, str))
-    for pattern in [*names, *([rf"``(?:{choices})``"] if choices else [])]:
-        for text in [*texts, *(modules if pattern.startswith("``(") else [])]:
-            found = [said for said in sentences(text) if re.search(pattern, said)]
-            if found:
-                return " ".join(found)
-    return ""
-
-
-@cache
-def below(cls: Any) -> dict[str, str]:
-    """The strings that stand right below the fields of a class, by field."""
-    if not is_dataclass(cls):
-        return {}
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(said.value.value.split())
-        for field, said in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant)
-    }
-
-
-def written(cls: Any) -> str:
-    """The docstring of a class, empty where it is not written by hand."""
-    text = vars(cls).get("__doc__") or ""
-    return "" if cls is object or text.startswith(f"{cls.__name__}(") else inspect.cleandoc(text)
+    return next((note.documentation for note in getattr(hint, "__metadata__", ()) if isinstance(note, Doc)), "")
 
 
 def paragraphs(of: Any) -> list[str]:
@@ -137,18 +85,13 @@ def paragraphs(of: Any) -> list[str]:
     return [" ".join(text.split()) for text in inspect.cleandoc(of.__doc__ or "").split("\n\n")]
 
 
-def sentences(text: str) -> list[str]:
-    """The sentences of a docstring; an entry under ``Attributes:`` is one."""
-    blocks = re.split(r"\n\n|\n(?= {4}\w[\w, ]*: )|Attributes:", text)
-    return [said for block in blocks for said in re.split(r"(?<=\.) (?=[A-Z`])", " ".join(block.split())) if said]
-
-
 def nested(cls: Any, path: str) -> Iterator[tuple[str, Any]]:
     """A dataclass and every dataclass that its fields hold, each with the path of its key."""
     yield path, cls
-    for name, hint in typing.get_type_hints(cls).items():
-        for inner in dataclasses_in(hint):
-            yield from nested(inner, f"{path}.{name}" if path else name)
+    hints = typing.get_type_hints(cls)
+    for each in fields(cls):
+        for inner in dataclasses_in(hints[each.name]):
+            yield from nested(inner, f"{path}.{each.name}" if path else each.name)
 
 
 def dataclasses_in(hint: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -109,21 +110,8 @@ class Setup(ABC):
     ) -> tuple[Params, Tensor]:
         """Meta-gradient averaged over the tasks of ``episodes``, and the outer loss of each task ``[B]``."""
 
-        def loss(meta: Params, episode: Episode) -> tuple[Tensor, tuple[()]]:
-            return self.loss(learner, meta, episode), ()
+        def mean_loss(meta: Params) -> tuple[Tensor, Tensor]:
+            losses = over_tasks(partial(self.loss, learner, meta), episodes)
+            return losses.mean(), losses.detach()
 
-        gradient, losses, _ = mean_gradient(loss, meta, episodes, over_tasks)
-        return gradient, losses
-
-
-def mean_gradient(
-    loss: Callable[[Params, Episode], tuple[Tensor, Any]], meta: Params, episodes: Episode, over_tasks: OverTasks
-) -> tuple[Params, Tensor, Any]:
-    """The gradient of the mean loss over tasks, the losses ``[B]``, and the other tensors that ``loss`` returns."""
-
-    def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
-        losses, brought = over_tasks(lambda episode: loss(meta, episode), episodes)
-        return losses.mean(), (losses.detach(), brought)
-
-    gradient, (losses, brought) = torch.func.grad(mean_loss, has_aux=True)(meta)
-    return gradient, losses, brought
+        return torch.func.grad(mean_loss, has_aux=True)(meta)  # type: ignore[no-any-return]

@@ -7,7 +7,9 @@ set: by ``--set``, or by the table that says what one setup does differently.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_doc import Doc
 
 from maml_bench import registry
 from maml_bench.checked import UnknownKey, construct, plain
@@ -39,28 +41,26 @@ __all__ = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment; see `sections` for its parts.
+    """One experiment; see `sections` for its parts."""
 
-    ``tasks`` and ``setup`` have every option of their class. ``ranked`` False marks a budget too small to rank setups
-    by; ``changed`` are the settings that make it another experiment than the one of its id. ``outer_unread`` holds what
-    tables for all setups say in ``outer`` and the optimiser of this one does not read: it counts for the id alone.
-    """
-
-    id: str
-    title: str
-    variant: str
-    preset: str
-    tasks: dict[str, Any]
-    setup: dict[str, Any]
-    inner: Inner
-    outer: Outer
-    train: EpisodeShape
-    validation: Validation
-    test: tuple[Test, ...]
-    ranked: bool = True
-    published: tuple[Published, ...] = ()
-    changed: tuple[str, ...] = ()
-    outer_unread: dict[str, Any] = field(default_factory=dict)
+    id: Annotated[str, Doc("The recipe's name.")]
+    title: Annotated[str, Doc("What the experiment is, in a few words.")]
+    variant: Annotated[str, Doc("Which of several readings it follows, such as `paper text` or `released code`.")]
+    preset: Annotated[str, Doc("The name of the budget: `smoke`, `quick` or `paper`.")]
+    tasks: Annotated[dict[str, Any], Doc("The task family and all of its options.")]
+    setup: Annotated[dict[str, Any], Doc("The setup and all of its options.")]
+    inner: Annotated[Inner, Doc("The inner loop.")]
+    outer: Annotated[Outer, Doc("The outer loop; its keys depend on the optimiser.")]
+    train: Annotated[EpisodeShape, Doc("The shape of training episodes.")]
+    validation: Annotated[Validation, Doc("How the learning curve is measured.")]
+    test: Annotated[tuple[Test, ...], Doc("The tests after training.")]
+    ranked: Annotated[bool, Doc("False marks a budget that is too small to rank setups by.")] = True
+    published: Annotated[tuple[Published, ...], Doc("The published numbers of this setup.")] = ()
+    changed: Annotated[tuple[str, ...], Doc("The settings that make it another experiment than its id's.")] = ()
+    outer_unread: Annotated[
+        dict[str, Any],
+        Doc("What tables for all setups say in `outer` and this optimiser does not read. It counts only for the id."),
+    ] = field(default_factory=dict)
 
     @classmethod
     def load(

@@ -149,22 +149,17 @@ class Test(EpisodeShape):
 
 @dataclass(frozen=True)
 class Published:
-    """A published number for one setup and test point, as a metric value (accuracy is a fraction), with its source.
+    """A published number for one setup and test point."""
 
-    ``query`` is named where the number was measured with another query count than the recipe's test: it then stands
-    beside tests of that count only. So it is with ``normalisation``, which is else transductive, and with ``ensemble``,
-    a number of several checkpoints together. ``note`` says in a few words what a reader must know of the number.
-    """
-
-    setup: str
-    way: int
-    shot: int
-    inner_steps: int
-    value: float
-    source: str
-    ci95: float | None = None
-    query: int | None = None
-    protocol: str = "paper"
-    normalisation: Mode | None = later(None)
-    ensemble: bool = later(False)
-    note: str = later("")
+    setup: Annotated[str, Doc("The setup that the number is of.")]
+    way: Annotated[int, Doc("Classes of a task.")]
+    shot: Annotated[int, Doc("Examples of a class in the support.")]
+    inner_steps: Annotated[int, Doc("Number of inner steps before the test.")]
+    value: Annotated[float, Doc("The number, in the unit of the metric: accuracy is a fraction.")]
+    source: Annotated[str, Doc("The paper, and the table or figure in it.")]
+    ci95: Annotated[float | None, Doc("Half-width of the published 95 % interval.")] = None
+    query: Annotated[int | None, Doc("Query examples of a class, if not those of the recipe's test.")] = None
+    protocol: Annotated[str, Doc("The protocol of the tests that the number stands beside.")] = "paper"
+    normalisation: Annotated[Mode | None, Doc("How the query was normalised, if not `transductive`.")] = later(None)
+    ensemble: Annotated[bool, Doc("Whether it is a number of several checkpoints together.")] = later(False)
+    note: Annotated[str, Doc("What a reader must know of the number, in a few words.")] = later("")

@@ -19,7 +19,7 @@ from torch import Tensor
 from maml_bench.core import outer
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
-from maml_bench.core.setup import OverTasks, Setup, mean_gradient
+from maml_bench.core.setup import OverTasks, Setup
 from maml_bench.engine.execution import Execution
 from maml_bench.rl.protocol import Geometry
 from maml_bench.types import Episode, Params, Predict
@@ -144,7 +144,12 @@ class TrustRegion:
             state, batch = self._setup.outer_problem(self._learner, meta, episode)
             return self._learner.outer_loss(self._predict(meta, state), batch), state
 
-        return mean_gradient(loss, meta, episodes, self._over_tasks)
+        def mean_loss(meta: Params) -> tuple[Tensor, tuple[Tensor, Params]]:
+            losses, states = self._over_tasks(partial(loss, meta), episodes)
+            return losses.mean(), (losses.detach(), states)
+
+        gradient, (losses, states) = torch.func.grad(mean_loss, has_aux=True)(meta)
+        return gradient, losses, states
 
     def _loss_and_divergence(self, meta: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         """Outer loss and divergence of one task; with the default loss both share one adaptation and one pass."""

@@ -30,12 +30,8 @@ class MAMLPlusPlus(Setup):
 
     multi_step_epochs: Annotated[int, Ge(0), Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
     epoch: Annotated[int, Ge(1), When("multi_step_epochs"), Doc("Meta-steps in an epoch.")] = 500
-    learn_rates: Annotated[
-        bool, Doc("Whether every tensor and step has an inner rate of its own that is meta-learned.")
-    ] = True
-    per_step_norm: Annotated[bool, Doc("Whether what stays outside of the inner loop has a value for every step.")] = (
-        True
-    )
+    learn_rates: Annotated[bool, Doc("Whether a separate inner rate is meta-learned for every tensor and step.")] = True
+    per_step_norm: Annotated[bool, Doc("Whether parameters outside the inner loop have a value for every step.")] = True
 
     citation: ClassVar[str] = "Antoniou et al. 2019, arXiv:1810.09502"
 

@@ -34,7 +34,7 @@ class MiniImagenet(StoredImages):
         Literal["unit", "bytes", "standardised"], Doc("Pixels from 0 to 1, from 0 to 255, or standardised by channel.")
     ] = "unit"
     normalisation: Normalisation = "transductive"
-    conv: Conv = CONV
+    conv: Annotated[Conv, Doc("The options of the network.")] = CONV
     joint: Joint = False
 
     name: ClassVar[str] = "mini_imagenet"

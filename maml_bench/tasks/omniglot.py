@@ -39,7 +39,7 @@ class Omniglot(StoredImages):
         Literal["conv4", "mlp"], Doc("The network with convolutions that `conv` describes, or the one without.")
     ] = "conv4"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, When("network", ("conv4",), but=("context",))] = later(Conv())
+    conv: Annotated[Conv, Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))] = later(Conv())
     joint: Joint = later(False)
 
     name: ClassVar[str] = "omniglot"

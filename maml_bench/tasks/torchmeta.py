@@ -58,7 +58,9 @@ class Torchmeta(Classification):
     dataset: Annotated[str, Doc("Name of the helper function of torchmeta.")] = "omniglot"
     size: Annotated[int, Ge(0), Doc("Side in pixels that images are resized to, 0 to keep their size.")] = 0
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, When("dataset", IMAGES, but=("context",))] = CONV
+    conv: Annotated[Conv, Doc("The options of the network for images."), When("dataset", IMAGES, but=("context",))] = (
+        CONV
+    )
     joint: Joint = False
     download: Annotated[bool, Doc("Whether torchmeta may download missing data.")] = later(False)
 

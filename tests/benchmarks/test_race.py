@@ -4,11 +4,14 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import race
+from peers import processes
 from peers.benches import BENCHES, write_inputs
 from peers.catalogue import PEERS
 from peers.checks import Verdict
@@ -173,6 +176,48 @@ def test_another_commit_races_from_its_own_source(tmp_path):
     assert Path(found.stdout.strip()).is_relative_to(tree)
     assert job.gradient(tmp_path / "gradient.npz")["library_version"] == version("maml-bench")
     assert race.parse(["--against=HEAD", f"--envs={tmp_path}"]).peers[1] == before, "what is unpacked is used again"
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    """A job that runs a script in place of an adapter."""
+
+    def job(text: str) -> Job:
+        script = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+        script.write_text(text)
+        return Job(
+            replace(PEERS["maml-bench"], script=str(script)), Path(sys.executable), "sinusoid", script, 1, tmp_path
+        )
+
+    return job
+
+
+WALK = """
+import json, os, time
+seen = []
+until = time.monotonic() + 3
+while time.monotonic() < until:
+    seen.append(time.monotonic())
+    time.sleep(0.01)
+print(json.dumps({"seen": seen, "seconds": os.sys.argv[os.sys.argv.index("--seconds") + 1]}))
+"""
+
+
+def test_processes_that_take_turns_never_run_at_the_same_time(scripts, monkeypatch):
+    monkeypatch.setattr(processes, "TURN_S", 0.3)
+    one, two = processes.time_in_turns([scripts(WALK), scripts(WALK)], "default", 2.0)
+    assert one["seconds"] == two["seconds"] == "4.0", "each gets as much time as if it raced alone"
+    owners = [owner for _, owner in sorted([(t, 1) for t in one["seen"]] + [(t, 2) for t in two["seen"]])]
+    changes = sum(a != b for a, b in pairwise(owners))
+    assert 4 <= changes <= 14, "they change places about every turn, not at every look at the clock"
+    assert {1, 2} == set(owners[: len(owners) // 2]) == set(owners[len(owners) // 2 :])
+
+
+def test_one_that_fails_in_its_turn_does_not_stop_the_other(scripts):
+    failed, answer = processes.time_in_turns([scripts("import nonesuch"), scripts("print('{}')")], "default", 1.0)
+    assert isinstance(failed, processes.Failed)
+    assert "nonesuch" in str(failed)
+    assert answer == {}
 
 
 def test_surroundings_differ_by_memory_alone(tmp_path, monkeypatch):

@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
+import pandas
 import pytest
 
 from maml_bench import registry
+from maml_bench.harness.recipe import Recipe
+from maml_bench.record import Record
 from tests.docs.blocks import PAGES, ROOT
 
 HOOKS = ROOT / "docs" / "hooks"
@@ -59,53 +61,19 @@ def test_every_task_family_has_its_options_recipes_and_results_on_one_page(tasks
     assert any(part.startswith("results_of ") and tasks in part.split() for part in found)
 
 
-@pytest.mark.parametrize(
-    "cls",
-    [*map(registry.setup_class, registry.setup_names()), *map(registry.task_class, registry.task_names())],
-    ids=lambda cls: cls.__name__,
-)
-def test_the_code_describes_every_option(cls: type, generated: ModuleType) -> None:
-    silent = [f.name for f in fields(cls) if f.init and not generated.from_code.meaning(cls, f)]  # type: ignore[arg-type]
-    assert not silent, f"no docstring of {cls.__name__} says what these are: {', '.join(silent)}"
+SHOWN = [*map(registry.setup_class, registry.setup_names()), *map(registry.task_class, registry.task_names())]
 
 
-@dataclass
-class Described:
-    """A class whose fields are described in each of the ways that the site reads.
-
-    The field ``sentence`` has a sentence. ``first`` is one of the choices.
-
-    Attributes:
-        entry: an entry that goes
-            over two lines.
-        one, two: both at once.
-        other: an entry that names ``beside``.
-    """
-
-    below: int = 1
-    """A string right below."""
-    sentence: float = 0.5
-    entry: str = ""
-    one: int = 0
-    two: int = 0
-    choice: Literal["first", "second"] = "first"
-    single: Literal["only"] = "only"
-    beside: int = 0
-    unsaid: bool = False
+@pytest.mark.parametrize("cls", [*SHOWN, Recipe, Record], ids=lambda cls: cls.__name__)
+def test_the_code_describes_every_option_and_field(cls: type, generated: ModuleType) -> None:
+    for path, inner in generated.from_code.nested(cls, ""):
+        silent = [f.name for f in fields(inner) if f.init and not generated.from_code.meaning(inner, f)]
+        assert not silent, f"{cls.__name__} {path}: no Doc says what these are: {', '.join(silent)}"
 
 
-def test_the_meaning_of_a_field_is_found_wherever_the_code_says_it(generated: ModuleType) -> None:
-    assert {f.name: generated.from_code.meaning(Described, f) for f in fields(Described)} == {
-        "below": "A string right below.",
-        "sentence": "The field ``sentence`` has a sentence.",
-        "entry": "an entry that goes over two lines.",
-        "one": "both at once.",
-        "two": "both at once.",
-        "choice": "``first`` is one of the choices.",
-        "single": "``only`` is the only value.",
-        "beside": "other: an entry that names ``beside``.",
-        "unsaid": "",
-    }
+def test_only_fields_are_listed_as_options(generated: ModuleType) -> None:
+    assert "tasks.metric" not in generated.part("task_options", "omniglot")
+    assert "`--set tasks.conv.NAME=VALUE`" in generated.part("task_options", "omniglot")
 
 
 def test_the_reference_of_the_command_line_has_every_command(generated: ModuleType) -> None:
@@ -132,3 +100,11 @@ def test_numbers_of_a_setup_come_from_its_records_with_the_published_value(gener
     assert "**sinusoid**" in text
     assert "| 0.670 |" in text
     assert "fomaml" not in text
+
+
+def test_the_published_sinusoid_value_lies_between_our_seeds_as_the_page_says() -> None:
+    table = pandas.read_csv(ROOT / "results" / "tables" / "reproduction.csv")
+    rows = table[(table.recipe == "sinusoid-k10") & (table.setup == "maml") & table.shown].set_index("inner_steps")
+    assert rows.verdict[1].startswith("above")
+    assert rows.lowest_seed[1] < rows.published[1] < rows.highest_seed[1]
+    assert list(rows.verdict[[5, 10]]) == ["within", "within"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import shared_images
 from tests.golden import adapter
 
 HERE = Path(__file__).parent
@@ -30,7 +31,7 @@ def close(found: list[float], expected: list[float], tolerance: float = TOLERANC
 
 @pytest.fixture(scope="module", autouse=True)
 def images() -> object:
-    with adapter.small_store():
+    with adapter.small_store(), shared_images():
         yield
 
 

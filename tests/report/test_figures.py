@@ -59,9 +59,9 @@ def test_walks_are_drawn_a_row_per_setup_and_a_column_per_goal():
     assert draw("walks", [record()]) is None
 
 
-def test_learning_curves_are_drawn_against_steps_in_the_world_where_somebody_acts():
+def test_learning_curves_are_drawn_against_steps_in_the_environment_in_reinforcement_learning():
     axes = draw("learning-curves", [walked("maml")]).axes
-    assert [panel.get_xlabel() for panel in axes] == ["outer steps", "training time (s)", "steps in the world"]
+    assert [panel.get_xlabel() for panel in axes] == ["outer steps", "training time (s)", "steps in the environment"]
     assert list(axes[2].get_lines()[0].get_xdata()) == [0, 1000, 2000, 3000, 4000]
 
 
@@ -156,10 +156,25 @@ def test_score_and_seconds_that_differ_widely_have_a_logarithmic_axis(seconds, a
     assert high > 160
 
 
-def test_a_run_that_was_moved_names_its_machines_beside_its_seconds():
-    (selection,) = selections([replace(omniglot("maml"), earlier=[{"machine": "m0"}])])
-    assert selection.label("maml") == "maml"
-    assert selection.label("maml", timed=True) == "maml (m0+m1)"
+def test_seconds_of_two_places_never_share_an_axis():
+    curves = {setup: curve(0.2, 0.9, 5, 100, 0.1) for setup in ("maml", "anil", "reptile", "fomaml")}
+    places = {"reptile": {"machine_id": "m2"}, "fomaml": {"device": "cuda:0"}}
+    records = [replace(omniglot(setup), curve=found, **places.get(setup, {})) for setup, found in curves.items()]
+    records += [
+        replace(omniglot("protonet"), earlier=[{"machine": "m0"}]),
+        replace(omniglot("scratch"), outer_steps=0, budget_steps=0),
+    ]
+    (selection,) = selections(records)
+    assert selection.timed == ["anil", "maml", "scratch"]
+    assert selection.place().splitlines() == [
+        "seconds of machine m1, cpu, 2 threads",
+        "trained elsewhere, without seconds here: fomaml, protonet, reptile",
+    ]
+    steps, seconds = draw("learning-curves", records).axes
+    shown = [[line.get_label() for line in axes.get_lines() if len(line.get_xdata()) > 2] for axes in (steps, seconds)]
+    assert shown == [["anil", "fomaml", "maml", "protonet", "reptile"], ["anil", "maml"]]
+    points = draw("score-seconds", records).axes[0].get_legend_handles_labels()[1]
+    assert sorted(points) == ["anil", "maml", "scratch (no training)"]
 
 
 def test_title_tells_budget_and_seeds_and_labels_what_differs():
@@ -167,8 +182,7 @@ def test_title_tells_budget_and_seeds_and_labels_what_differs():
     (selection,) = selections(records)
     assert selection.title("x").splitlines() == ["omniglot-5w1s: x", "quick preset, 1,500 steps, seed 0"]
     assert selection.label("maml") == "maml"
-    assert selection.label("maml", timed=True) == "maml (m1)"
-    assert selection.label("reptile", timed=True) == "reptile (500 of 1,500 steps; m2)"
+    assert selection.label("reptile") == "reptile (500 of 1,500 steps)"
 
 
 def test_presets_stay_apart_and_smoke_stands_back():

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,26 @@ class Selection:
         changed = f"changed: {group.changed}" if group.changed else ""
         return "\n".join(line for line in (f"{group.recipe}: {what}", about, changed, note) if line)
 
-    def label(self, setup: str, timed: bool = False) -> str:
-        """The setup's name and how its group differs from the title. If ``timed``, the machine is added where the
-        figure shows several of them or the run was continued on another one."""
+    @cached_property
+    def timed(self) -> list[str]:
+        """The setups whose seconds can share an axis: those that were trained where most were, and those without
+        training."""
+        places = {setup: _place(group) for setup, group in self.groups.items() if group.first.budget_steps}
+        usual = Counter(places.values()).most_common(1)[0][0] if places else ""
+        return [setup for setup in self.groups if places.get(setup, usual) == usual]
+
+    def place(self) -> str:
+        """A note for figures of seconds: where those of the setups in ``timed`` were measured, and who is left out."""
+        trained = [setup for setup in self.timed if self.groups[setup].first.budget_steps]
+        apart = [setup for setup in self.groups if setup not in self.timed]
+        lines = [f"seconds of {_place(self.groups[trained[0]])}"] if trained else []
+        return "\n".join(lines + ([f"trained elsewhere, without seconds here: {', '.join(apart)}"] if apart else []))
+
+    def label(self, setup: str) -> str:
+        """The setup's name and how its group differs from the title."""
         group, usual = self.groups[setup], self._usual()
         apart = [group.budget] if group.budget != usual.budget else []
         apart += [f"seeds {', '.join(map(str, group.seeds))}"] if group.seeds != usual.seeds else []
-        several = group.first.earlier or len({g.first.machines for g in self.groups.values()}) > 1
-        apart += [group.first.machines] if timed and several else []
         return f"{setup} ({'; '.join(apart)})" if apart else setup
 
     def _usual(self) -> Group:
@@ -91,6 +104,12 @@ class View:
         mine = sorted(self.places, key=lambda place: place.group.merit)
         cells = {cell: [place for place in mine if place.cell == cell] for cell in self.suite.cells}
         return {cell: found for cell, found in cells.items() if found}
+
+
+def _place(group: Group) -> str:
+    """Where a group was trained: seconds of two places are not comparable."""
+    record = group.first
+    return f"machine {record.machines}, {record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}"
 
 
 def discover(function: str = "draw") -> dict[str, Callable[[Any], Any]]:

@@ -9,6 +9,9 @@ from maml_bench.report.figures import Selection
 from maml_bench.report.formats import scale
 from maml_bench.report.style import FEW_SEEDS, amount_axis, canvas, heading, legend, score_axis
 
+AXES = {"steps": "outer steps", "seconds": "training time (s)", "env_steps": "steps in the environment"}
+"""The amounts of a curve that validation scores are drawn against."""
+
 
 def draw(selection: Selection) -> Figure | None:
     """None if no setup was validated more than once. A setup that was validated once is a horizontal line."""
@@ -22,10 +25,15 @@ def draw(selection: Selection) -> Figure | None:
     seen: list[float] = []
     several = False
     for setup, curve in curves.items():
-        look, label = selection.looks[setup], selection.label(setup, timed=True)
+        look, label = selection.looks[setup], selection.label(setup)
         level, half = curve.mean * times, curve.ci95 * times
         seen += level[np.isfinite(level)].tolist()
-        for axes, x in zip(panels, (curve.steps, curve.seconds, curve.env_steps), strict=False):
+        shown = [
+            (axes, name)
+            for axes, name in zip(panels, AXES, strict=False)
+            if name != "seconds" or setup in selection.timed
+        ]
+        for axes, x in ((axes, getattr(curve, name)) for axes, name in shown):
             if len(x) == 1:
                 axes.axhline(level[0], label=label, **look.level())
                 continue
@@ -35,13 +43,13 @@ def draw(selection: Selection) -> Figure | None:
         for own in seed_curves(group) if 1 < len(group.seeds) <= FEW_SEEDS else ():
             several = True
             seen += (own.mean[np.isfinite(own.mean)] * times).tolist()
-            for axes, x in zip(panels, (own.steps, own.seconds, own.env_steps), strict=False):
-                axes.plot(x, own.mean * times, **look.thin())
-    for axes, name in zip(panels, ("outer steps", "training time (s)", "steps in the world"), strict=False):
-        amount_axis(axes, name)
+            for axes, name in shown:
+                axes.plot(getattr(own, name), own.mean * times, **look.thin())
+    for axes, words in zip(panels, AXES.values(), strict=False):
+        amount_axis(axes, words)
     score_axis(panels[0], metric.name, seen)
     panels[0].set_ylabel(f"validation {panels[0].get_ylabel()}")
     legend(figure, panels[0])
     note = "bands: 95 % interval over validation tasks" + ("; thin: each seed" if several else "")
-    heading(figure, selection.title("learning curves", note))
+    heading(figure, selection.title("learning curves", f"{note}\n{selection.place()}"))
     return figure

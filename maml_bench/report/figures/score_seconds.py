@@ -15,19 +15,20 @@ WIDE = 30  # the axis of seconds is logarithmic if the longest training takes th
 
 
 def draw(selection: Selection) -> Figure | None:
-    """None unless two setups have a score and one of them trained. A setup that does not train is a horizontal line.
+    """None unless two setups that were trained in one place have a score. A setup that does not train is a horizontal
+    line.
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
     published value, else after those of validation, else after the last. Vertical bars are the 95 % interval,
     horizontal bars the range over the seeds."""
-    finals = {setup: score for setup, group in selection.groups.items() if (score := _final(group))}
+    finals = {setup: score for setup in selection.timed if (score := _final(selection.groups[setup]))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
         return None
     times = scale(selection.metric.name)
     figure, (axes,) = canvas(1, 1, 2.6)
     for setup, score in finals.items():
-        look, label = selection.looks[setup], selection.label(setup, timed=True)
+        look, label = selection.looks[setup], selection.label(setup)
         seconds = [record.train_s for record in selection.groups[setup].records]
         if not selection.groups[setup].first.budget_steps:
             axes.axhline(score.mean * times, label=label, **look.level())
@@ -54,7 +55,8 @@ def draw(selection: Selection) -> Figure | None:
         log_ticks(axes.xaxis, spent, dense=30)
     legend(figure, axes)
     what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    heading(figure, selection.title(what, f"vertical bars: {INTERVAL}; horizontal bars: range over seeds"))
+    note = f"vertical bars: {INTERVAL}; horizontal bars: range over seeds"
+    heading(figure, selection.title(what, f"{note}\n{selection.place()}"))
     return figure
 
 
