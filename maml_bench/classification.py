@@ -88,12 +88,21 @@ class StoredImages(Classification, ABC):
         Raises:
             MamlBenchError: ``shape`` asks for more classes or images than there are, or the data are not stored.
         """
+        return self._of_rows(self._rows(split), split, first, count, key, shape, device)
+
+    def _rows(self, split: str) -> np.ndarray:
+        """Rows of ``array(split)`` that a part of the split is made of."""
         if split not in self._classes:
             raise MamlBenchError(f"{self.name} has no split {split!r} (known: {', '.join(self._classes)})")
+        return self._classes[split]
+
+    def _of_rows(
+        self, rows: np.ndarray, split: str, first: int, count: int, key: int, shape: Shape, device: str
+    ) -> Episode:
+        """Episodes whose classes are some of ``rows``; see `sample`."""
         episode = sample_images(
-            self._images_on(self.array(split), device), self._classes[split], first, count, key=key,
-            stream=(self.name, split), shape=shape, rotations=self.rotations,
-            joint=self.joint and split == "train", device=device,
+            self._images_on(self.array(split), device), rows, first, count, key=key, stream=(self.name, split),
+            shape=shape, rotations=self.rotations, joint=self.joint and split == "train", device=device,
         )  # fmt: skip
         return Episode(*(Batch(self.scaled(batch.x), batch.y) for batch in episode))
 

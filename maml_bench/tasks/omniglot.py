@@ -7,19 +7,28 @@ rotation by a multiple of 90 degrees per class and task in every split, and exam
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
+import torch
 from annotated_doc import Doc
 from torch import Generator, nn
 
 from maml_bench.checked import later
 from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.data import store
+from maml_bench.data.draws import below, key_of, words_by_draw
 from maml_bench.declared import When
+from maml_bench.errors import MamlBenchError
 from maml_bench.models import MLP, Conv
-from maml_bench.types import Shape
+from maml_bench.types import Batch, Episode, Shape
 
 
 @dataclass(frozen=True)
 class Omniglot(StoredImages):
     """Tasks of N random characters of one part of a class split.
+
+    A task mixes the characters of all alphabets, as in the MAML code. With ``within_alphabet`` all characters of a task
+    are of one alphabet, drawn among those that have enough of them in that part of the split, which is harder. The
+    training of one classifier over all classes mixes alphabets all the same.
 
     ``images``: binary28 (nearest neighbour, the effect of the MAML code) or grey28 (torchmeta's, bilinear).
     ``rotations``: ``per class`` draws one of four for each class of a task; ``extra classes`` makes four classes of
@@ -41,11 +50,42 @@ class Omniglot(StoredImages):
     normalisation: Normalisation = "transductive"
     conv: Annotated[Conv, Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))] = later(Conv())
     joint: Joint = later(False)
+    within_alphabet: Annotated[bool, Doc("Whether the characters of a task are all of one alphabet.")] = later(False)
 
     name: ClassVar[str] = "omniglot"
 
     def array(self, split: str) -> str:
         return self.images
+
+    def sample(self, split: str, first: int, count: int, *, key: int, shape: Shape, device: str = "cpu") -> Episode:
+        """See StoredImages.sample.
+
+        Raises:
+            MamlBenchError: as there, or with ``within_alphabet`` no alphabet of ``split`` has ``shape.way`` characters.
+        """
+        if not self.within_alphabet or (self.joint and split == "train"):
+            return super().sample(split, first, count, key=key, shape=shape, device=device)
+        groups = self._alphabets(split, shape.way)
+        drawn = below(words_by_draw(key_of(key, self.name, split, "alphabet"), first, count, 1)[0], len(groups))
+        parts = [self._of_rows(groups[g], split, first + k, 1, key, shape, device) for k, g in enumerate(drawn)]
+        sides = zip(*parts, strict=True)
+        return Episode(*(Batch(*(torch.cat(fields) for fields in zip(*side, strict=True))) for side in sides))
+
+    def _alphabets(self, split: str, way: int) -> list[np.ndarray]:
+        """The rows of each alphabet with at least ``way`` classes in a part of the split."""
+        names = np.array(store.manifest(self.name).classes_of(self.array(split)))
+        rows = self._rows(split)
+        alphabet = np.array([name.rpartition("/")[0] for name in names[rows]])
+        groups = [rows[alphabet == name] for name in np.unique(alphabet)]
+        turns = 4 if self.rotations == "extra classes" else 1
+        enough = [group for group in groups if turns * len(group) >= way]
+        if not enough:
+            most = turns * max(map(len, groups))
+            raise MamlBenchError(
+                f"tasks.within_alphabet needs an alphabet of {way} classes, but in the {split} part of the split "
+                f"{self.split!r} the largest has {most}"
+            )
+        return enough
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
         """The paper's network for ``shape.way`` classes."""

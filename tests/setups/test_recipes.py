@@ -112,3 +112,9 @@ def test_navigation_pretrained_comes_near_the_published_return_after_one_step(tm
     assert record is not None
     points = {point.inner_steps: point.mean for point in record.evaluations[0].points}
     assert -25 < points[1] < -12
+
+
+@pytest.mark.parametrize(("recipe", "value"), [("omniglot-20w1s", 0.959), ("omniglot-20w5s", 0.99)])
+def test_meta_sgd_has_its_20_way_values(recipe, value):
+    [row] = resolve(recipe, preset="paper", setup="meta_sgd").plain()["published"]
+    assert (row["value"], row["inner_steps"]) == (value, 1)

@@ -1,9 +1,14 @@
 """Bandits and tabular processes against sums over everything that can happen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from maml_bench.data.draws import words
+from maml_bench.harness.build import build
+from maml_bench.harness.loop import score_test
+from maml_bench.harness.recipe import resolve
 from maml_bench.tasks.bandit import Bandit
 from maml_bench.tasks.mdp import MDP
 
@@ -61,3 +66,13 @@ def test_transitions_and_rewards_follow_the_tables():
     torch.testing.assert_close(share, leads[0, 0, 1], atol=0.01, rtol=0)
     assert float(reward.mean()) == pytest.approx(float(rewards[0, 0, 1] - rules.optimum(task) / 2), abs=0.02)
     assert float(reward.std()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_an_untrained_table_adapts_as_well_as_the_uniform_one():
+    """All actions and all states but the first are alike, so no table is a better start (docs/tasks/mdp.md)."""
+    run = build(resolve("mdp", preset="paper"), 0, "cpu", "vmap")
+    test = replace(run.recipe.test[0], episodes=300, inner_steps=(0, 1))
+    uniform = {name: torch.zeros_like(p) for name, p in run.meta.items()}
+    drawn, symmetric = (torch.tensor(score_test(run, test, [meta])).mean(1) for meta in (run.meta, uniform))
+    assert float(drawn[1]) < 0.85 * float(drawn[0])
+    torch.testing.assert_close(drawn, symmetric, rtol=0.03, atol=0)

@@ -10,7 +10,7 @@ Metric = Literal["cosine", "euclidean"]
 
 
 def greatest_similarity(z: Tensor, examples: Tensor, labels: Tensor, way: int, metric: Metric) -> Tensor:
-    """Logits ``[queries, way]``: the largest similarity of ``z [queries, D]`` to ``examples [S, D]`` of a class."""
+    """Logits ``[queries, way]``: the greatest similarity of ``z [queries, D]`` to ``examples [S, D]`` of a class."""
     if metric == "cosine":
         similarity = F.normalize(z, dim=1) @ F.normalize(examples, dim=1).T
     else:
