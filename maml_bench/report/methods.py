@@ -17,7 +17,7 @@ from maml_bench.report.aggregate import Group, Score, shape_in_words, shape_of
 from maml_bench.report.formats import scale, unit
 from maml_bench.report.pairing import Pair, match
 from maml_bench.report.statistics import INTERVAL, paired
-from maml_bench.report.style import STYLE, canvas
+from maml_bench.report.style import STYLE, WIDTH, canvas
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ def compare_methods(records: Iterable[Record], first: str, second: str) -> list[
         if name not in names:
             raise MamlBenchError(f"no record of setup {name!r} that ended well{nearest(name, names)}")
     one, other = ([record for record in well if _setup(record) == name] for name in (first, second))
-    found = [difference for both in match(one, other, _problem) for difference in _differences(list(both.pairs))]
+    found = [
+        difference
+        for both in match(one, other, _problem)
+        for difference in _differences(list({new.seed: (old, new) for old, new in both.pairs}.values()))
+    ]
     if not found:
         raise MamlBenchError(f"{first} and {second} have no recipe, preset, seed and test in common")
     return found
@@ -92,6 +96,7 @@ def figure_of(differences: list[Difference]) -> Figure:
     metrics = list(dict.fromkeys(one.metric for one in differences))
     most = max(sum(one.metric == metric for one in differences) for metric in metrics)
     figure, panels = canvas(len(metrics), 1, 0.5 + 0.28 * most)
+    figure.set_figwidth(WIDTH)
     for axes, metric in zip(panels, metrics, strict=True):
         mine = [one for one in differences if one.metric == metric][::-1]
         times = scale(metric)

@@ -40,14 +40,14 @@ def name_of(record: Record) -> Name:
 
 
 def read(path: Path) -> list[Record]:
-    """The records below a results folder, or of one file.
+    """The records below a results folder without superseded ones, or the record of one file.
 
     Raises:
         MamlBenchError: there are none, or one cannot be read.
     """
     if not path.exists():
         raise MamlBenchError(f"there is no results folder or record at {path}")
-    records = [record for _, record in load_all(path)] if path.is_dir() else [load(path)]
+    records = [r for _, r in load_all(path) if not r.superseded] if path.is_dir() else [load(path)]
     if not records:
         raise MamlBenchError(f"there are no records below {path}")
     return records

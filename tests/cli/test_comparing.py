@@ -178,3 +178,10 @@ def test_nothing_in_common_is_a_sentence(command, results, maml):
     said = command("compare", results, "new")
     assert said.code == 2
     assert said.err == "error: runs and new have no recipe and setup in common, so there is nothing to compare\n"
+
+
+def test_two_setups_with_a_seed_on_two_machines_count_it_once(command, results):
+    for _, record in list(load_all(results)):
+        replace(record, machine_id="deadbeef").save(results)
+    (one,) = json.loads(command("compare", results, "--setups", "scratch,maml", "--json").out)
+    assert one["seeds"] == [0]

@@ -269,3 +269,11 @@ def test_missing_or_empty_sides_are_errors(tmp_path):
         compare(tmp_path / "no", tmp_path)
     with pytest.raises(MamlBenchError, match="no records"):
         compare(tmp_path, tmp_path)
+
+
+def test_a_superseded_record_of_a_folder_is_not_compared(check, tmp_path):
+    old = [record(BASE, started_at="2026-01-01T00:00:00+00:00")]
+    better = replace(record(BASE + 0.05, seed=1), superseded="another way to count")
+    comparison = check(old, [record(BASE), better])
+    assert one(comparison, "accuracy").verdict == "same"
+    assert not [finding for finding in comparison.findings if finding.only]
