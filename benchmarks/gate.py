@@ -135,8 +135,14 @@ def main() -> None:
     }
     counts = {case: dict(count()) for case, count in cases.items()}
     fastest = [float(np.quantile(record.step_blocks_s, 0.1)) for record in runs]
+    blocks = [record.step_blocks_s for record in runs]
     if options.json:
-        print(json.dumps({"load": load, "steps": runs[0].outer_steps, "step_s": fastest, "verdicts": counts}, indent=1))
+        print(
+            json.dumps(
+                {"load": load, "steps": runs[0].outer_steps, "step_s": fastest, "verdicts": counts, "blocks_s": blocks},
+                indent=1,
+            )
+        )
         return
     columns = ("worse", "cannot tell", "same", "better")
     print(f"{'planted':<26}" + "".join(f"{column:>13}" for column in columns))

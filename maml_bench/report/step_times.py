@@ -2,8 +2,9 @@
 
 Other work on a machine only ever makes a step longer, so what is compared is the time of the least disturbed steps. A
 record keeps the 5th percentile of each of some forty blocks of consecutive steps (`Record.step_blocks_s`). The time of
-a side is the 10th percentile of the blocks of all its runs, and the bootstrap over blocks says how far it can be
-trusted: where the load changed during a run, blocks differ and the interval is wide.
+a run is the 10th percentile of its blocks. With at least three pairs of runs, the interval is over the pairs. With
+fewer, the bootstrap over blocks says how far the times can be trusted. It cannot see work that lasted for a whole run,
+so a run that shared its machine then tells nothing.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import numpy as np
 from scipy import stats
 
 from maml_bench.record import Record
-from maml_bench.report.statistics import Array, Interval
+from maml_bench.report.flat_rows import contended
+from maml_bench.report.statistics import MIN_SEEDS, Array, Interval, t_interval
 
 MIN_BLOCKS = 10
 """A side with fewer blocks is too short to tell anything; a block has at least twenty steps."""
@@ -28,14 +30,25 @@ def step_s(records: Sequence[Record]) -> float:
 
 
 def change(base: Sequence[Record], new: Sequence[Record]) -> Interval | str:
-    """The relative change new / base - 1 of an undisturbed step with its 95 % interval; a sentence if too short."""
+    """The relative change new / base - 1 of an undisturbed step with its 95 % interval, of pairs of runs.
+
+    A sentence where the runs are too short, or too few for a machine that other work shares.
+    """
     for side, records in (("base", base), ("new", new)):
         count = len(_blocks(records))
         if not count and any(record.timing_s["outer_step"]["count"] >= 20 for record in records):
             return f"the records of {side} have no step times of blocks, because an older version made them"
-        if count < MIN_BLOCKS:
+        if count < MIN_BLOCKS or not all(record.step_blocks_s for record in records):
             steps = sum(int(record.timing_s["outer_step"]["count"]) for record in records)
             return f"{side} has {steps:,} timed steps, which are too few to tell"
+
+    changes = np.array([np.log(step_s([n]) / step_s([b])) for b, n in zip(base, new, strict=True)])
+    if len(changes) >= MIN_SEEDS:
+        mean, half = float(changes.mean()), t_interval(changes)
+        return Interval(*(float(np.expm1(end)) for end in (mean, mean - half, mean + half)))
+    for side, records in (("base", base), ("new", new)):
+        if any(map(contended, records)):
+            return f"a run of {side} shared its machine with other work; at least {MIN_SEEDS} seeds could tell"
 
     def ratio(fresh: Array, old: Array, axis: int = -1) -> Any:
         return np.quantile(fresh, FASTEST, axis=axis) / np.quantile(old, FASTEST, axis=axis) - 1

@@ -124,6 +124,26 @@ def test_noisy_seconds_cannot_be_told(check):
 
 
 @pytest.mark.parametrize("side", [0, 1])
+def test_one_run_that_shared_its_machine_cannot_be_told(check, side):
+    """Its mean step took far longer than its fastest steps. The other work may have lasted for the whole run."""
+    slow = record(step_s=0.15, timing_s={"outer_step": timing(0.15) | {"total": 0.3 * 1500}})
+    pair = [record(), record()]
+    pair[side] = slow
+    finding = one(check(pair[:1], pair[1:]), "outer_step_s")
+    assert (finding.verdict, "shared its machine" in finding.reason) == ("cannot tell", True)
+
+
+@pytest.mark.parametrize(("times", "verdict"), [((0.115, 0.116, 0.114), "worse"), ((0.1, 0.19, 0.12), "cannot tell")])
+def test_three_pairs_of_runs_say_how_much_runs_differ(check, times, verdict):
+    busy = {"outer_step": timing(0.1) | {"total": 0.3 * 1500}}
+    old = [record(seed=seed, step_s=0.1, timing_s=busy) for seed in range(3)]
+    new = [record(seed=seed, step_s=step_s, timing_s=busy) for seed, step_s in enumerate(times)]
+    finding = one(check(old, new), "outer_step_s")
+    assert finding.verdict == verdict
+    assert finding.low < finding.difference < finding.high
+
+
+@pytest.mark.parametrize("side", [0, 1])
 def test_a_short_run_cannot_be_told_and_is_never_worse(check, side):
     short = record(step_s=0.25, step_blocks_s=[], timing_s={"outer_step": timing(0.25, count=15)})
     pair = [record(), record()]
