@@ -41,6 +41,8 @@ STYLE: dict[Any, Any] = {
 
 # The palette of Okabe and Ito (2008), with grey in place of its yellow, which is hard to see on white. The lengths of
 # the three lists have no common factor, so colour, marker and dashes repeat together only after 280 setups.
+_COMMON = ("pretrained", "maml", "reptile", "protonet", "anil", "scratch", "fomaml", "oracle")
+"""The setups that most figures compare: no two of them have one colour, whatever else is drawn."""
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
@@ -76,10 +78,13 @@ class Look(NamedTuple):
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for every name, chosen by its position in alphabetical order."""
+    """A look for every name: the setups in ``_COMMON`` always have the same, all others one by alphabetical order."""
+    found = set(names)
+    order = [*_COMMON, *sorted(found - set(_COMMON))]
     return {
         name: Look(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
-        for i, name in enumerate(sorted(set(names)))
+        for i, name in enumerate(order)
+        if name in found
     }
 
 

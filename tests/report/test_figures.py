@@ -202,6 +202,9 @@ def test_looks_are_stable_and_distinct():
     found = looks(many)
     assert len(set(found.values())) == 100
     assert looks(reversed(many)) == found
+    common = ["maml", "pretrained", "scratch", "oracle", "fomaml", "reptile", "protonet", "anil"]
+    assert len({look.color for look in looks(common).values()}) == len(common)
+    assert looks([*common, *many])["maml"] == looks(["maml"])["maml"], "a setup looks the same in every figure"
 
 
 def test_curve_of_one_validation_is_a_level_line():

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -209,3 +210,19 @@ def test_the_page_follows_the_colour_scheme_and_fits_a_phone(page, scheme, paper
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == paper
     assert page.execute_script("return document.documentElement.scrollWidth") <= 390
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_superseded_record_is_marked_in_the_table_and_not_drawn(browser, tmp_path):
+    curve = Curve([0, 500], [0.0, 10.0], [None, 1.0], [0.2, 0.8], [0.01, 0.01], 3, 100)
+    old = replace(record((0.1, 0.3), setup="anil", seed=1, curve=curve), superseded="another way to count episodes")
+    _, path = write(tmp_path, record((0.5, 0.7), setup="maml", seed=0, curve=curve), old)
+    browser.get(path.as_uri())
+    wait_for(browser, "tbody tr td")
+    assert sorted(column(browser, "status")) == ["ok", "superseded"]
+    browser.get(path.as_uri() + "#/recipe/omniglot-5w1s")
+    wait_for(browser, "figcaption", "Learning curves")
+    legends = [figure.text for figure in browser.find_elements("css selector", "figure")]
+    assert legends
+    assert all("anil" not in text for text in legends)
+    browser.get(path.as_uri() + "#/record/1")
+    assert wait_for(browser, "dd", "another way to count episodes")

@@ -79,6 +79,7 @@ def _record(path: str, record: Record) -> dict[str, Any]:
             "recipe id": record.recipe_id,
             "variant": record.recipe["variant"],
             "changed keys": ", ".join(map(str, record.recipe.get("changed", []))) or "none",
+            "superseded": record.superseded or "no",
             "seed": record.seed,
             "started": record.started_at,
             "commit": _commit(record),

@@ -59,7 +59,7 @@ const COLUMNS = [
   { title: "test", value: test },
   { title: "seed", value: (row) => row.seed, number: true },
   { title: "preset", value: (row) => row.preset },
-  { title: "status", value: (row) => row.status },
+  { title: "status", value: (row) => (row.superseded ? "superseded" : row.status) },
   { title: "outer steps", value: (row) => row.outer_steps, number: true, digits: 9 },
   { title: "training, s", value: (row) => row.train_s, number: true, digits: 3 },
   { title: "device", value: (row) => row.device },
@@ -242,7 +242,8 @@ function overview() {
 function recipePage(name) {
   const rows = data.rows.filter((row) => row.recipe === name);
   if (!rows.length) return notFound();
-  const numbers = unique(rows.map((row) => row.record));
+  const counting = rows.filter((row) => !row.superseded);
+  const numbers = unique((counting.length ? counting : rows).map((row) => row.record));
   const records = numbers.map((number) => ({ ...data.records[number], row: rows.find((row) => row.record === number) }));
   const { logarithmic, title } = records[0];
   const validation = label("validation", records[0]);
@@ -265,7 +266,7 @@ function recipePage(name) {
   return [
     element("h1", {}, name), element("p", {}, title),
     resultsTable(rows, `Results of ${name}`, [RECIPE]),
-    element("h2", {}, "Charts"), element("p", {}, "A line is one record. Lines of one setup have one colour."),
+    element("h2", {}, "Charts"), element("p", {}, "A line is one record. Lines of one setup have one colour. Superseded records are not drawn."),
     element("div", { class: "charts" }, ...charts.filter(Boolean)),
   ];
 }
