@@ -2,8 +2,9 @@
 
 ``python benchmarks/gate.py`` prints a table. Each row is of ``--trials`` comparisons:
 
-- step time: consecutive runs of the quickstart (MAML, quick preset) are compared with each other. For a planted
-  change, the times of the later run are multiplied. All runs come one after another on the present machine.
+- step time: of each six consecutive runs of the quickstart (MAML, quick preset), the first, third and fifth are the
+  base and the others the new side. For a planted change, the times of the new side are multiplied. All runs come one
+  after another on the present machine.
 - a short rerun: the same with the smoke preset, which has 15 timed steps.
 - accuracy: two stored records of MAML on the quick Omniglot recipe, trained on two machines, are the base and the new
   side. For each of two seeds and for each trial the test tasks are drawn again with replacement. A planted loss turns
@@ -17,7 +18,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
 from maml_bench.record import Point, Record, load_all
 from maml_bench.report.formats import NONE
+from maml_bench.report.statistics import MIN_SEEDS
 
 ONLY_STEPS = (
     "validation.episodes=0",
@@ -52,6 +53,15 @@ def timed_runs(preset: str, count: int, deadline_s: float, steps: int | None) ->
 
 def slower(record: Record, factor: float) -> Record:
     return replace(record, step_blocks_s=[block * factor for block in record.step_blocks_s])
+
+
+def turns(records: list[Record], factor: float = 1.0) -> Iterator[Trial]:
+    """Three pairs of runs, in turns, from each six consecutive ones; the times of the new side times ``factor``."""
+    for first in range(len(records) - 2 * MIN_SEEDS + 1):
+        six = records[first : first + 2 * MIN_SEEDS]
+        sides = (six[0::2], [slower(record, factor) for record in six[1::2]])
+        old, new = ([replace(record, seed=seed) for seed, record in enumerate(side)] for side in sides)
+        yield old, new
 
 
 def omniglot_trials(results: Path, loss: float, trials: int) -> Iterator[Trial]:
@@ -117,17 +127,14 @@ def main() -> None:
 
     deadline_s = monotonic_s() + 60 * options.minutes
     load_before = os.getloadavg()[0]
-    short = timed_runs("smoke", options.trials + 1, deadline_s, None)
-    runs = timed_runs("quick", options.trials + 1, deadline_s, options.steps)
+    short = timed_runs("smoke", options.trials + 5, deadline_s, None)
+    runs = timed_runs("quick", options.trials + 5, deadline_s, options.steps)
     load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors"
 
-    def pairs(records: list[Record], factor: float = 1.0) -> Iterator[Trial]:
-        return (([old], [slower(new, factor)]) for old, new in pairwise(records))
-
     cases: dict[str, Callable[[], Counter[str]]] = {
-        "step time, unchanged": lambda: verdicts(pairs(runs), "outer_step_s"),
-        f"step time, {options.slowdown:+.0%}": lambda: verdicts(pairs(runs, 1 + options.slowdown), "outer_step_s"),
-        "step time, smoke rerun": lambda: verdicts(pairs(short), "outer_step_s"),
+        "step time, unchanged": lambda: verdicts(turns(runs), "outer_step_s"),
+        f"step time, {options.slowdown:+.0%}": lambda: verdicts(turns(runs, 1 + options.slowdown), "outer_step_s"),
+        "step time, smoke rerun": lambda: verdicts(turns(short), "outer_step_s"),
         "accuracy, unchanged": lambda: verdicts(omniglot_trials(options.results, 0.0, options.trials), "accuracy"),
         f"accuracy, {-100 * options.loss:+.0f} points": lambda: verdicts(
             omniglot_trials(options.results, options.loss, options.trials), "accuracy"

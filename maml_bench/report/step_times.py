@@ -2,25 +2,20 @@
 
 Other work on a machine only ever makes a step longer, so what is compared is the time of the least disturbed steps. A
 record keeps the 5th percentile of each of some forty blocks of consecutive steps (`Record.step_blocks_s`). The time of
-a run is the 10th percentile of its blocks. With at least three pairs of runs, the interval is over the pairs. With
-fewer, the bootstrap over blocks says how far the times can be trusted. It cannot see work that lasted for a whole run,
-so a run that shared its machine then tells nothing.
+a run is the 10th percentile of its blocks. The speed of a machine moves between runs by more than any single run shows,
+so at least three pairs of runs are needed, made in turns, and the interval is over the pairs.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from maml_bench.record import Record
-from maml_bench.report.flat_rows import contended
 from maml_bench.report.statistics import MIN_SEEDS, Array, Interval, t_interval
 
 MIN_BLOCKS = 10
 """A side with fewer blocks is too short to tell anything; a block has at least twenty steps."""
 FASTEST = 0.1
-RESAMPLES = 1999
 CONDITIONS = {"machines": "machine"} | {what: what for what in ("device", "threads", "schedule", "memory")}
 
 
@@ -32,7 +27,7 @@ def step_s(records: Sequence[Record]) -> float:
 def change(base: Sequence[Record], new: Sequence[Record]) -> Interval | str:
     """The relative change new / base - 1 of an undisturbed step with its 95 % interval, of pairs of runs.
 
-    A sentence where the runs are too short, or too few for a machine that other work shares.
+    A sentence where the runs are too short, too few, or not made in turns.
     """
     for side, records in (("base", base), ("new", new)):
         count = len(_blocks(records))
@@ -42,22 +37,14 @@ def change(base: Sequence[Record], new: Sequence[Record]) -> Interval | str:
             steps = sum(int(record.timing_s["outer_step"]["count"]) for record in records)
             return f"{side} has {steps:,} timed steps, which are too few to tell"
 
+    if len(base) < MIN_SEEDS:
+        return f"one needs {MIN_SEEDS} pairs of runs, because the speed of a machine moves between runs"
+    times = [[record.started_at for record in side] for side in (base, new)]
+    if max(times[0]) < min(times[1]) or max(times[1]) < min(times[0]):
+        return "the runs of the two sides were not made in turns, so the machine may have changed between them"
     changes = np.array([np.log(step_s([n]) / step_s([b])) for b, n in zip(base, new, strict=True)])
-    if len(changes) >= MIN_SEEDS:
-        mean, half = float(changes.mean()), t_interval(changes)
-        return Interval(*(float(np.expm1(end)) for end in (mean, mean - half, mean + half)))
-    for side, records in (("base", base), ("new", new)):
-        if any(map(contended, records)):
-            return f"a run of {side} shared its machine with other work; at least {MIN_SEEDS} seeds could tell"
-
-    def ratio(fresh: Array, old: Array, axis: int = -1) -> Any:
-        return np.quantile(fresh, FASTEST, axis=axis) / np.quantile(old, FASTEST, axis=axis) - 1
-
-    samples = (_blocks(new), _blocks(base))
-    low, high = stats.bootstrap(
-        samples, ratio, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
-    ).confidence_interval
-    return Interval(float(ratio(*samples)), float(low), float(high))
+    mean, half = float(changes.mean()), t_interval(changes)
+    return Interval(*(float(np.expm1(end)) for end in (mean, mean - half, mean + half)))
 
 
 def timed(record: Record) -> bool:
