@@ -6,9 +6,9 @@
   base and the others the new side. For a planted change, the times of the new side are multiplied. All runs come one
   after another on the present machine.
 - a short rerun: the same with the smoke preset, which has 15 timed steps.
-- accuracy: two stored records of MAML on the quick Omniglot recipe, trained on two machines, are the base and the new
-  side. For each of two seeds and for each trial the test tasks are drawn again with replacement. A planted loss turns
-  correct answers into wrong ones at random. Nothing is trained.
+- accuracy: two stored records of MAML on the quick Omniglot recipe, trained with two commits on two machines and equal
+  in their means, are the base and the new side. For each of two seeds and for each trial the test tasks are drawn
+  again with replacement. A planted loss turns correct answers into wrong ones at random. Nothing is trained.
 """
 
 import argparse
