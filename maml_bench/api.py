@@ -257,7 +257,7 @@ def load_tasks(name: str, **options: Any) -> Any:
     """The family of tasks called ``name``, with options of its class, such as ``load_tasks("omniglot", split="finn")``.
 
     Returns:
-        A types.TaskDistribution, or rl.protocol.Acting if somebody acts in these tasks. Options that are not given have
+        A types.TaskDistribution, or rl.protocol.Acting in reinforcement learning. Options that are not given have
         the values of the first recipe on these tasks, at its largest budget.
 
     Raises:

@@ -98,9 +98,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
         f"{name} is for setups that can act, which only take gradient steps on a support": (
             acted and Capability.ACTS not in can
         ),
-        f"the setup is for tasks in which somebody acts, and in {name} nobody does": (
-            Capability.ACTS_ONLY in can and not acted
-        ),
+        f"the setup is for reinforcement learning, which {name} is not": (Capability.ACTS_ONLY in can and not acted),
         f"the setup needs tasks that reveal their identity, which {name} does not offer": (
             Capability.NEEDS_IDENTITY in can and "reveal" not in options
         ),

@@ -96,7 +96,7 @@ class Family(Protocol):
 class TaskDistribution(Family, Protocol):
     """p(T) of Finn et al. (2017): a family from which labelled tasks are drawn.
 
-    Families in which somebody acts offer rl.protocol.Acting instead.
+    Families of reinforcement learning offer rl.protocol.Acting instead.
     """
 
     def sample(self, split: str, first: int, count: int, *, key: int, shape: Shape, device: str = "cpu") -> Episode:

@@ -98,7 +98,7 @@ def over(pairs: list[ParameterSet]) -> pytest.MarkDecorator:
 
 over_pairs = over(PAIRS)
 over_pairs_without_actors = over([p for p in PAIRS if not acts(registry.task_class(str(p.values[0])))])
-"""Where somebody acts, scores are of rollouts: tests/rl/test_control.py."""
+"""In reinforcement learning, scores are of rollouts: tests/rl/test_control.py."""
 
 
 @over_pairs
@@ -112,7 +112,7 @@ def test_schedules_agree_on_the_real_network(problem: Problem) -> None:
     assert list(reference) == list(meta)  # in the same order in every process, or sums are rounded differently
     assert losses.shape == (2,)
     scale = max(float(g.abs().max()) for g in reference.values())
-    assert scale > 0
+    assert scale > 0 or Capability.TRAINS not in setup.capabilities
     assert max(float((grads[n] - reference[n]).abs().max()) for n in grads) <= 1e-10 * scale
 
 
@@ -150,7 +150,9 @@ def test_evaluation_gives_one_score_per_task_and_number_of_steps(problem: Proble
 
 @over_pairs
 def test_meta_parameters_start_alike_for_all_setups_of_a_seed(problem: Problem) -> None:
-    recipe, tasks, _, _, meta, _ = problem
+    recipe, tasks, setup, learner, meta, _ = problem
+    if hasattr(setup, "start"):  # relation networks start as their released code does
+        meta = replace(setup, start="xavier").init(learner, generator("init", 0))
     network = tasks.model(recipe.train.shape, generator("init", 0)).double()
     for name, p in network.named_parameters():
         assert torch.equal(meta[name], p)

@@ -75,7 +75,7 @@ class Learner:
         inner: the choices of the inner loop.
         way: classes per task; 1 in regression.
         outer_loss: mean loss that the outer loop minimises; by default that of the inner loop.
-        acting: where somebody acts, the family, which offers the terms of some outer losses.
+        acting: in reinforcement learning, the family, which offers the terms of some outer losses.
 
     Raises:
         MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
@@ -142,10 +142,10 @@ class Learner:
         """The terms of outer losses that the family offers.
 
         Raises:
-            MamlBenchError: nobody acts in these tasks.
+            MamlBenchError: the tasks are not of reinforcement learning.
         """
         if self._acting is None:
-            raise MamlBenchError("the setup needs tasks in which somebody acts")
+            raise MamlBenchError("the setup needs tasks of reinforcement learning")
         return self._acting
 
     def initial(self) -> Params:

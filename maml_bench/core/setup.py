@@ -31,8 +31,8 @@ class Capability(Enum):
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
     ACTS = "it can act: it does no more with a support than take gradient steps on it"
-    OWN_OUTER_LOSS = "its outer loss is its own where somebody acts, so it does not read `outer.estimator`"
-    ACTS_ONLY = "it differs from another setup only where somebody acts"
+    OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
+    ACTS_ONLY = "it differs from another setup only in reinforcement learning"
 
 
 RULE_KEYS = frozenset({"rate", "steps", "reduction", "outside", "later_rate"})
@@ -75,7 +75,7 @@ class Setup(ABC):
     def unread(self, inner: Inner, *, acting: bool) -> dict[str, str]:
         """The keys of this setup that have no effect with the section ``inner`` of the recipe, each with the reason.
 
-        ``acting`` says whether somebody acts in the tasks.
+        ``acting`` says whether the tasks are of reinforcement learning.
         """
         return {}
 

@@ -1,7 +1,7 @@
 """Where the episodes of a run come from, and how they are scored.
 
 `Episodes` is what the rest of the harness knows. `LabelledEpisodes` is for tasks whose examples lie ready;
-rl.episodes.CollectedEpisodes is for tasks in which somebody acts. harness.build chooses between them.
+rl.episodes.CollectedEpisodes is for tasks of reinforcement learning. harness.build chooses between them.
 """
 
 from collections.abc import Callable, Sequence

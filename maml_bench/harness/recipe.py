@@ -221,7 +221,7 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
         )
     if isinstance(outer, TrustRegion) and not acts(tasks):
         raise MamlBenchError(
-            f"{where}: the outer optimiser {outer.optimiser!r} needs tasks in which somebody acts; take 'adam' or 'sgd'"
+            f"{where}: the outer optimiser {outer.optimiser!r} is for reinforcement learning; take 'adam' or 'sgd'"
         )
     if Capability.TRAINS not in method.capabilities:
         outer = replace(outer, steps=0)

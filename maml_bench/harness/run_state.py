@@ -50,7 +50,7 @@ KEEP = 5
 
 
 class OuterStep(Protocol):
-    """The body of the outer loop: engine.meta_step.MetaStep, or where somebody acts rl.trust_region.TrustRegionStep."""
+    """The body of the outer loop: engine.meta_step.MetaStep or rl.trust_region.TrustRegionStep."""
 
     execution: Execution
 

@@ -25,7 +25,9 @@ class Outer:
 
     steps: Annotated[int, Ge(0), Doc("Meta-steps that training takes."), Also(("iterations", "epochs"))]
     meta_batch: Annotated[int, Ge(1), Doc("Tasks in a meta-step."), Also(("batch_size", "tasks"))]
-    estimator: Annotated[Estimator, Doc("Outer loss where somebody acts, see maml_bench.rl.losses.")] = later("ratio")
+    estimator: Annotated[Estimator, Doc("Outer loss in reinforcement learning, see maml_bench.rl.losses.")] = later(
+        "ratio"
+    )
 
     optimiser: ClassVar[str]
 

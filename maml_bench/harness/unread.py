@@ -23,7 +23,7 @@ NOTHING_ELSE = {"inner.steps": 0, "inner.rate": 0.0}
 def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict[str, str]:
     """The keys that have no effect on this recipe with this setup, each with the reason."""
     name, acted = recipe.setup["name"], acts(tasks)
-    nobody = f"nobody acts in {recipe.tasks['name']}"
+    nobody = f"{recipe.tasks['name']} is not reinforcement learning"
     found = {f"outer.{key}": why for key, why in _of_other_optimisers(recipe.outer).items()}
     found |= {f"outer.{key}": f"it is read where outer.{why}" for key, why in unread(recipe.outer).items()}
     for section, values in (("setup", setup), ("tasks", tasks)):
@@ -45,7 +45,7 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
 
 
 def inner_keys(setup: Setup, *, acting: bool) -> frozenset[str]:
-    """The keys of ``inner`` that a setup reads, on tasks in which somebody acts or not (see core.setup.Setup)."""
+    """The keys of ``inner`` that a setup reads, in reinforcement learning if ``acting`` (see core.setup.Setup)."""
     keys = setup.inner_keys
     if acting and "rate" in keys:
         keys |= {"estimator"}

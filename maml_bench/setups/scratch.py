@@ -16,7 +16,7 @@ class Scratch(Setup):
     """An untrained network takes gradient steps on the support at test; there is no meta-training.
 
     With ``networks = "one per task"`` every test task starts from a network of its own, as in the released evaluation
-    of reinforcement learning (test_maml_*.py of cbfinn/maml_rl). It is read where somebody acts.
+    of reinforcement learning (test_maml_*.py of cbfinn/maml_rl). It is read in reinforcement learning.
     """
 
     networks: Annotated[
@@ -35,4 +35,4 @@ class Scratch(Setup):
         return self.networks == "one per task"
 
     def unread(self, inner: Inner, *, acting: bool) -> dict[str, str]:
-        return {} if acting else {"networks": "it is read where somebody acts"}
+        return {} if acting else {"networks": "it is read in reinforcement learning"}

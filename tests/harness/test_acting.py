@@ -1,4 +1,4 @@
-"""Runs in which somebody acts: the same promises as for all others."""
+"""Runs of reinforcement learning: the same promises as for all others."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_setups_that_cannot_act_are_refused_in_a_sentence() -> None:
 
 
 def test_setups_that_only_act_are_refused_elsewhere_in_a_sentence() -> None:
-    with pytest.raises(MamlBenchError, match="for tasks in which somebody acts, and in sinusoid nobody does"):
+    with pytest.raises(MamlBenchError, match="for reinforcement learning, which sinusoid is not"):
         resolve("sinusoid-k10", preset="smoke", setup="emaml")
 
 

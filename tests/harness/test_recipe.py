@@ -99,7 +99,9 @@ def test_a_setup_that_does_not_train_gets_no_steps():
 def test_an_idle_key_of_a_file_is_refused_whatever_is_set_beside_it(monkeypatch, settings):
     idle = table("idle", setups={"maml": {"inner": {"estimator": "dice"}}})
     monkeypatch.setattr(layers, "load_files", lambda: {"idle": idle, "fine": table("fine")})
-    with pytest.raises(MamlBenchError, match=r"inner\.estimator is set by .*idle, but has no effect: nobody acts"):
+    with pytest.raises(
+        MamlBenchError, match=r"inner\.estimator is set by .*idle, but has no effect: .* is not reinforcement learning"
+    ):
         resolve("idle", preset="smoke", settings=settings)
     assert resolve("fine", preset="smoke", settings=settings).outer.steps == (9 if settings else 10)
 

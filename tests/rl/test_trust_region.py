@@ -154,7 +154,7 @@ def test_steps_on_rollouts_of_ever_new_lengths_are_not_recorded(monkeypatch, fil
 
 
 def test_tasks_without_actors_are_refused():
-    with pytest.raises(MamlBenchError, match="needs tasks in which somebody acts"):
+    with pytest.raises(MamlBenchError, match="is for reinforcement learning"):
         build(resolve("sinusoid-k10", preset="smoke", settings=["outer.optimiser=trpo"]), 0, "cpu", "vmap")
 
 

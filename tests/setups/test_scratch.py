@@ -61,7 +61,7 @@ def test_before_adaptation_the_half_cheetahs_return_is_that_of_random_policies()
 
 def test_it_is_refused_where_nobody_acts_and_where_weights_are_given():
     setting = ["setup.networks=one per task"]
-    with pytest.raises(MamlBenchError, match=r"setup\.networks .* has no effect: it is read where somebody acts"):
+    with pytest.raises(MamlBenchError, match=r"setup\.networks .* has no effect: it is read in reinforcement learning"):
         resolve("sinusoid-k10", preset="smoke", setup="scratch", settings=setting)
     with pytest.raises(MamlBenchError, match=r"would not use the weights: set setup\.networks=one"):
         evaluate_weights(resolve("navigation", preset="smoke", setup="scratch"), [])
