@@ -151,7 +151,7 @@ def test_evaluation_gives_one_score_per_task_and_number_of_steps(problem: Proble
 @over_pairs
 def test_meta_parameters_start_alike_for_all_setups_of_a_seed(problem: Problem) -> None:
     recipe, tasks, setup, learner, meta, _ = problem
-    if hasattr(setup, "start"):  # relation networks start as their released code does
+    if getattr(setup, "start", "") == "he":  # relation networks start as their released code does
         meta = replace(setup, start="xavier").init(learner, generator("init", 0))
     network = tasks.model(recipe.train.shape, generator("init", 0)).double()
     for name, p in network.named_parameters():
