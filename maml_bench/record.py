@@ -164,8 +164,9 @@ class Record:
     step_blocks_s: Annotated[
         list[float],
         Doc(
-            "Seconds of an outer step in up to 40 blocks of consecutive steps, in order: the 5th percentile of each "
-            "block, which other work on the machine disturbs least. Empty in older records and for fewer than 20 steps."
+            "Seconds of an outer step in up to 40 blocks of consecutive steps, in order. Each is the 5th percentile of "
+            "its block, because other work on the machine disturbs the fastest steps least. Empty in older records and "
+            "for fewer than 20 steps."
         ),
     ] = field(default_factory=list)
     earlier: Annotated[
