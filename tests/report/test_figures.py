@@ -251,3 +251,10 @@ def test_of_several_changes_the_figure_shows_those_that_most_setups_have():
     (selection,) = selections([longer, *common])
     assert list(selection.groups) == ["anil", "maml"]
     assert {group.changed for group in selection.groups.values()} == {"inner.rate=1"}
+
+
+def test_panels_of_the_last_and_of_the_best_validated_weights_are_told_apart():
+    scores = {0: [0.2, 0.3], 1: [0.5, 0.6], 2: [0.6, 0.7]}
+    tests = [replace(evaluation(scores, ACCURACY), checkpoint=kind) for kind in ("last", "selected")]
+    titles = [axes.get_title() for axes in draw("steps", [record(evaluations=tests)]).axes]
+    assert titles == ["5-way 1-shot", "5-way 1-shot, best validated"]

@@ -58,7 +58,9 @@ def draw(selection: Selection) -> Figure | None:
             if lost:
                 edge = axes.get_xaxis_transform()
                 axes.plot(lost, [1] * len(lost), "x", color=look.color, markersize=6, transform=edge, clip_on=False)
-        axes.set_title(shape_in_words(scores[0].evaluation))
+        test = scores[0].evaluation
+        best = ", best validated" if test.checkpoint == "selected" else ""
+        axes.set_title(f"{shape_in_words(test)}{best}")
         axes.set_xlabel("inner steps")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     score_axis(panels[0], metric.name, seen)
