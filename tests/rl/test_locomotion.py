@@ -188,7 +188,7 @@ def test_copies_at_rest_stay_and_the_others_do_as_they_would(name: str, variant:
             stopped = some.observe()[resting]
         if step == 4:
             for world in (some, all_of_them):
-                world.restart(again)
+                world.restart(again, goals)
         chosen = actions(step, some._physics.model.nu)
         reward, ended = some.act(chosen)
         wanted, ends = all_of_them.act(chosen)
