@@ -33,7 +33,7 @@ Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden la
 First = Annotated[
     bool,
     When("fill"),
-    Doc("Whether validation and test count the episodes that end first, and not the first ones in order."),
+    Doc("Whether validation, test and mixed training count the episodes that end first, not the first ones in order."),
 ]
 Mixed = Annotated[
     bool,
@@ -50,7 +50,8 @@ class Control(ABC):
     ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
     to the observations. Where episodes can end early, ``fill`` lets complete new episodes follow until there are as
     many steps as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. The
-    episodes count in order or, at validation and test with ``first_ended``, those that end first (see step_budget.py).
+    episodes count in order or, with ``first_ended``, those that end first, except in training that is not mixed (see
+    step_budget.py).
 
     With ``mixed``, training is plain policy gradients for one policy: every rollout has a task of its own, and so has
     every episode that follows another one. A training batch is then one task for the learner, ``[1, R, T]`` with the
@@ -140,7 +141,7 @@ class Control(ABC):
                 with actor.measure("simulate"):
                     stage = self._stage(split, key, streams, copies, mixed=mixed)
                 shape = (1, tasks) if mixed else (tasks, copies)
-                budget = self._budget(split)(*shape, self.horizon, device)
+                budget = self._budget(in_order=split == "train" and not mixed)(*shape, self.horizon, device)
                 found.append(self._roll(stage, budget, partial(actor.outputs, policies), streams, actor.measure))
         return found
 
@@ -156,11 +157,11 @@ class Control(ABC):
             return Stage(world, tasks, reveal=self.reveal)
         return MixedStage(world, tasks, reveal=self.reveal, more=lambda time: draw(key_of(key, "more", time)))
 
-    def _budget(self, split: str) -> type[StepBudget]:
-        """In training the released code runs one episode of each task after the other, so episodes count in order."""
+    def _budget(self, *, in_order: bool) -> type[StepBudget]:
+        """``in_order`` holds for the training of MAML, whose released code runs the episodes of a task in turn."""
         if not self.fill:
             return StepBudget
-        return FirstEnded if self.first_ended and split != "train" else InTurn
+        return FirstEnded if self.first_ended and not in_order else InTurn
 
     def _roll(
         self,

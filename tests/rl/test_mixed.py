@@ -7,6 +7,7 @@ import torch
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run_state import RunState
+from maml_bench.rl import control, step_budget
 from maml_bench.rl.trajectories import Trajectories
 from tests.rl.conftest import drawn, started
 
@@ -95,11 +96,28 @@ def test_every_episode_has_a_task_of_its_own_and_is_rewarded_for_it() -> None:
 
 
 def test_whole_episodes_count_until_all_rollouts_together_have_their_steps() -> None:
-    run = oracle()
+    run = oracle("tasks.first_ended=false")
     batch = batch_of(run, count=10)
     assert batch.mask.shape[:2] == (1, 1)
     assert 10 * 30 <= batch.mask.sum() < 11 * 30
     assert run.tasks.steps_in(drawn(run, count=10)) == batch.mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("mixed", "first", "counted"), [(True, True, "FirstEnded"), (True, False, "InTurn"), (False, True, "InTurn")]
+)
+def test_which_episodes_count_in_training(
+    mixed: bool, first: bool, counted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The released oracle of navigation counts those that end first in training too, of ten environments at once."""
+    made = []
+    for name in ("FirstEnded", "InTurn"):
+        cls = getattr(step_budget, name)
+        monkeypatch.setattr(
+            control, name, lambda *shape, cls=cls: made.append((cls.__name__, shape[:2])) or cls(*shape)
+        )
+    drawn(oracle(f"tasks.mixed={mixed}".lower(), f"tasks.first_ended={first}".lower()), count=4)
+    assert made == [(counted, (1, 4) if mixed else (4, 1))]
 
 
 def test_rollouts_of_a_task_are_rollouts_of_many_tasks() -> None:
