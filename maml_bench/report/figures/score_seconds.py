@@ -9,13 +9,20 @@ from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
 from maml_bench.report.formats import scale
 from maml_bench.report.statistics import INTERVAL
-from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, score_axis
-
-WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
+from maml_bench.report.style import (
+    MANY_LINES,
+    WIDE,
+    amount_axis,
+    canvas,
+    heading,
+    legend,
+    log_ticks,
+    score_axis,
+)
 
 
 def draw(selection: Selection) -> Figure | None:
-    """None unless two setups that were trained in one place have a score. A setup that does not train is a horizontal
+    """None unless two setups that were trained on one machine have a score. A setup that does not train is a horizontal
     line.
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
@@ -23,10 +30,10 @@ def draw(selection: Selection) -> Figure | None:
     horizontal bars the range over the seeds."""
     finals = {setup: score for setup in selection.timed if (score := _final(selection.groups[setup]))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
-    if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
+    if sum(selection.groups[setup].first.train_s > 0 for setup in finals) < 2:
         return None
     times = scale(selection.metric.name)
-    figure, (axes,) = canvas(1, 1, 2.6)
+    figure, (axes,) = canvas(1, 1, 2.6, full=len(finals) > MANY_LINES)
     for setup, score in finals.items():
         look, label = selection.looks[setup], selection.label(setup)
         seconds = [record.train_s for record in selection.groups[setup].records]
@@ -45,7 +52,7 @@ def draw(selection: Selection) -> Figure | None:
             label=label,
         )
     evaluation = next(iter(finals.values())).evaluation
-    score_axis(axes, selection.metric.name, [score.mean * times for score in finals.values()])
+    score_axis(axes, selection.metric, [score.mean * times for score in finals.values()])
     axes.set_ylabel(f"test {axes.get_ylabel()}")
     amount_axis(axes, "training time (s)")
     spent = [record.train_s for setup in finals for record in selection.groups[setup].records if record.train_s > 0]
@@ -53,10 +60,14 @@ def draw(selection: Selection) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xlim(min(spent) / 1.5, max(spent) * 1.5)
         log_ticks(axes.xaxis, spent, dense=30)
-    legend(figure, axes)
-    what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    note = f"vertical bars: {INTERVAL}; horizontal bars: range over seeds"
-    heading(figure, selection.title(what, f"{note}\n{selection.place()}"))
+    legend(figure, axes, ordered=True)
+    heading(
+        figure,
+        selection.title(f"{in_words(evaluation.way, evaluation.shot)} score and training time"),
+        f"Vertical bars are a {INTERVAL}; horizontal bars are the range over seeds.",
+        selection.place(),
+        selection.rule(),
+    )
     return figure
 
 
