@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
+    FixedLocator,
     FuncFormatter,
     LogLocator,
     MaxNLocator,
     NullFormatter,
+    NullLocator,
     StrMethodFormatter,
-    SymmetricalLogLocator,
 )
 
 from maml_bench.files import atomic_path
@@ -69,7 +70,7 @@ FEW_LINES = 6
 """Up to this many setups have shaded intervals, because more of them would cover each other."""
 MANY_LINES = 8
 """Figures of more setups are larger."""
-WIDE = 10
+WIDE = 15
 """An axis of steps or seconds becomes logarithmic if the longest training takes this many times the shortest."""
 
 MEMORY_COLOURS = {"default": "#56B4E9", "retained": "#0072B2"}  # they differ in grey too
@@ -119,7 +120,7 @@ def canvas(rows: int, columns: int, height: float, *, full: bool = False, **shar
 
     It is as wide as the text, or half of that if it has one column and is not asked to be ``full``.
     """
-    width = WIDTH if columns > 1 or full else WIDTH / 2 + 0.6
+    width = WIDTH if columns > 1 or full else WIDTH / 2 + 0.7
     figure = Figure(figsize=(width, rows * height + 0.7), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, **shared)
     return figure, list(panels.flat)
@@ -164,7 +165,7 @@ def legend(figure: Figure, *panels: Axes, ordered: bool = False) -> None:
     labels = sorted(entries) if ordered else list(entries)
     if not labels:
         return
-    column = 0.75 + 0.062 * max(map(len, labels))  # inches: the sample and the gaps, then 8 pt letters
+    column = 0.72 + 0.061 * max(map(len, labels))  # inches: the sample and the gaps, then 8 pt letters
     width, height = figure.get_size_inches()
     columns = max(1, min(4, int(width / column)))
     figure.set_figheight(height + 0.17 * math.ceil(len(labels) / columns))
@@ -210,7 +211,9 @@ def amount_axis(axes: Axes, name: str, longest: Sequence[float] = ()) -> None:
         power = 10.0 ** math.floor(math.log10(min(spent)))
         axes.set_xscale("symlog", linthresh=power)
         axes.set_xlim(-0.1 * power, 1.3 * end)
-        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=power))
+        decades = range(math.ceil(math.log10(end / power)) + 1)
+        axes.xaxis.set_major_locator(FixedLocator([0, *(power * 10**decade for decade in decades)]))
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xlim(-0.025 * end, 1.05 * end)  # room for marks at zero
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

@@ -63,7 +63,7 @@ def draw(selection: Selection) -> Figure | None:
     legend(figure, axes, ordered=True)
     heading(
         figure,
-        selection.title(f"{in_words(evaluation.way, evaluation.shot)} score and training time"),
+        selection.title(f"{in_words(evaluation.way, evaluation.shot)} score and time"),
         f"Vertical bars are a {INTERVAL}; horizontal bars are the range over seeds.",
         selection.place(),
         selection.rule(),

@@ -108,10 +108,15 @@ def draw(selection: Selection) -> Figure | None:
         DEFINITION,
         "Short vertical lines are the seeds.",
         "An open mark is the published value." if published else "",
-        f"Without {MIN_SEEDS} seeds, or diverged, so not shown: {', '.join(missing)}." if missing else "",
+        left_out(missing),
         selection.rule(),
     )
     return figure
+
+
+def left_out(missing: Sequence[str]) -> str:
+    """A sentence for the caption about the setups that `panels` found ``missing``; empty where there are none."""
+    return f"Without {MIN_SEEDS} seeds, or diverged, so not shown: {', '.join(missing)}." if missing else ""
 
 
 def titles(tests: Sequence[Sequence[Row]]) -> list[str]:

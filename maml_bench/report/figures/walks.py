@@ -25,7 +25,7 @@ def draw(selection: Selection) -> Figure | None:
         return None
     setups = list(shown)
     tasks = min(len(shown[setup]) for setup in setups)
-    figure, panels = canvas(len(setups), tasks, 1.75, sharex="row", sharey="row")
+    figure, panels = canvas(len(setups), tasks, 2.1, sharex="row", sharey="row")
     for place, axes in enumerate(panels):
         setup, task = setups[place // tasks], place % tasks
         _panel(axes, shown[setup][task])
