@@ -6,7 +6,7 @@ from dataclasses import replace
 import matplotlib
 import pytest
 from matplotlib.text import Text
-from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, record, sinusoid
+from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, record, sinusoid, timing
 
 from maml_bench.record import Curve, Metric
 from maml_bench.report.figures import discover, selections, titles_of, write_captions, write_figures
@@ -157,6 +157,15 @@ def test_score_and_seconds_need_two_trained_setups():
     assert draw("score-seconds", [omniglot("maml")]) is None
     assert draw("score-seconds", [omniglot("maml"), replace(omniglot("scratch"), train_s=0.0)]) is None
     assert draw("score-seconds", [omniglot("maml"), omniglot("anil")]) is not None
+
+
+def test_the_caption_says_what_the_time_of_a_shared_machine_is():
+    steps = timing(0.1) | {"total": 1500 * 0.2}
+    shared = [replace(omniglot(setup), timing_s={"outer_step": steps}) for setup in ("anil", "maml")]
+    shared[0] = replace(shared[0], step_blocks_s=[])
+    text = caption(draw("score-seconds", [*shared, omniglot("fomaml")]))[1]
+    assert "These shared their machine; their time is an upper bound: anil." in text
+    assert "These shared their machine; their time is that of undisturbed steps: maml." in text
 
 
 @pytest.mark.parametrize(("seconds", "axis"), [(100.0, "linear"), (5.0, "log")])

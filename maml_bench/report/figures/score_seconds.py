@@ -19,6 +19,10 @@ from maml_bench.report.style import (
     log_ticks,
     score_axis,
 )
+from maml_bench.report.training_time import training_time
+
+SHARED = {"undisturbed steps": "that of undisturbed steps", "upper bound": "an upper bound"}
+"""What the time of a run is that shared its machine (`training_time`)."""
 
 
 def draw(selection: Selection) -> Figure | None:
@@ -27,16 +31,23 @@ def draw(selection: Selection) -> Figure | None:
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
     published value, else after those of validation, else after the last. Vertical bars are the 95 % interval,
-    horizontal bars the range over the seeds."""
+    horizontal bars the range over the seeds. The caption names the setups whose machine was shared, and says what their
+    seconds are (`training_time`)."""
     finals = {setup: score for setup in selection.timed if (score := _final(selection.groups[setup]))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if sum(selection.groups[setup].first.train_s > 0 for setup in finals) < 2:
         return None
     times = scale(selection.metric.name)
+    spent: list[float] = []
+    kinds: dict[str, list[str]] = {}
     figure, (axes,) = canvas(1, 1, 2.6, full=len(finals) > MANY_LINES)
     for setup, score in finals.items():
         look, label = selection.looks[setup], selection.label(setup)
-        seconds = [record.train_s for record in selection.groups[setup].records]
+        found = [training_time(record) for record in selection.groups[setup].records]
+        seconds = [time.seconds for time in found]
+        spent += [second for second in seconds if second > 0]
+        for kind in sorted({time.kind for time in found} - {"measured"}):
+            kinds.setdefault(kind, []).append(setup)
         if not selection.groups[setup].first.budget_steps:
             axes.axhline(score.mean * times, label=label, **look.level())
             continue
@@ -55,7 +66,6 @@ def draw(selection: Selection) -> Figure | None:
     score_axis(axes, selection.metric, [score.mean * times for score in finals.values()])
     axes.set_ylabel(f"test {axes.get_ylabel()}")
     amount_axis(axes, "training time (s)")
-    spent = [record.train_s for setup in finals for record in selection.groups[setup].records if record.train_s > 0]
     if max(spent) > WIDE * min(spent):
         axes.set_xscale("log")
         axes.set_xlim(min(spent) / 1.5, max(spent) * 1.5)
@@ -66,6 +76,10 @@ def draw(selection: Selection) -> Figure | None:
         selection.title(f"{in_words(evaluation.way, evaluation.shot)} score and time"),
         f"Vertical bars are a {INTERVAL}; horizontal bars are the range over seeds.",
         selection.place(),
+        *(
+            f"These shared their machine; their time is {SHARED[kind]}: {', '.join(who)}."
+            for kind, who in kinds.items()
+        ),
         selection.rule(),
     )
     return figure
