@@ -144,13 +144,15 @@ class Group:
 
     @property
     def budget(self) -> str:
-        """The outer steps done of those of the recipe, such as ``200 of 475 steps``; for weights from a file, their
-        id."""
+        """The outer steps done, ``200 of 475 steps`` or ``200 steps instead of 100`` where the recipe has others; for
+        weights from a file, their id."""
         if self.first.kind == "evaluation":
             return f"weights {self.first.weights_id}"
         done, whole = self.first.outer_steps, self.first.budget_steps
         if not whole:
             return "no training"
+        if done > whole:
+            return f"{done:,} steps instead of {whole:,}"
         return f"{whole:,} steps" if done == whole else f"{done:,} of {whole:,} steps"
 
     @property
@@ -203,23 +205,30 @@ class Group:
         ]
 
 
-def aggregate(records: Iterable[Record]) -> list[Group]:
+def aggregate(records: Iterable[Record], *, machines: bool = True) -> list[Group]:
     """Group the records that differ only in their seed.
 
     The groups are sorted by tasks, recipe, preset (paper first), setup, how much of the budget was used (most first)
-    and machine. Where a group has two records of one seed, the newer one counts.
+    and machine. Where a group has two records of one seed, the newer one counts. With ``machines=False`` a group holds
+    the seeds of one experiment from all machines. Such groups are for scores only, because seconds of two machines
+    cannot be compared.
     """
     groups: dict[tuple[Any, ...], dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.started_at):
-        r = record.recipe
-        key = (
-            *(r["tasks"]["name"], r["id"], rank(r["preset"]), r["preset"], r["setup"]["name"], changed(record)),
-            *(record.recipe_id, record.kind != "run", record.weights_id),
-            *(-record.outer_steps, record.machines, record.device, record.threads),
-            *(record.schedule, record.memory, record.task_version, record.status, r["variant"], record.superseded),
-        )
-        groups.setdefault(key, {})[record.seed] = record
+        groups.setdefault(experiment(record, machines=machines), {})[record.seed] = record
     return [Group(tuple(seeds[seed] for seed in sorted(seeds))) for _, seeds in sorted(groups.items())]
+
+
+def experiment(record: Record, *, machines: bool = False) -> tuple[Any, ...]:
+    """What all records of a group have in common. With ``machines``, that includes where and how they were trained."""
+    r = record.recipe
+    place = (record.machines, record.device, record.threads, record.schedule, record.memory)
+    return (
+        *(r["tasks"]["name"], r["id"], rank(r["preset"]), r["preset"], r["setup"]["name"], changed(record)),
+        *(record.recipe_id, record.kind != "run", record.weights_id, -record.outer_steps),
+        *(place if machines else ()),
+        *(record.task_version, record.status, r["variant"], record.superseded),
+    )
 
 
 def rank(preset: str) -> int:

@@ -8,13 +8,14 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
 from maml_bench.record import Record, load_all
 from maml_bench.report import reproduction
-from maml_bench.report.figures import write_figures, write_speed_figures, write_suite_figures
+from maml_bench.report.figures import write_captions, write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import generated, write
 from maml_bench.report.page import write_page
 from maml_bench.report.reproduction import Cell
 from maml_bench.report.speed.rows import load, load_growth
 from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
+from maml_bench.report.style import looks
 from maml_bench.report.writing import write_tables
 
 
@@ -62,22 +63,24 @@ def build(
         if not (records or races or points):
             raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
         tell(f"writing tables from {len(records)} records")
-        folder = results / "tables"
-        tables = write_tables(records, folder, tex=tex) + write_speed_tables(races, folder, points)
+        tables = write_tables(records, results / "tables", tex=tex)
+        tables += write_speed_tables(races, results / "tables", points)
         if cells:
-            tables += write(folder, reproduction.files(reproduction.reproduction(cells, records)))
+            tables += write(results / "tables", reproduction.files(reproduction.reproduction(cells, records)))
         tell("drawing figures")
         folder = results / "figures"
         counting = [record for record in records if not record.superseded]
-        figures = write_figures(counting, folder) + write_suite_figures(counting, folder)
-        figures += write_speed_figures(races, folder)
+        look = looks(record.recipe["setup"]["name"] for record in records)  # as on the page
+        drawn = write_figures(counting, folder, look) | write_suite_figures(counting, folder, look)
+        drawn |= write_speed_figures(races, folder)
+        captions = write_captions(drawn, folder)
         tell("writing the page")
         page = write_page(found, results) if found else None
-        old = [*generated(results / "tables"), *_generated_figures(results / "figures")]
-        removed = [path for path in old if path not in {*tables, *figures}]
+        old = [*generated(results / "tables"), *generated(folder), *_generated_figures(folder)]
+        removed = [path for path in old if path not in {*tables, *drawn, *captions}]
         for path in removed:
             path.unlink(missing_ok=True)
-        return Report(len(records), len(races) + len(points), tables, figures, page, removed)
+        return Report(len(records), len(races) + len(points), tables, list(drawn), page, removed)
 
 
 def _generated_figures(folder: Path) -> list[Path]:

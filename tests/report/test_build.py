@@ -21,6 +21,8 @@ def test_build_writes_everything_and_tells(tmp_path):
     assert (report.records, len(report.tables), report.removed) == (3, 6, [])
     assert all(path.is_file() for path in (*report.tables, *report.figures))
     assert "writing tables from 3 records" in told
+    captions = (tmp_path / "figures" / "captions.md").read_text()
+    assert captions.count("![") == len(report.figures) / 2
     again = {path: path.read_bytes() for path in report.tables}
     assert build(tmp_path).tables == list(again)
     assert all(path.read_bytes() == content for path, content in again.items())
@@ -35,7 +37,8 @@ def test_only_generated_files_of_vanished_records_are_removed(tmp_path):
     gone.unlink()
     report = build(tmp_path)
     about = ("omniglot", "images")
-    assert set(report.removed) == {path for path in (*first.tables, *first.figures) if path.name.startswith(about)}
+    gone_with_it = {path for path in (*first.tables, *first.figures) if path.name.startswith(about)}
+    assert set(report.removed) == gone_with_it | {tmp_path / "figures" / "captions.md"}
     assert len(report.removed) > 3
     assert ours.is_file()
 
@@ -52,7 +55,8 @@ def test_speed_records_alone_make_a_report_and_leave_with_their_files(tmp_path):
     assert first.speed == len(races()) + len(curves())
     gone.unlink()
     record().save(tmp_path)
-    assert set(build(tmp_path).removed) == {*first.tables, *first.figures}
+    captions = tmp_path / "figures" / "captions.md"
+    assert set(build(tmp_path).removed) == {*first.tables, *first.figures, captions}
 
 
 def test_a_damaged_speed_record_stops_the_report(tmp_path):

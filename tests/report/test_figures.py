@@ -5,11 +5,22 @@ from dataclasses import replace
 
 import matplotlib
 import pytest
-from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, record, sinusoid
+from matplotlib.text import Text
+from record_factory import ACCURACY, MSE, PAPER, curve, evaluation, omniglot, record, sinusoid, timing
 
-from maml_bench.record import Curve
-from maml_bench.report.figures import discover, selections, write_figures
-from maml_bench.report.style import FEW_SEEDS, STYLE, amount_axis, canvas, heading, looks
+from maml_bench.record import Curve, Metric
+from maml_bench.report.figures import discover, selections, titles_of, write_captions, write_figures
+from maml_bench.report.style import (
+    FEW_LINES,
+    FEW_SEEDS,
+    STYLE,
+    amount_axis,
+    canvas,
+    caption,
+    heading,
+    log_ticks,
+    looks,
+)
 
 SETUPS = ("maml", "pretrained", "scratch", "oracle")
 
@@ -25,13 +36,13 @@ def names(paths):
 
 
 def test_every_figure_file_is_found():
-    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "steps", "walks"]
+    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "seed-intervals", "steps", "walks"]
 
 
 def test_all_figures_are_drawn_and_equal_when_drawn_again(tmp_path):
     records = [sinusoid(setup, seed) for setup in SETUPS for seed in (0, 1)]
     first, second = (write_figures(records, tmp_path / folder) for folder in ("a", "b"))
-    stems = [f"sinusoid-k10-{name}-paper" for name in discover() if name != "walks"]
+    stems = [f"sinusoid-k10-{name}-paper" for name in discover() if name not in ("walks", "seed-intervals")]
     assert names(first) == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
     assert all(path.stat().st_size > 5000 for path in first)
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
@@ -55,7 +66,8 @@ def test_walks_are_drawn_a_row_per_setup_and_a_column_per_goal():
     _, after, goal = figure.axes[0].get_lines()
     assert after.get_xydata().tolist() == [[0, 0], [0.1, 0.4]]
     assert goal.get_xydata().tolist() == [[0.1, 0.4]]
-    assert "each row to its own scale" in figure.get_suptitle()
+    assert "Each row has its own scale." in caption(figure)[1]
+    assert [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes] == ["y", "", "xy", "x"]
     assert draw("walks", [record()]) is None
 
 
@@ -69,13 +81,13 @@ def test_classification_is_drawn_in_percent(tmp_path):
     records = [omniglot(setup) for setup in SETUPS[:3]]
     assert len(write_figures(records, tmp_path)) == 6
     figure = draw("steps", records)
-    assert figure.axes[0].get_ylabel() == "accuracy, %"
+    assert figure.axes[0].get_ylabel() == "test accuracy, %"
     assert max(figure.axes[0].get_lines()[0].get_ydata()) > 10
 
 
 def test_figures_without_their_material_are_left_out(tmp_path):
-    assert write_figures([record()], tmp_path) == []
-    assert write_figures([record(evaluations=[], status="failed")], tmp_path) == []
+    assert write_figures([record()], tmp_path) == {}
+    assert write_figures([record(evaluations=[], status="failed")], tmp_path) == {}
     assert draw("learning-curves", [record(curve=Curve())]) is None
 
 
@@ -85,7 +97,7 @@ def test_steps_show_the_means_and_a_cross_where_they_diverged():
     line, crosses = figure.axes[0].get_lines()
     assert list(line.get_xydata().flat) == [0, 4.0, 1, 1.5]
     assert list(crosses.get_xdata()) == [2, 3]
-    assert "crosses: diverged" in figure.get_suptitle()
+    assert "Crosses are diverged." in caption(figure)[1]
 
 
 def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
@@ -100,7 +112,7 @@ def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
 def test_a_setup_without_inner_steps_is_a_level_line():
     figure = draw("steps", [sinusoid("maml", 0), sinusoid("oracle", 0)])
     levels = [line for line in figure.axes[0].get_lines() if line.get_label() == "oracle"]
-    assert list(levels[0].get_xdata()) == [0, 10]
+    assert list(levels[0].get_xdata()) == [0, 1]  # the whole width of the axes
 
 
 def test_learning_curves_average_seeds_at_the_steps_they_share():
@@ -124,15 +136,16 @@ def test_few_seeds_have_a_thin_line_each_and_many_have_none():
             figure = draw(name, of(seeds))
             drawn = [line for line in figure.axes[0].get_lines() if line.get_linestyle() != "None"]
             assert len(drawn) == lines
-            assert ("thin: each seed" in figure.get_suptitle()) == (lines > 1)
+            assert ("Thin lines are the seeds." in caption(figure)[1]) == (lines > 1)
     thin = draw("steps", of(3)).axes[0].get_lines()[1]
     assert list(thin.get_ydata()) == pytest.approx([15, 40, 60])
 
 
-def test_headings_are_broken_where_the_figure_ends():
+def test_headings_are_broken_where_the_figure_ends_and_the_caption_has_the_whole_title():
     figure, _ = canvas(1, 1, 2.0)
     before = figure.get_figheight()
-    heading(figure, "short\n" + "word " * 30)
+    heading(figure, "short\n" + "word " * 30, "One.", "", "Two.")
+    assert caption(figure) == ("short, " + "word " * 30, "One. Two.")
     lines = figure.get_suptitle().splitlines()
     assert lines[0] == "short"
     assert len(lines) == 4
@@ -140,9 +153,19 @@ def test_headings_are_broken_where_the_figure_ends():
     assert figure.get_figheight() > before
 
 
-def test_score_and_seconds_need_two_setups():
+def test_score_and_seconds_need_two_trained_setups():
     assert draw("score-seconds", [omniglot("maml")]) is None
+    assert draw("score-seconds", [omniglot("maml"), replace(omniglot("scratch"), train_s=0.0)]) is None
     assert draw("score-seconds", [omniglot("maml"), omniglot("anil")]) is not None
+
+
+def test_the_caption_says_what_the_time_of_a_shared_machine_is():
+    steps = timing(0.1) | {"total": 1500 * 0.2}
+    shared = [replace(omniglot(setup), timing_s={"outer_step": steps}) for setup in ("anil", "maml")]
+    shared[0] = replace(shared[0], step_blocks_s=[])
+    text = caption(draw("score-seconds", [*shared, omniglot("fomaml")]))[1]
+    assert "These shared their machine; their time is an upper bound: anil." in text
+    assert "These shared their machine; their time is that of undisturbed steps: maml." in text
 
 
 @pytest.mark.parametrize(("seconds", "axis"), [(100.0, "linear"), (5.0, "log")])
@@ -166,10 +189,10 @@ def test_seconds_of_two_places_never_share_an_axis():
     ]
     (selection,) = selections(records)
     assert selection.timed == ["anil", "maml", "scratch"]
-    assert selection.place().splitlines() == [
-        "seconds of machine m1, cpu, 2 threads",
-        "trained elsewhere, without seconds here: fomaml, protonet, reptile",
-    ]
+    assert selection.place() == (
+        "Seconds are of machine m1, cpu, 2 threads. "
+        "Trained on another machine or on several, so without seconds: fomaml, protonet, reptile."
+    )
     steps, seconds = draw("learning-curves", records).axes
     shown = [[line.get_label() for line in axes.get_lines() if len(line.get_xdata()) > 2] for axes in (steps, seconds)]
     assert shown == [["anil", "fomaml", "maml", "protonet", "reptile"], ["anil", "maml"]]
@@ -195,6 +218,26 @@ def test_the_best_group_of_a_setup_is_shown():
     short = replace(omniglot("maml", machine="m2"), outer_steps=100)
     (selection,) = selections([short, omniglot("maml", seed=0), omniglot("maml", seed=1)])
     assert selection.one.seeds == (0, 1)
+    assert "those with the largest part of the budget" in selection.rule()
+    assert "Not shown: maml (100 of 1,500 steps, seed 0, machine m2)." in selection.rule()
+
+
+def test_no_run_is_left_out_of_a_figure_without_a_word():
+    """Each group of records is shown, or the caption names it with its budget where that is another one."""
+    records = [
+        *(omniglot("maml", seed) for seed in (0, 1)),
+        replace(omniglot("maml", machine="m2"), outer_steps=100),
+        replace(omniglot("maml", seed=5), status="diverged"),
+        record(recipe_id="eeeeeeee", setup="anil", outer_steps=9000, budget_steps=9000),
+    ]
+    records[-1].recipe["changed"] = ["outer.steps=9000"]
+    (selection,) = selections(records)
+    assert selection.rule().split("Not shown: ")[1] == (
+        "anil (9,000 steps, seed 0, changed: outer.steps=9000); maml (seed 5, diverged); "
+        "maml (100 of 1,500 steps, seed 0, machine m2)."
+    )
+    for name in ("learning-curves", "steps"):
+        assert selection.rule() in caption(draw(name, records))[1]
 
 
 def test_looks_are_stable_and_distinct():
@@ -223,12 +266,18 @@ def test_millions_of_steps_are_told_as_such():
         assert axes.xaxis.get_major_formatter()(far / 9 * 5, 0) == tick
 
 
-def test_published_values_stand_beside_the_steps_they_are_of():
+def test_published_values_stand_beside_the_steps_they_are_of_and_beside_whole_budgets_only():
     test = evaluation({0: [0.2, 0.3], 1: [0.5, 0.6], 3: [0.9, 1.0]}, ACCURACY)
-    figure = draw("steps", [record(evaluations=[test], published=[PAPER])])
-    (diamond,) = (line for line in figure.axes[0].lines if line.get_marker() == "D" and len(line.get_xdata()))
-    assert (list(diamond.get_xdata()), list(diamond.get_ydata())) == ([3], pytest.approx([98.7]))
-    assert "diamonds: published" in figure.get_suptitle()
+    whole = record(evaluations=[test], published=[PAPER], preset="paper")
+    figure = draw("steps", [whole])
+    (line, mark) = figure.axes[0].get_lines()
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([3], pytest.approx([98.7]))
+    assert (mark.get_marker(), mark.get_color(), mark.get_fillstyle()) == (line.get_marker(), line.get_color(), "none")
+    assert "Open marks are published values." in caption(figure)[1]
+    for other in (replace(whole, outer_steps=1000), record(evaluations=[test], published=[PAPER])):
+        figure = draw("steps", [other])
+        assert len(figure.axes[0].get_lines()) == 1
+        assert "published" not in caption(figure)[1]
 
 
 def test_runs_with_changed_settings_are_drawn_where_their_recipe_has_nothing_else():
@@ -240,7 +289,9 @@ def test_runs_with_changed_settings_are_drawn_where_their_recipe_has_nothing_els
         ("navigation", "outer.trust.share=0.1"),
         ("omniglot-5w1s", ""),
     ]
-    assert "changed: outer.trust.share=0.1" in found[0].title("x").splitlines()
+    assert found[0].title("x").endswith(", changed")
+    assert found[0].rule() == "No run has the unchanged recipe; these have other settings: outer.trust.share=0.1."
+    assert "Not shown: maml (seed 0, changed: outer.trust.share=0.1)." in found[1].rule()
 
 
 def test_of_several_changes_the_figure_shows_those_that_most_setups_have():
@@ -251,6 +302,8 @@ def test_of_several_changes_the_figure_shows_those_that_most_setups_have():
     (selection,) = selections([longer, *common])
     assert list(selection.groups) == ["anil", "maml"]
     assert {group.changed for group in selection.groups.values()} == {"inner.rate=1"}
+    assert "Of several changes those are shown that most setups have" in selection.rule()
+    assert "Not shown: maml (3,000 steps instead of 1,500, seed 0, changed: inner.rate=2)." in selection.rule()
 
 
 def test_panels_of_the_last_and_of_the_best_validated_weights_are_told_apart():
@@ -258,3 +311,108 @@ def test_panels_of_the_last_and_of_the_best_validated_weights_are_told_apart():
     tests = [replace(evaluation(scores, ACCURACY), checkpoint=kind) for kind in ("last", "selected")]
     titles = [axes.get_title() for axes in draw("steps", [record(evaluations=tests)]).axes]
     assert titles == ["5-way 1-shot", "5-way 1-shot, best validated"]
+
+
+def test_panels_of_one_shape_are_told_apart_by_query_and_number_of_tasks():
+    first = evaluation({0: [0.2], 1: [0.5], 2: [0.6]}, ACCURACY)
+    tests = [first, replace(first, query=15), replace(first, episodes=600)]
+    assert titles_of(tests) == [
+        "5-way 1-shot, query 1, test tasks 1",
+        "5-way 1-shot, query 15",
+        "5-way 1-shot, query 1, test tasks 600",
+    ]
+
+
+def test_the_axis_of_signed_returns_is_never_logarithmic():
+    for better, scale in ((True, "linear"), (False, "log")):
+        metric = Metric("return", "", higher_is_better=better)
+        far = evaluation({0: [1.0, 2.0], 1: [20.0, 30.0], 2: [500.0, 400.0]}, metric)
+        assert draw("steps", [record(evaluations=[far], metric=metric)]).axes[0].get_yscale() == scale
+
+
+def test_the_legend_of_steps_names_the_setups_of_all_panels():
+    scores = {0: [0.2, 0.3], 1: [0.5, 0.6], 2: [0.6, 0.7]}
+    one, other = evaluation(scores, ACCURACY), replace(evaluation(scores, ACCURACY), query=15)
+    setups = ("fomaml", "maml", "boil")
+    figure = draw(
+        "steps",
+        [record(setup=setup, evaluations=[test]) for setup, test in zip(setups, (one, one, other), strict=True)],
+    )
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["boil", "fomaml", "maml"]
+
+
+def test_a_run_that_was_moved_to_another_machine_has_no_seconds():
+    moved = [replace(omniglot(setup), earlier=[{"machine": "m0"}]) for setup in ("maml", "anil")]
+    assert [axes.get_xlabel() for axes in draw("learning-curves", moved).axes] == ["outer steps"]
+    assert draw("score-seconds", moved) is None
+
+
+def test_trained_setups_that_were_validated_once_are_a_mark_and_untrained_ones_a_line():
+    records = [omniglot("maml"), replace(omniglot("anil"), curve=curve(0.2, 0.2, 1, 1, 0.1)), omniglot("scratch")]
+    lines = {line.get_label(): line for line in draw("learning-curves", records).axes[0].get_lines()}
+    assert list(lines["anil"].get_xdata()) == [0]
+    assert len(lines["scratch (no training)"].get_xdata()) == 2
+
+
+def test_budgets_that_differ_widely_have_an_axis_on_which_the_short_ones_can_be_read():
+    def of(steps):
+        trained = {"maml": 100, "baseline": steps}
+        return [
+            replace(omniglot(setup), curve=curve(0.2, 0.9, 5, far, 0.1), outer_steps=far, budget_steps=far)
+            for setup, far in trained.items()
+        ]
+
+    assert [axes.get_xscale() for axes in draw("learning-curves", of(500)).axes] == ["linear"] * 2
+    assert [axes.get_xscale() for axes in draw("learning-curves", of(5000)).axes] == ["symlog"] * 2
+
+
+def test_many_setups_have_no_bands_because_they_would_cover_each_other():
+    names = [f"setup{i}" for i in range(FEW_LINES + 1)]
+    for name in ("learning-curves", "steps"):
+        for setups in (names[:-1], names):
+            figure = draw(name, [omniglot(setup) for setup in setups])
+            assert len(figure.axes[0].collections) == (len(setups) if len(setups) <= FEW_LINES else 0)
+            assert ("Bands are" in caption(figure)[1]) == (len(setups) <= FEW_LINES)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 5), (14, 600), (13, 1200), (0.002, 5)])
+def test_a_logarithmic_axis_has_at_least_three_labels(low, high):
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = canvas(1, 1, 2.0)
+        axes.plot([low, high], [0, 0])
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis, [low, high], dense=30)
+        figure.draw_without_rendering()
+        first, last = axes.get_xlim()
+        assert sum(first <= tick <= last for tick in axes.get_xticks()) >= 3
+
+
+def test_no_text_of_a_figure_is_smaller_than_seven_points_or_cut_off(tmp_path):
+    long = [f"a_setup_with_a_long_name_{i}" for i in range(10)]
+    records = [sinusoid(setup, seed) for setup in SETUPS for seed in range(3)]
+    records += [omniglot(setup) for setup in long]
+    for selection in selections(records):
+        for draw_one in discover().values():
+            with matplotlib.rc_context(STYLE):
+                figure = draw_one(selection)
+                if figure is None:
+                    continue
+                figure.draw_without_rendering()
+                texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+                assert min(text.get_fontsize() for text in texts) >= 7
+                titles = [*figure.texts, *(axes.title for axes in figure.axes), *figure.legends]
+                for title in titles:
+                    box = title.get_window_extent()
+                    assert box.x0 >= 0, title
+                    assert box.x1 <= figure.bbox.x1, title
+
+
+def test_captions_stand_in_a_file_and_in_the_pictures(tmp_path):
+    drawn = write_figures([omniglot("maml"), omniglot("anil")], tmp_path)
+    (path,) = write_captions(drawn, tmp_path)
+    text = path.read_text()
+    assert "![omniglot-5w1s: learning curves, quick preset, 1,500 steps, seed 0]" in text
+    assert "(omniglot-5w1s-learning-curves-quick.png)" in text
+    assert "Bands are 95 % intervals over the validation tasks." in text
+    assert b"Bands are 95 % intervals" in (tmp_path / "omniglot-5w1s-learning-curves-quick.png").read_bytes()
+    assert write_captions({}, tmp_path) == []

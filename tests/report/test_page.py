@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 from record_factory import MSE, PAPER, evaluation, omniglot, record, sinusoid
@@ -115,6 +116,52 @@ def page(browser, tmp_path):
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+STYLE_FILE = files("maml_bench.report.page") / "page.css"
+
+
+def themes() -> dict[str, dict[str, str]]:
+    """The colours of the style file by name, for a light and for a dark screen."""
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in STYLE_FILE.read_text().split("@media", 2)[:2]
+    )
+    return {"light": light, "dark": {**light, **dark}}
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours ``#rrggbb``, 1 to 21, as WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_black_on_white():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(theme):
+    colours = themes()[theme]
+    assert len(colours) == 6
+    for ink in ("text", "muted", "link"):
+        for paper in ("paper", "soft"):
+            assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)
+
+
+def test_the_page_has_the_intervals_of_the_figure(tmp_path):
+    records = [record((0.5, 0.7), setup="maml", seed=seed, preset="paper", published=[PAPER]) for seed in range(3)]
+    _, path = write(tmp_path, *records, record(setup="anil"), record(setup="anil", preset="paper"))
+    ((chart,),) = embedded(path)["intervals"].values()
+    assert chart["title"] == "5-way 1-shot, after 3 inner steps, paper preset"
+    assert chart["rows"] == [{"setup": "maml", "seeds": [60] * 3, "interval": [60] * 3, "published": 98.7}]
+    assert "not shown: anil (1 seed)" in chart["caption"]
+
+
 def wait_for(browser, selector, text=""):
     """The first element of the selector with this text. The page may draw it anew between finding and reading it."""
     from selenium.common.exceptions import StaleElementReferenceException
@@ -192,6 +239,95 @@ def test_hostile_text_is_shown_as_text(page):
     assert "broken" not in page.title
 
 
+def press(page, *keys):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(page).send_keys(*keys).perform()
+
+
+def tab_to(page, there) -> None:
+    """Press the tabulator until the focused element is ``there``. Each one on the way must show that it is focused."""
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(60):
+        press(page, Keys.TAB)
+        focused = page.switch_to.active_element
+        assert page.execute_script("return getComputedStyle(arguments[0]).outlineWidth", focused) == "3px"
+        if there(focused):
+            return
+    raise AssertionError("the tabulator does not reach it")
+
+
+def test_a_reader_sorts_filters_opens_and_goes_back_by_keyboard_alone(page):
+    from selenium.webdriver.common.keys import Keys
+
+    tab_to(page, lambda e: e.get_attribute("data-filter") == "setup")
+    press(page, "anil")
+    assert column(page, "setup") == ["anil", "anil"]
+    tab_to(page, lambda e: e.get_attribute("aria-label") == "score ± 95 %: Activate to sort")
+    press(page, Keys.ENTER)
+    assert column(page, "score ± 95 %") == ["20 ± 14", "80 ± 14"]
+    tab_to(page, lambda e: (e.get_attribute("aria-label") or "").startswith("20 ± 14: the record of"))
+    press(page, Keys.ENTER)
+    assert wait_for(page, "h1", "omniglot-5w1s, anil, seed 2")
+    page.back()
+    assert wait_for(page, "h1", "All results")
+    assert wait_for(page, "tbody td", "anil")
+    assert column(page, "setup") == ["anil", "anil"], "the table is as it was left"
+    assert page.find_element("css selector", "[data-filter=setup]").get_attribute("value") == "anil"
+
+
+def test_the_list_of_recipes_keeps_the_focus_while_the_keyboard_walks_through_it(page):
+    from selenium.webdriver.common.keys import Keys
+
+    tab_to(page, lambda e: e.get_attribute("id") == "recipes")
+    press(page, Keys.ARROW_DOWN)
+    assert wait_for(page, "h1", "omniglot-5w1s")
+    assert page.switch_to.active_element.get_attribute("id") == "recipes"
+
+
+UNREADABLE = """
+const numbers = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
+const mix = (top, below, a) => top * a + below * (1 - a);
+const over = (top, below) => Object.fromEntries(["r", "g", "b"].map((k) => [k, mix(top[k], below[k], top.a)]));
+const background = (e) => {
+  const own = e ? numbers(getComputedStyle(e).backgroundColor) : { r: 255, g: 255, b: 255, a: 1 };
+  return own.a === 1 ? own : { ...over(own, background(e.parentElement)), a: 1 };
+};
+const bright = ({ r, g, b }) => [[0.2126, r], [0.7152, g], [0.0722, b]].reduce((sum, [share, level]) => {
+  const c = level / 255; return sum + share * (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+}, 0);
+const found = [];
+for (const e of document.body.querySelectorAll("*")) {
+  const text = [...e.childNodes].filter((n) => n.nodeType === 3 && n.textContent.trim());
+  if (!text.length || !e.getClientRects().length || e.closest("script, style, svg, option, .disabled")) continue;
+  const paper = background(e), ink = over(numbers(getComputedStyle(e).color), paper);
+  const [low, high] = [bright(ink), bright(paper)].sort((one, other) => one - other);
+  if ((high + 0.05) / (low + 0.05) < 4.5) found.push(`${e.tagName} ${e.textContent.slice(0, 30)}`);
+}
+return found;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("at", ["", "#/recipe/omniglot-5w1s", "#/record/0"])
+def test_all_text_of_a_page_can_be_read(page, scheme, at):
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.get(page.current_url.split("#")[0] + at)
+    page.refresh()
+    wait_for(page, "tbody tr td")
+    assert page.execute_script(UNREADABLE) == []
+
+
+def test_every_field_has_a_name_and_every_picture_a_description(page):
+    page.get(page.current_url.split("#")[0] + "#/recipe/omniglot-5w1s")
+    wait_for(page, "figcaption", "Learning curves")
+    for field in page.find_elements("css selector", "select, input, [tabindex='0'], a, summary, svg[role=img]"):
+        assert field.accessible_name or not field.is_displayed(), field.get_attribute("outerHTML")[:200]
+
+
 def test_an_unknown_page_says_so(page):
     page.get(page.current_url.split("#")[0] + "#/record/99")
     assert wait_for(page, "h1", "There is no such page")
@@ -203,12 +339,25 @@ def test_the_page_follows_the_colour_scheme_and_fits_a_phone(page, scheme, paper
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
     page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     )
     page.refresh()
     wait_for(page, "tbody tr td")
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == paper
-    assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+    base = page.current_url.split("#")[0]
+    for at in ("", "#/recipe/omniglot-5w1s", "#/record/0"):
+        page.get(base + at)
+        page.refresh()
+        wait_for(page, "tbody tr td")
+        page.execute_script("document.querySelector('select').append(new Option('long name '.repeat(20)))")
+        for choice in page.find_elements("css selector", "[data-filter]"):
+            page.execute_script("arguments[0].append(new Option('long name '.repeat(20)))", choice)
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        heights = page.execute_script(
+            "return [...document.querySelectorAll('svg text')].map((text) => text.getBBox().height * "
+            "text.ownerSVGElement.getBoundingClientRect().width / text.ownerSVGElement.viewBox.baseVal.width)"
+        )
+        assert min(heights, default=99) > 12, "the text of a chart is as large as on a wide screen"
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

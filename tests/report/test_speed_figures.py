@@ -1,6 +1,7 @@
 """Figures of speed: drawn without a warning, equal when made again, and true to the rows."""
 
 import pytest
+from matplotlib.text import Text
 from speed_factory import curves, growth, loader, lost, ours, race, races, save
 
 from maml_bench.report.figures import discover, write_speed_figures
@@ -27,8 +28,8 @@ def test_every_machine_has_its_figures_and_they_are_equal_when_drawn_again(tmp_p
 def test_figures_without_their_material_are_left_out(tmp_path):
     rows = read(tmp_path, ours(), lost(race(), "failed", "x"))
     assert [draw(rows) for draw in discover("draw_speed").values()] == [None] * 2
-    assert write_speed_figures(read(tmp_path, growth()), tmp_path) == []
-    assert write_speed_figures([], tmp_path) == []
+    assert write_speed_figures(read(tmp_path, growth()), tmp_path) == {}
+    assert write_speed_figures([], tmp_path) == {}
 
 
 def test_bars_reach_from_one_to_the_ratio_with_whiskers_over_the_rounds(tmp_path):
@@ -38,6 +39,7 @@ def test_bars_reach_from_one_to_the_ratio_with_whiskers_over_the_rounds(tmp_path
     assert [(bar.get_x(), round(bar.get_width(), 6)) for bar in axes.patches] == [(1, -0.2), (1, 2.0)]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b 1.8.0", "a 1.8.0"]
     assert [text.get_text() for text in axes.texts] == ["0.800", "3.00", "not expressible"]
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 7
     whiskers = [segment[:, 0].tolist() for bars in axes.collections for segment in bars.get_segments()]
     assert whiskers == [pytest.approx([0.72, 0.96]), pytest.approx([2.7, 3.6])]
     assert axes.get_xscale() == "linear"

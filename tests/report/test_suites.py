@@ -10,7 +10,7 @@ from maml_bench.record import Curve
 from maml_bench.report.aggregate import aggregate
 from maml_bench.report.curves import mean_curve
 from maml_bench.report.figures import View, discover, write_suite_figures
-from maml_bench.report.style import STYLE, looks
+from maml_bench.report.style import STYLE, caption, looks
 from maml_bench.report.suite_tables import cell_of, places, scores
 from maml_bench.suites import Cell, Suite, suite
 
@@ -99,6 +99,7 @@ def draw(name, records):
 def test_suite_figures_are_found_and_written(tmp_path):
     assert list(discover("draw_suite")) == ["accuracy-seconds", "published-measured"]
     made = write_suite_figures([run(published=[PAPER]), run("fomaml")], tmp_path)
+    assert all(path.is_file() for path in made)
     assert [path.name for path in made] == [
         "images-accuracy-seconds-quick-m1-cpu-2.pdf", "images-accuracy-seconds-quick-m1-cpu-2.png",
         "images-published-measured-quick.pdf", "images-published-measured-quick.png",
@@ -128,7 +129,7 @@ def test_accuracy_is_drawn_against_seconds_a_panel_per_problem_a_line_per_setup(
     )
     assert len(second.get_lines()) == 2
     assert first.get_xscale() == "log"
-    assert "open end" in figure.get_suptitle()
+    assert "an open one is before the end of the budget" in caption(figure)[1]
 
 
 def test_no_figure_of_seconds_for_one_setup_or_for_two_that_ran_unlike():
@@ -147,6 +148,13 @@ def test_measured_stands_over_published_with_both_intervals():
     assert (found["maml"].has_xerr, found["fomaml"].has_xerr) == (True, False)
     assert axes.get_xlim() == axes.get_ylim()
     assert draw("published-measured", [run()]) == {}
+    assert draw("published-measured", [run(published=[PAPER], ranked=False)]) == {}
+
+
+def test_variants_of_a_recipe_are_named_beside_their_marks():
+    text = run(recipe="omniglot-5w1s-mlp-text", published=[PAPER])
+    (figure,) = draw("published-measured", [run(published=[PAPER]), text]).values()
+    assert [note.get_text() for note in figure.axes[0].texts] == ["", "mlp-text"]
 
 
 def test_the_shipped_suite_has_columns_of_different_names():

@@ -12,7 +12,7 @@ from maml_bench.report.aggregate import Group
 from maml_bench.report.curves import mean_curve
 from maml_bench.report.figures import View
 from maml_bench.report.formats import scale
-from maml_bench.report.style import Look, canvas, legend, log_ticks, score_axis
+from maml_bench.report.style import Look, canvas, heading, legend, log_ticks, score_axis
 from maml_bench.suites import Cell
 
 COLUMNS = 3
@@ -43,18 +43,24 @@ def _figure(view: View, cells: Panels) -> Figure:
         axes.set_xscale("log")
         axes.set_xlabel("training time (s)")
         log_ticks(axes.xaxis, [value for value in seen if value > 0], dense=30)
-        score_axis(axes, next(iter(groups.values())).first.metric.name, [])
+        score_axis(axes, next(iter(groups.values())).first.metric, [])
         axes.set_ylabel(f"validation {axes.get_ylabel()}")
     for axes in panels[len(cells) :]:
         axes.set_visible(False)
-    legend(figure, *panels[: len(cells)])
+    legend(figure, *panels[: len(cells)], ordered=True)
     one = next(iter(next(iter(cells.values())).values()))
     record, rank = one.first, "" if one.ranked else " (unranked)"
     threads = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
     where = f"machine {record.machines}, {record.device}, {threads}, {record.memory} memory"
-    note = "; open end: before the end of the budget" if partial else ""
-    lines = ("accuracy against training time", f"{view.preset} preset{rank}{note}", where)
-    figure.suptitle("\n".join(lines))
+    heading(
+        figure,
+        f"accuracy against training time, {view.preset} preset{rank}\n{where}",
+        "A mark is the end of training; an open one is before the end of the budget."
+        if partial
+        else "A mark is the end of training.",
+        "Runs with changed settings and runs of other machines are not shown.",
+        "The score before training is left out, because the axis is logarithmic.",
+    )
     return figure
 
 

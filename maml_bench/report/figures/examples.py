@@ -38,7 +38,8 @@ def draw(selection: Selection) -> Figure | None:
             axes.set_xlabel("x")
     legend(figure, panels[0])
     seed = selection.groups[setups[0]].first.seed
-    heading(figure, selection.title("adaptation to one sinusoid", seed=seed))
+    rule = "Each panel is one test task. The support points are all that the network sees of it."
+    heading(figure, selection.title("adaptation to one sinusoid", seed), rule, selection.rule())
     return figure
 
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.aggregate import Score
-from maml_bench.report.figures import View
+from maml_bench.report.figures import RULE, View
 from maml_bench.report.formats import scale, unit
 from maml_bench.report.statistics import INTERVAL
-from maml_bench.report.style import Look, canvas, legend
+from maml_bench.report.style import Look, canvas, heading, legend
 from maml_bench.report.suite_tables import Place
 from maml_bench.suites import Cell
 
@@ -21,11 +21,12 @@ Point = tuple[Place, Score]
 
 
 def draw_suite(view: View) -> dict[str, Figure]:
-    """One figure of all problems that have a published value; no figure if there are none."""
+    """One figure of all problems that have a published value; no figure if there are none, or if the budgets of the
+    preset are too small to rank setups."""
     cells: dict[Cell, list[Point]] = {}
     for cell, found in view.cells().items():
         points: dict[tuple[str, ...], Point] = {}  # of the groups of a setup the last and best one stays
-        for place in found:
+        for place in (place for place in found if place.group.ranked):
             for score in place.group.headlines():
                 if score.published:
                     test = score.evaluation
@@ -42,12 +43,16 @@ def draw_suite(view: View) -> dict[str, Figure]:
         _frame(axes, cell, mine[0][0].group.first.metric.name)
     for axes in panels[len(cells) :]:
         axes.set_visible(False)
-    legend(figure, *panels[: len(cells)])
-    shown = [place.group for mine in cells.values() for place, _ in mine]
-    rank = "" if all(group.ranked for group in shown) else " (unranked)"
-    lines = [f"published and measured, {view.preset} preset{rank}", f"bars: {INTERVAL}"]
-    lines += ["open: before the end of the budget"] if any(group.part < 1 for group in shown) else []
-    figure.suptitle("\n".join(lines))  # lines that fit above a single panel
+    legend(figure, *panels[: len(cells)], ordered=True)
+    partial = any(place.group.part < 1 for mine in cells.values() for place, _ in mine)
+    heading(
+        figure,
+        f"published and measured, {view.preset} preset",
+        f"Bars are a {INTERVAL}; the horizontal ones are published.",
+        "An open mark is before the end of the budget." if partial else "",
+        "A word beside a mark names the variant of the recipe.",
+        RULE,
+    )
     return {"": figure}
 
 
@@ -65,6 +70,9 @@ def _point(axes: Axes, place: Place, score: Score, look: Look) -> None:
         label=place.group.setup,
         markerfacecolor=look.color if place.group.part >= 1 else "white",
     )
+    variant = place.setup.removeprefix(place.group.setup).strip(" ()")
+    at = reference["value"] * times, score.mean * times
+    axes.annotate(variant, at, (-5, 4), textcoords="offset points", ha="right", fontsize=7)
 
 
 def _frame(axes: Axes, cell: Cell, metric: str) -> None:

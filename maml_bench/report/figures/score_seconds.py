@@ -9,28 +9,38 @@ from maml_bench.report.aggregate import Group, Score, in_words
 from maml_bench.report.figures import Selection
 from maml_bench.report.formats import scale
 from maml_bench.report.statistics import INTERVAL
-from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, score_axis
+from maml_bench.report.style import (
+    MANY_LINES,
+    WIDE,
+    amount_axis,
+    canvas,
+    heading,
+    legend,
+    log_ticks,
+    score_axis,
+)
 from maml_bench.report.training_time import training_time
 
-WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
+SHARED = {"undisturbed steps": "that of undisturbed steps", "upper bound": "an upper bound"}
+"""What the time of a run is that shared its machine (`training_time`)."""
 
 
 def draw(selection: Selection) -> Figure | None:
-    """None unless two setups that were trained in one place have a score. A setup that does not train is a horizontal
+    """None unless two setups that were trained on one machine have a score. A setup that does not train is a horizontal
     line.
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
     published value, else after those of validation, else after the last. Vertical bars are the 95 % interval,
-    horizontal bars the range over the seeds. A note names the setups whose machine was shared, and says what their
+    horizontal bars the range over the seeds. The caption names the setups whose machine was shared, and says what their
     seconds are (`training_time`)."""
     finals = {setup: score for setup in selection.timed if (score := _final(selection.groups[setup]))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
-    if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
+    if sum(selection.groups[setup].first.train_s > 0 for setup in finals) < 2:
         return None
     times = scale(selection.metric.name)
     spent: list[float] = []
     kinds: dict[str, list[str]] = {}
-    figure, (axes,) = canvas(1, 1, 2.6)
+    figure, (axes,) = canvas(1, 1, 2.6, full=len(finals) > MANY_LINES)
     for setup, score in finals.items():
         look, label = selection.looks[setup], selection.label(setup)
         found = [training_time(record) for record in selection.groups[setup].records]
@@ -53,18 +63,25 @@ def draw(selection: Selection) -> Figure | None:
             label=label,
         )
     evaluation = next(iter(finals.values())).evaluation
-    score_axis(axes, selection.metric.name, [score.mean * times for score in finals.values()])
+    score_axis(axes, selection.metric, [score.mean * times for score in finals.values()])
     axes.set_ylabel(f"test {axes.get_ylabel()}")
     amount_axis(axes, "training time (s)")
     if max(spent) > WIDE * min(spent):
         axes.set_xscale("log")
         axes.set_xlim(min(spent) / 1.5, max(spent) * 1.5)
         log_ticks(axes.xaxis, spent, dense=30)
-    legend(figure, axes)
-    what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    notes = [f"vertical bars: {INTERVAL}; horizontal bars: range over seeds", selection.place()]
-    notes += [f"time of a shared machine, {kind}: {', '.join(setups)}" for kind, setups in kinds.items()]
-    heading(figure, selection.title(what, "\n".join(notes)))
+    legend(figure, axes, ordered=True)
+    heading(
+        figure,
+        selection.title(f"{in_words(evaluation.way, evaluation.shot)} score and time"),
+        f"Vertical bars are a {INTERVAL}; horizontal bars are the range over seeds.",
+        selection.place(),
+        *(
+            f"These shared their machine; their time is {SHARED[kind]}: {', '.join(who)}."
+            for kind, who in kinds.items()
+        ),
+        selection.rule(),
+    )
     return figure
 
 

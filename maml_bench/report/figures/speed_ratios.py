@@ -10,9 +10,13 @@ from matplotlib.ticker import StrMethodFormatter
 from maml_bench.report.formats import three_digits
 from maml_bench.report.speed.rows import LOOP, Race, races
 from maml_bench.report.speed.tables import setting
-from maml_bench.report.style import MEMORY_COLOURS, canvas, legend, log_ticks
+from maml_bench.report.style import MEMORY_COLOURS, canvas, heading, legend, log_ticks
 
 COLUMNS = 3
+CAPTION = (
+    "A bar is how many times longer a library took than maml-bench in the same rounds. A library without a bar was not "
+    "raced on that problem."
+)
 _LABELS = {"default": "memory of a plain process (default)", "retained": "memory retained"}
 
 
@@ -55,7 +59,7 @@ def draw_ratios(rows: Sequence[Race], what: str) -> Figure | None:
         axes.remove()
     legend(figure, *panels[: len(found)])
     note = "above 1: maml-bench is faster; whiskers: range over the rounds"
-    figure.suptitle(f"{what}\n{setting(rows)}\n{note}")
+    heading(figure, f"{what}\n{setting(rows)}\n{note}", CAPTION)
     return figure
 
 
@@ -94,7 +98,7 @@ def _bar(axes: Axes, row: Race, place: int) -> None:
 
 
 def _note(axes: Axes, text: str, x: float, y: float, color: str = "#000000") -> None:
-    axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=6, color=color)
+    axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=7, color=color)
 
 
 def _ratio_axis(axes: Axes, rows: Sequence[Race], log: bool) -> None:

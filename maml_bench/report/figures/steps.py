@@ -2,7 +2,7 @@
 
 After Finn et al. (2017), figure 3 (sinusoid, K = 5, 10, 20, up to 10 steps). A setup that never adapts is a horizontal
 line. A mean that is not finite, or beyond the bound of a diverged episode, is a cross at the upper edge. A published
-value is an open diamond.
+value is the setup's mark, open and larger. It stands only beside runs that used the whole budget of the paper.
 """
 
 import math
@@ -11,75 +11,108 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
-from maml_bench.report.aggregate import Key, Score, shape_in_words, shape_of
-from maml_bench.report.figures import Selection
+from maml_bench.report.aggregate import Key, Score, shape_of
+from maml_bench.report.figures import Selection, titles_of
 from maml_bench.report.formats import scale
 from maml_bench.report.statistics import INTERVAL
-from maml_bench.report.style import FEW_SEEDS, Look, canvas, heading, legend, score_axis
+from maml_bench.report.style import FEW_LINES, FEW_SEEDS, Look, canvas, heading, legend, panel_titles, score_axis
 
 PANELS = 3
+MANY_STEPS = 20
+"""From this many inner steps on the axis of steps is logarithmic above ``LINEAR`` steps."""
+LINEAR = 2
+TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def draw(selection: Selection) -> Figure | None:
     """None unless some setup was tested after more than two numbers of inner steps."""
+    selection = selection.together()
     lines: dict[Key, dict[str, list[Score]]] = {}
     for setup, group in selection.groups.items():
         for score in group.scores():
             lines.setdefault(shape_of(score.evaluation), {}).setdefault(setup, []).append(score)
     many = [shape for shape in lines if max(map(len, lines[shape].values())) > 2]
-    shapes = sorted(many, key=lambda shape: shape[2:])[:PANELS]
+    most = sorted(many, key=lambda shape: len(lines[shape]), reverse=True)[:PANELS]
+    shapes = sorted(most, key=lambda shape: shape[2:])
     if not shapes:
         return None
-    metric = selection.metric
-    bound = math.inf if metric.diverged_above is None else metric.diverged_above
     figure, panels = canvas(1, len(shapes), 2.3, sharey=True)
-    seen: list[float] = []
-    crosses = diamonds = several = False
-    for axes, shape in zip(panels, shapes, strict=True):
-        longest = max(score.inner_steps for scores in lines[shape].values() for score in scores)
-        for setup, scores in lines[shape].items():
-            good = [score for score in scores if score.mean <= bound]
-            lost = [score.inner_steps for score in scores if score not in good]
-            crosses = crosses or bool(lost)
-            seen += [score.mean for score in good]
-            look, times = selection.looks[setup], scale(metric.name)
-            if len(scores) == 1 and good:
-                axes.plot([0, longest], [good[0].mean * times] * 2, label=selection.label(setup), **look.level())
-            else:
-                _line(axes, good, times, look, selection.label(setup))
-                several = several or (bool(good) and _few(good[0]))
-            given = {score.inner_steps: score.published["value"] * times for score in scores if score.published}
-            if given:
-                axes.plot(list(given), list(given.values()), "D", color=look.color, markersize=6, fillstyle="none")
-                diamonds = True
-            seen += [value / times for value in given.values()]
-            if lost:
-                edge = axes.get_xaxis_transform()
-                axes.plot(lost, [1] * len(lost), "x", color=look.color, markersize=6, transform=edge, clip_on=False)
-        test = scores[0].evaluation
-        best = ", best validated" if test.checkpoint == "selected" else ""
-        axes.set_title(f"{shape_in_words(test)}{best}")
-        axes.set_xlabel("inner steps")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    score_axis(panels[0], metric.name, seen)
-    legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])))
-    note = f"bands: {INTERVAL}" + ("; diamonds: published" if diamonds else "")
-    note += "; thin: each seed" if several else ""
-    note += "; crosses: diverged" if crosses else ""
-    heading(figure, selection.title("test score after inner steps", note))
+    banded = max(len(lines[shape]) for shape in shapes) <= FEW_LINES
+    tests = [next(iter(lines[shape].values()))[0].evaluation for shape in shapes]
+    drawn = [_Panel(axes, selection, banded).draw(lines[shape]) for axes, shape in zip(panels, shapes, strict=True)]
+    panel_titles(panels, titles_of(tests))
+    score_axis(panels[0], selection.metric, [value for panel in drawn for value in panel.seen])
+    panels[0].set_ylabel(f"test {panels[0].get_ylabel()}")
+    legend(figure, *panels, ordered=True)
+    left = len(many) - len(shapes)
+    heading(
+        figure,
+        selection.title("test score after inner steps"),
+        f"Bands are a {INTERVAL}." if banded else "",
+        "Thin lines are the seeds." if any(panel.thin for panel in drawn) else "",
+        "Open marks are published values." if any(panel.open for panel in drawn) else "",
+        "Crosses are diverged." if any(panel.crosses for panel in drawn) else "",
+        f"Tests that fewer setups have are not shown: {left}." if left else "",
+        selection.rule(),
+    )
     return figure
 
 
-def _line(axes: Axes, scores: Sequence[Score], times: float, look: Look, label: str) -> None:
-    x = [score.inner_steps for score in scores]
-    axes.plot(x, [score.mean * times for score in scores], label=label, **look.line())
-    low, high = ([(score.mean + sign * score.ci95) * times for score in scores] for sign in (-1, 1))
-    axes.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0)
-    for values in zip(*(score.values for score in scores), strict=True) if scores and _few(scores[0]) else ():
-        axes.plot(x, [float(np.nanmean(seed)) * times for seed in values], **look.thin())
+class _Panel:
+    """One test. It remembers which scores it shows (``seen``) and of which kinds, for the axis and the caption."""
 
+    def __init__(self, axes: Axes, selection: Selection, banded: bool) -> None:
+        self.axes, self.selection, self.banded = axes, selection, banded
+        self.times = scale(selection.metric.name)
+        self.seen: list[float] = []
+        self.thin = self.open = False
+        self.crosses = 0
 
-def _few(score: Score) -> bool:
-    return 1 < len(score.values) <= FEW_SEEDS
+    def draw(self, lines: dict[str, list[Score]]) -> "_Panel":
+        for setup, scores in lines.items():
+            self._setup(setup, scores)
+        longest = max(score.inner_steps for scores in lines.values() for score in scores)
+        self.axes.set_xlabel("inner steps")
+        if longest >= MANY_STEPS:
+            self.axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+            self.axes.set_xlim(-0.3, 1.3 * longest)
+            self.axes.xaxis.set_minor_locator(NullLocator())
+            self.axes.set_xticks([tick for tick in TICKS if tick <= longest], minor=False)
+            self.axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        else:
+            self.axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+        return self
+
+    def _setup(self, setup: str, scores: list[Score]) -> None:
+        selection, axes, times = self.selection, self.axes, self.times
+        look, metric = selection.looks[setup], selection.metric
+        bound = math.inf if metric.diverged_above is None else metric.diverged_above
+        good = [score for score in scores if score.mean <= bound]
+        lost = [score.inner_steps for score in scores if score not in good]
+        self.seen += [score.mean * times for score in good]
+        if len(scores) == 1 and good and not good[0].inner_steps:
+            axes.axhline(good[0].mean * times, label=selection.label(setup), **look.level())
+        else:
+            self._line(good, look, selection.label(setup))
+        given = {score.inner_steps: score.published["value"] * times for score in scores if score.published}
+        if given and selection.published(setup):
+            axes.plot(list(given), list(given.values()), **look.hollow())
+            self.open = True
+            self.seen += given.values()
+        if lost:  # the crosses of each setup have a height of their own
+            edge, height = axes.get_xaxis_transform(), 0.98 - 0.06 * self.crosses
+            axes.plot(lost, [height] * len(lost), "x", color=look.color, markersize=5, transform=edge)
+            self.crosses += 1
+
+    def _line(self, scores: Sequence[Score], look: Look, label: str) -> None:
+        x = [score.inner_steps for score in scores]
+        self.axes.plot(x, [score.mean * self.times for score in scores], label=label, **look.line())
+        if self.banded:
+            low, high = ([(score.mean + sign * score.ci95) * self.times for score in scores] for sign in (-1, 1))
+            self.axes.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0)
+        few = bool(scores) and 1 < len(scores[0].values) <= FEW_SEEDS
+        self.thin |= few
+        for values in zip(*(score.values for score in scores), strict=True) if few else ():
+            self.axes.plot(x, [float(np.nanmean(seed)) * self.times for seed in values], **look.thin())

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from maml_bench.report.figures import Selection
 from maml_bench.report.style import canvas, heading, legend
@@ -24,16 +25,19 @@ def draw(selection: Selection) -> Figure | None:
         return None
     setups = list(shown)
     tasks = min(len(shown[setup]) for setup in setups)
-    figure, panels = canvas(len(setups), tasks, 1.75, sharex="row", sharey="row")
+    figure, panels = canvas(len(setups), tasks, 2.1, sharex="row", sharey="row")
     for place, axes in enumerate(panels):
         setup, task = setups[place // tasks], place % tasks
         _panel(axes, shown[setup][task])
         axes.set_title(f"{setup}, goal {task + 1}")
         axes.set_aspect("equal", "box")
+        axes.set_xlabel("x" if place >= len(panels) - tasks else "")
+        axes.set_ylabel("y" if task == 0 else "")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, panels[0])
     seed = selection.groups[setups[0]].first.seed
-    scale = ", each row to its own scale" if len(setups) > 1 else ""
-    heading(figure, selection.title(f"one rollout to each goal{scale}", seed=seed))
+    scale = "Each row has its own scale." if len(setups) > 1 else ""
+    heading(figure, selection.title("one rollout to each goal", seed), scale, selection.rule())
     return figure
 
 

@@ -16,6 +16,9 @@ import jinja2
 
 from maml_bench.files import atomic_write
 from maml_bench.record import Evaluation, Metric, Record
+from maml_bench.report.figures import Selection, selections
+from maml_bench.report.figures.seed_intervals import DEFINITION, left_out, panels
+from maml_bench.report.figures.seed_intervals import titles as titles_of_panels
 from maml_bench.report.flat_rows import flat_rows
 from maml_bench.report.formats import scale, unit
 from maml_bench.report.style import looks
@@ -48,8 +51,9 @@ def page_data(records: Sequence[tuple[Path, Record]], results: Path) -> dict[str
     """What the page shows, ready for JSON.
 
     ``rows`` has one entry for each record and test point, as in `flat_rows`, with the number of its record.
-    ``records`` has the origin, the learning curve and the distributions of each record. ``looks`` has the colour, the
-    marker and the dashes of each setup, the same as in the figures.
+    ``records`` has the origin, the learning curve and the distributions of each record. ``intervals`` has what the
+    figures of intervals over seeds show, by recipe. ``looks`` has the colour, the marker and the dashes of each setup,
+    the same as in the figures.
     """
     number = {
         (path.relative_to(results) if path.is_relative_to(results) else path).as_posix(): i
@@ -60,6 +64,7 @@ def page_data(records: Sequence[tuple[Path, Record]], results: Path) -> dict[str
     return {
         "rows": rows,
         "records": [_record(path, record) for path, record in zip(number, (r for _, r in records), strict=True)],
+        "intervals": _intervals([record for _, record in records if not record.superseded]),
         "looks": {
             name: {"color": look.color, "marker": look.marker, "dashes": list(look.linestyle[1])}
             for name, look in every.items()
@@ -109,6 +114,33 @@ def _record(path: str, record: Record) -> dict[str, Any]:
         },
         "distributions": [d for evaluation in record.evaluations for d in _distributions(evaluation, factor)],
     }
+
+
+def _intervals(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for selection in map(Selection.together, selections(records)):
+        tests, missing = panels(selection)
+        metric, factor = selection.metric, scale(selection.metric.name)
+        for rows, title in zip(tests, titles_of_panels(tests), strict=True):
+            entry = {
+                "title": f"{title.replace(chr(10), ', ')}, {selection.one.preset} preset",
+                "unit": unit(metric.name),
+                "logarithmic": _logarithmic(metric),
+                "caption": f"{DEFINITION} {left_out(missing)} {selection.rule()}".strip(),
+                "rows": [
+                    {
+                        "setup": row.setup,
+                        "seeds": _numbers(row.seeds, factor),
+                        "interval": _numbers(row.interval, factor),
+                        "published": _short(row.score.published["value"] * factor)
+                        if row.score.published and selection.published(row.setup)
+                        else None,
+                    }
+                    for row in rows
+                ],
+            }
+            found.setdefault(selection.one.recipe, []).append(entry)
+    return found
 
 
 def _distributions(evaluation: Evaluation, factor: float) -> Iterable[dict[str, Any]]:

@@ -73,10 +73,12 @@ const COLUMNS = [
 const FILTERS = ["setup", "test", "preset", "device", "status"];
 
 // A table that can be sorted by each column, searched, and filtered. A score links to the record that it comes from.
+// A reader who comes back to a table finds it as it was left.
+const left = new Map();
 function resultsTable(rows, caption, hidden = []) {
   const table = element("table", { class: "display compact" }, element("caption", {}, caption));
   const filters = element("div", { class: "filters" });
-  const section = element("div", {}, filters, element("div", { class: "wide" }, table));
+  const section = element("div", {}, filters, scroller(caption, table));
   const kept = COLUMNS.filter((column) => !hidden.includes(column));
   const text = (column, row) => column.show?.(row) ?? (column.number ? plain(column.value(row), column.digits) : String(column.value(row)));
   const columns = kept.map((column) => ({
@@ -96,6 +98,7 @@ function resultsTable(rows, caption, hidden = []) {
   queueMicrotask(() => {
     const shown = new DataTable(table, {
       data: rows, columns, pageLength: 25, order: [], autoWidth: false, deferRender: true,
+      stateSave: true, stateSaveCallback: (_settings, state) => left.set(caption, state), stateLoadCallback: () => left.get(caption) ?? null,
       language: { search: "Search in all columns:", lengthMenu: "_MENU_ rows a page", info: "_START_ to _END_ of _TOTAL_ rows", infoFiltered: "(of _MAX_)" },
     });
     for (const name of FILTERS) {
@@ -104,6 +107,7 @@ function resultsTable(rows, caption, hidden = []) {
       if (values.length < 2) continue;
       const choice = element("select", { "data-filter": name }, element("option", { value: "" }, "all"));
       choice.append(...values.map((value) => element("option", { value }, value)));
+      choice.value = shown.column(index).search();
       choice.addEventListener("change", () => shown.column(index).search(choice.value, { exact: choice.value !== "" }).draw());
       filters.append(element("label", {}, name, choice));
     }
@@ -149,18 +153,23 @@ function marker(kind, x, y, size = 3.5) {
 
 // Black cannot be seen on a dark page, so it is drawn in the colour of the text.
 const inColour = (made, look) => {
+  made.classList.add("series");
   if (look.color === "#000000") made.classList.add("ink");
   else made.style.color = look.color;
   return made;
 };
 
-// series: {name, look, points: [[x, y, half-width or null], ...]}
+// The text of a chart keeps its size on a narrow screen, so the chart is drawn as wide as it is shown.
+const chartWidth = () => Math.min(560, Math.max(300, innerWidth - 56));
+
+// series: {name, look, points: [[x, y, half-width or null], ...]}. The only point of a series that is ``level`` (a
+// setup without training) is drawn as a horizontal line, that of another one as a mark. A ``faint`` series is paler.
 function lineChart(title, xLabel, yLabel, series, { logarithmic = false, marks = true } = {}) {
   const kept = series
     .map((line) => ({ ...line, points: line.points.filter(([x, y]) => x !== null && y !== null) }))
     .filter((line) => line.points.length > 0);
   if (!kept.some((line) => line.points.length > 1)) return null;
-  const [width, height, left, right, top, bottom] = [560, 320, 64, 12, 12, 44];
+  const [width, height, left, right, top, bottom] = [chartWidth(), 320, 64, 16, 12, 44];
   const xs = kept.flatMap((line) => line.points.map(([x]) => x));
   const ys = kept.flatMap((line) => line.points.flatMap(([, y, half]) => (half === null || logarithmic ? [y] : [y - half, y + half])));
   let [low, high] = [Math.min(...ys), Math.max(...ys)];
@@ -176,16 +185,17 @@ function lineChart(title, xLabel, yLabel, series, { logarithmic = false, marks =
     picture.append(shape("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
     picture.append(shape("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, plain(value)));
   }
-  for (const value of ticks(first, last, 5))
+  for (const value of ticks(first, last, width < 450 ? 3 : 5))
     picture.append(shape("text", { x: x(value), y: height - bottom + 16, "text-anchor": "middle" }, plain(value, 6)));
   picture.append(shape("path", { class: "frame", d: `M${left},${top}V${height - bottom}H${width - right}` }));
   picture.append(shape("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, xLabel));
   picture.append(shape("text", { transform: `translate(14 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
   for (const line of kept) {
-    const group = inColour(shape("g"), line.look);
-    const path = line.points.map(([px, py], i) => `${i ? "L" : "M"}${x(px).toFixed(1)},${y(py).toFixed(1)}`).join("");
+    const group = inColour(shape("g", line.faint ? { opacity: FAINT } : {}), line.look);
+    const ends = line.level && line.points.length === 1 ? [[first, line.points[0][1]], [last, line.points[0][1]]] : line.points;
+    const path = ends.map(([px, py], i) => `${i ? "L" : "M"}${x(px).toFixed(1)},${y(py).toFixed(1)}`).join("");
     group.append(shape("path", { d: path, fill: "none", stroke: "currentColor", "stroke-width": 1.6, "stroke-dasharray": line.look.dashes.map((dash) => 2 * dash).join(" ") }));
-    for (const [px, py, half] of marks ? line.points : []) {
+    for (const [px, py, half] of marks || (line.points.length === 1 && !line.level) ? line.points : []) {
       if (half !== null && !log) group.append(shape("path", { d: `M${x(px)},${y(py - half)}V${y(py + half)}`, stroke: "currentColor", "stroke-width": 1 }));
       const dot = marker(line.look.marker, x(px), y(py));
       dot.append(shape("title", {}, `${line.name}: ${plain(py)}${half === null ? "" : ` ± ${plain(half, 2)}`} at ${plain(px, 6)}`));
@@ -193,10 +203,11 @@ function lineChart(title, xLabel, yLabel, series, { logarithmic = false, marks =
     }
     picture.append(group);
   }
-  const entries = new Map(kept.map((line) => [line.name, line.look]));
+  const entries = new Map(kept.map((line) => [line.name, line]));
   const legend = element("ul", { class: "legend" });
-  for (const [name, look] of entries) {
-    const sample = inColour(shape("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" }), look);
+  for (const name of unique(entries.keys())) {
+    const { look, faint } = entries.get(name);
+    const sample = inColour(shape("svg", { viewBox: "0 0 34 12", "aria-hidden": "true", ...(faint ? { opacity: FAINT } : {}) }), look);
     sample.append(shape("path", { d: "M0,6H34", stroke: "currentColor", "stroke-width": 1.6, "stroke-dasharray": look.dashes.map((dash) => 2 * dash).join(" ") }));
     if (marks) sample.append(marker(look.marker, 17, 6));
     legend.append(element("li", {}, sample, name));
@@ -205,8 +216,43 @@ function lineChart(title, xLabel, yLabel, series, { logarithmic = false, marks =
   return element("figure", {}, element("figcaption", {}, title), picture, legend, element("details", {}, element("summary", {}, "The values as a table"), values));
 }
 
+// The interquartile mean of each setup with its interval, a tick for each seed, and an open mark for the published value.
+function intervalChart({ title, unit, logarithmic, caption, rows }) {
+  const [width, left, right, top, bottom, step] = [chartWidth(), 150, 16, 8, 44, 28];
+  const height = top + bottom + step * rows.length;
+  const all = rows.flatMap((row) => [...row.seeds, ...row.interval, row.published]).filter((value) => value !== null);
+  let [low, high] = [Math.min(...all), Math.max(...all)];
+  const log = logarithmic && low > 0 && high > 10 * low;
+  if (log) [low, high] = [low * 0.8, high * 1.25];
+  else { const margin = (high - low || Math.abs(high) || 1) * 0.08; [low, high] = [low - margin, high + margin]; }
+  const x = (value) => left + (log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low)) * (width - left - right);
+  const picture = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Interquartile mean over seeds: test ${unit} of ${rows.map((row) => row.setup).join(", ")}` });
+  for (const value of log ? logTicks(low, high) : ticks(low, high, width < 450 ? 3 : 5).filter((tick) => tick >= low && tick <= high)) {
+    picture.append(shape("line", { class: "grid", x1: x(value), x2: x(value), y1: top, y2: height - bottom }));
+    picture.append(shape("text", { x: x(value), y: height - bottom + 16, "text-anchor": "middle" }, plain(value)));
+  }
+  picture.append(shape("path", { class: "frame", d: `M${left},${top}V${height - bottom}H${width - right}` }));
+  picture.append(shape("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, `test ${unit}`));
+  rows.forEach((row, i) => {
+    const y = top + step * (i + 0.5);
+    const [value, first, last] = row.interval;
+    const group = inColour(shape("g"), lookOf(row.setup));
+    for (const seed of row.seeds) group.append(shape("path", { d: `M${x(seed)},${y - 6}V${y + 6}`, stroke: "currentColor", "stroke-width": 1, opacity: 0.6 }));
+    group.append(shape("path", { d: `M${x(first)},${y}H${x(last)}`, stroke: "currentColor", "stroke-width": 1.8 }));
+    const dot = marker(lookOf(row.setup).marker, x(value), y);
+    dot.append(shape("title", {}, `${row.setup}: ${plain(value)}, from ${plain(first)} to ${plain(last)}`));
+    group.append(dot);
+    if (row.published !== null) group.append(shape("circle", { cx: x(row.published), cy: y, r: 6, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }));
+    picture.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, `${row.setup}, ${row.seeds.length} seeds`), group);
+  });
+  const values = simpleTable(["setup", "seeds", `IQM, ${unit}`, "from", "to", "published"], rows.map((row) => [row.setup, row.seeds.length, ...row.interval.map((value) => plain(value)), plain(row.published)]));
+  return element("figure", {}, element("figcaption", {}, `Interquartile mean over seeds (${title})`), picture,
+    element("details", {}, element("summary", {}, "What it shows"), element("p", {}, `${caption} An open circle is the published value.`)),
+    element("details", {}, element("summary", {}, "The values as a table"), values));
+}
+
 function histogram(title, unit, entry) {
-  const [width, height, left, bottom] = [560, 170, 12, 40];
+  const [width, height, left, bottom] = [chartWidth(), 170, 12, 40];
   const most = Math.max(...entry.counts);
   const bar = (width - 2 * left) / entry.counts.length;
   const picture = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: numbers of test tasks from ${plain(entry.low)} to ${plain(entry.high)} ${unit}` });
@@ -224,8 +270,11 @@ function histogram(title, unit, entry) {
   return element("figure", {}, element("figcaption", {}, title), picture);
 }
 
+// A table that is wider than the page scrolls in a part of its own, which takes the focus so that the arrow keys move it.
+const scroller = (name, ...children) => element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": name }, ...children);
+
 function simpleTable(heads, rows) {
-  return element("div", { class: "wide" }, element("table", {},
+  return scroller("Values", element("table", {},
     element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value) => element("td", {}, String(value))))))));
 }
@@ -233,6 +282,7 @@ function simpleTable(heads, rows) {
 // ---- pages
 
 const label = (split, { unit }) => `${split} ${unit}`;
+const FAINT = 0.65;
 const lookOf = (name) => data.looks[name] ?? { color: "#000000", marker: "o", dashes: [] };
 const curvePoints = (record, key) => record.curve.step.map((_, i) => [record.curve[key][i] ?? null, record.curve.validation[i], record.curve.ci95[i]]);
 
@@ -252,7 +302,11 @@ function recipePage(name) {
   const records = numbers.map((number) => ({ ...data.records[number], row: rows.find((row) => row.record === number) }));
   const { logarithmic, title } = records[0];
   const validation = label("validation", records[0]);
-  const line = (record, key) => ({ name: record.row.setup, look: lookOf(record.row.setup), points: curvePoints(record, key) });
+  const style = (record) => ({
+    name: record.row.setup + (record.row.changed ? " (changed settings)" : ""),
+    look: lookOf(record.row.setup), faint: Boolean(record.row.changed), level: record.row.outer_steps === 0,
+  });
+  const line = (record, key) => ({ ...style(record), points: curvePoints(record, key) });
   const charts = [lineChart("Learning curves", "outer steps", validation, records.map((record) => line(record, "step")), { logarithmic, marks: false })];
   // Seconds of different devices and machines never share an axis.
   for (const place of unique(records.map((record) => `${record.row.device}, machine ${record.row.machine}`))) {
@@ -261,17 +315,17 @@ function recipePage(name) {
   }
   for (const name of unique(rows.filter((row) => row.way !== null).map(test))) {
     const series = records.map((record) => ({
-      name: record.row.setup,
-      look: lookOf(record.row.setup),
+      ...style(record), level: false,
       points: rows.filter((row) => row.record === record.row.record && test(row) === name)
         .map((row) => [row.inner_steps, score(row), half(row)]).sort((one, other) => one[0] - other[0]),
     }));
     charts.push(lineChart(`Score after inner steps (${name})`, "inner steps", label("test", records[0]), series, { logarithmic }));
   }
+  charts.unshift(...(data.intervals[name] ?? []).map(intervalChart));
   return [
     element("h1", {}, name), element("p", {}, title),
     resultsTable(rows, `Results of ${name}`, [RECIPE]),
-    element("h2", {}, "Charts"), element("p", {}, "A line is one record. Lines of one setup have one colour. Superseded records are not drawn."),
+    element("h2", {}, "Charts"), element("p", {}, "A line is one record. Lines of one setup have one colour, and those of runs with changed settings are paler. Superseded records are not drawn."),
     element("div", { class: "charts" }, ...charts.filter(Boolean)),
   ];
 }
@@ -305,7 +359,10 @@ function show(first = false) {
   main.replaceChildren(...(kind === "recipe" ? recipePage(name) : kind === "record" ? recordPage(name) : kind === "" ? overview() : notFound()));
   document.title = `${main.querySelector("h1").textContent} · maml-bench report`;
   choice.value = kind === "recipe" ? name : "";
-  if (!first) { scrollTo(0, 0); main.focus({ preventScroll: true }); }
+  // The arrow keys walk through the recipes, so the list of recipes keeps the focus while it is used.
+  if (first || document.activeElement === choice) return;
+  scrollTo(0, 0);
+  main.focus({ preventScroll: true });
 }
 
 const choice = document.getElementById("recipes");
