@@ -25,7 +25,13 @@ METHOD_COLUMNS = ("recipe", "preset", "test", "metric", "steps", "seeds")
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="The results folder or record to compare with.")],
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="The results folder or record to compare with, or the word [cyan]reference[/cyan] for the reference "
+            "records of maml-bench."
+        ),
+    ],
     new: Annotated[
         Path | None, typer.Argument(help="The results folder or record that may be better or worse.")
     ] = None,
@@ -62,7 +68,7 @@ def compare(
     within the threshold, the two are the same. Otherwise the data cannot tell, and the table says the smallest
     difference that they could have shown. Scores are paired over the same seeds and test tasks.
 
-    Examples: [cyan]maml-bench compare results runs[/cyan] and
+    Examples: [cyan]maml-bench compare reference runs[/cyan] and
     [cyan]maml-bench compare runs --setups maml,mine[/cyan]
     """
     thresholds = {"quality": quality_threshold, "relative": relative_threshold, "time": time_threshold}
@@ -93,7 +99,7 @@ def compare(
         raise typer.Exit(code)
 
 
-def _print(found: "Comparison", base: Path, new: Path, as_markdown: bool) -> None:
+def _print(found: "Comparison", base: str, new: Path, as_markdown: bool) -> None:
     shown = [finding for finding in found.findings if finding.quantity != "recipe"]
     alone = [finding for finding in found.findings if finding.quantity == "recipe"]
     rows = [_row(finding) for finding in shown]
@@ -140,7 +146,7 @@ def _row(f: "Finding") -> list[str]:
     ]
 
 
-def _methods(folder: Path, setups: str, figure: Path | None, as_json: bool, as_markdown: bool) -> None:
+def _methods(folder: str, setups: str, figure: Path | None, as_json: bool, as_markdown: bool) -> None:
     from maml_bench.api import differences
     from maml_bench.report.methods import draw
 
