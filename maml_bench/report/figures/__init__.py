@@ -169,7 +169,7 @@ def write_suite_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     records = list(records)
     look = looks(record.recipe["setup"]["name"] for record in records)
     written: list[Path] = []
-    for name in suite_names():
+    for name in (name for name in suite_names() if suite(name).figures):
         found = places(suite(name), records)
         for preset in dict.fromkeys(place.group.preset for place in found):
             view = View(name, suite(name), preset, [p for p in found if p.group.preset == preset], look)
