@@ -23,6 +23,7 @@ from maml_bench.report.flat_rows import flat_rows
 from maml_bench.report.methods import Difference, compare_methods
 from maml_bench.report.pairing import REFERENCE, reference
 from maml_bench.report.reproduction import Cell
+from maml_bench.report.writing import Selection
 
 if TYPE_CHECKING:
     import pandas
@@ -215,15 +216,24 @@ def differences(records: "str | Path | pandas.DataFrame", first: str, second: st
     return compare_methods([load(Path(records.attrs[FOLDER], path)) for path in paths], first, second)
 
 
-def report(results: Path, progress: Callable[[str], None] | None = None, *, tex: bool = False) -> Report:
+def report(
+    results: Path,
+    progress: Callable[[str], None] | None = None,
+    *,
+    tex: bool = False,
+    setups: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Report:
     """Make all tables and figures below ``results`` again from its records, with the table of the MAML paper.
 
-    With ``tex``, the tables are written in LaTeX too. See `maml_bench.report.build.build`.
+    With ``tex``, the tables are written in LaTeX too. ``setups`` and ``columns`` say which of them the tables show. See
+    `maml_bench.report.build.build`.
 
     Raises:
-        MamlBenchError: there are no records, or one cannot be read.
+        MamlBenchError: there are no records, one cannot be read, or there is no such setup or column.
     """
-    return build(results, progress, read=read_records, cells=paper_cells(), tex=tex)
+    selection = Selection(tuple(setups), tuple(columns))
+    return build(results, progress, read=read_records, cells=paper_cells(), tex=tex, selection=selection)
 
 
 def paper_cells(paper: str = "Finn et al. 2017") -> list[Cell]:

@@ -15,7 +15,7 @@ from maml_bench.report.reproduction import Cell
 from maml_bench.report.speed.rows import load, load_growth
 from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
-from maml_bench.report.writing import write_tables
+from maml_bench.report.writing import ALL, Selection, write_tables
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ def build(
     read: Callable[[Path], Iterable[tuple[Path, Record]]] = load_all,
     cells: Sequence[Cell] = (),
     tex: bool = False,
+    selection: Selection = ALL,
 ) -> Report:
     """Make all tables and figures below ``results`` again from its records.
 
-    Files of an earlier report that this one does not make are removed. A file without our mark is never touched.
+    Files of an earlier report that this one does not make are removed, unless there is a selection. A file without our
+    mark is never touched.
 
     Args:
         results: the folder with the records.
@@ -49,9 +51,10 @@ def build(
         read: reads the records of a folder.
         cells: the published numbers of the table of reproductions; without any there is no such table.
         tex: whether to write the tables in LaTeX too.
+        selection: what the tables of task families show. Figures and the page show everything.
 
     Raises:
-        MamlBenchError: there are no records, or one cannot be read.
+        MamlBenchError: there are no records, one cannot be read, or there is nothing of what is selected.
     """
     tell = progress or (lambda _: None)
     with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
@@ -63,7 +66,7 @@ def build(
             raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
         tell(f"writing tables from {len(records)} records")
         folder = results / "tables"
-        tables = write_tables(records, folder, tex=tex) + write_speed_tables(races, folder, points)
+        tables = write_tables(records, folder, tex=tex, selection=selection) + write_speed_tables(races, folder, points)
         if cells:
             tables += write(folder, reproduction.files(reproduction.reproduction(cells, records)))
         tell("drawing figures")
@@ -74,7 +77,7 @@ def build(
         tell("writing the page")
         page = write_page(found, results) if found else None
         old = [*generated(results / "tables"), *_generated_figures(results / "figures")]
-        removed = [path for path in old if path not in {*tables, *figures}]
+        removed = [path for path in old if path not in {*tables, *figures} and not selection]
         for path in removed:
             path.unlink(missing_ok=True)
         return Report(len(records), len(races) + len(points), tables, figures, page, removed)
