@@ -2,18 +2,22 @@
 
 ``python benchmarks/gate.py`` prints a table. Each row is of ``--trials`` comparisons:
 
-- step time: of each six consecutive runs of the quickstart (MAML, quick preset), the first, third and fifth are the
-  base and the others the new side. For a planted change, the times of the new side are multiplied. All runs come one
-  after another on the present machine.
-- a short rerun: the same with the smoke preset, which has 15 timed steps.
+- step time: three versions of the code run the quickstart (MAML, quick preset) in turns, as ``maml-bench compare
+  --rerun`` does: this code, the same again, and a copy whose meta-step waits in a busy loop for ``--slowdown`` of its
+  own time. A trial takes the first version as the base and one of the others as the new side, in three repeats that no
+  other trial has.
 - accuracy: two stored records of MAML on the quick Omniglot recipe, trained with two commits on two machines and equal
   in their means, are the base and the new side. For each of two seeds and for each trial the test tasks are drawn
   again with replacement. A planted loss turns correct answers into wrong ones at random. Nothing is trained.
+
+With ``--into FOLDER`` the timed runs are kept, and a later call continues with them. Several processes may share the
+folder, each on a core of its own (``taskset``).
 """
 
 import argparse
 import json
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,46 +26,73 @@ from pathlib import Path
 
 import numpy as np
 
+import maml_bench
 from maml_bench import compare
+from maml_bench.cli.rerunning import Code, Repeat, once
 from maml_bench.harness.clock import monotonic_s
-from maml_bench.harness.recipe import resolve
-from maml_bench.harness.run import Options, run
 from maml_bench.record import Point, Record, load_all
 from maml_bench.report.formats import NONE
+from maml_bench.report.pairing import name_of, reference
 from maml_bench.report.statistics import MIN_SEEDS
+from maml_bench.report.step_times import step_s
 
-ONLY_STEPS = (
-    "validation.episodes=0",
-    'test=[{protocol="paper", split="test", way=1, shot=10, query=10, episodes=10, inner_steps=[1]}]',
-)
-"""Settings that leave hardly anything of a run but its outer steps."""
 Trial = tuple[list[Record], list[Record]]
+SIDES = ("base", "unchanged", "slower")
+SLOWER = """
+
+def _slower(self, *arguments, quick=MetaStep.__call__):
+    import time
+
+    start = time.perf_counter()
+    answer = quick(self, *arguments)
+    now = time.perf_counter()
+    end = now + {share} * (now - start)
+    while time.perf_counter() < end:
+        pass
+    return answer
 
 
-def timed_runs(preset: str, count: int, deadline_s: float, steps: int | None) -> list[Record]:
-    """Runs of the quickstart one after another, without validation: up to ``count``, and none after the deadline."""
-    records: list[Record] = []
-    settings = (*ONLY_STEPS, *([f"outer.steps={steps}"] if steps else []))
-    recipe = resolve("quickstart", preset=preset, setup="maml", settings=settings)
-    with tempfile.TemporaryDirectory() as folder:
-        while len(records) < count and monotonic_s() < deadline_s:
-            outcome = run(recipe, 0, Options(Path(folder), force=True))
-            assert outcome.record is not None
-            records.append(outcome.record)
-    return records
+MetaStep.__call__ = _slower
+"""
+"""What the planted version has at the end of ``maml_bench/engine/meta_step.py``."""
 
 
-def slower(record: Record, factor: float) -> Record:
-    return replace(record, step_blocks_s=[block * factor for block in record.step_blocks_s])
+def planted(folder: Path, share: float) -> Code:
+    """A copy of this code in ``folder`` whose meta-step takes longer by ``share`` of its time."""
+    package = Path(maml_bench.__file__).parent
+    copy = shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "engine" / "meta_step.py").open("a", encoding="utf-8") as file:
+        file.write(SLOWER.format(share=share))
+    return Code.at(folder)
 
 
-def turns(records: list[Record], factor: float = 1.0) -> Iterator[Trial]:
-    """Three pairs of runs, in turns, from each six consecutive ones; the times of the new side times ``factor``."""
-    for first in range(len(records) - 2 * MIN_SEEDS + 1):
-        six = records[first : first + 2 * MIN_SEEDS]
-        sides = (six[0::2], [slower(record, factor) for record in six[1::2]])
-        old, new = ([replace(record, seed=seed) for seed, record in enumerate(side)] for side in sides)
-        yield old, new
+def timed_runs(into: Path, count: int, deadline_s: float, steps: int | None, slowdown: float) -> list[list[Record]]:
+    """``count`` repeats of the quickstart by the three versions, as far as they are done by the deadline.
+
+    What ``into`` has of them is not run again.
+    """
+    quickstart = next(r for r in reference() if name_of(r) == ("quickstart", "maml", "quick", "run"))
+    run = Repeat.of(quickstart, steps or quickstart.budget_steps)
+    with tempfile.TemporaryDirectory() as work:
+        codes = (Code.at(None), Code.at(None), planted(Path(work), slowdown))
+        for number in range(count):
+            folder = into / f"{number:03d}"
+            if monotonic_s() < deadline_s and not folder.exists():
+                folder.mkdir(parents=True)
+                try:
+                    once(run, codes, [folder / side for side in SIDES], number)
+                except BaseException:
+                    shutil.rmtree(folder)
+                    raise
+    done = [[[r for _, r in load_all(into / f"{number:03d}" / side)] for side in SIDES] for number in range(count)]
+    return [[records[0] for records in sides] for sides in done if all(sides)]
+
+
+def timed_trials(runs: list[list[Record]], side: int) -> Iterator[Trial]:
+    """Three repeats a trial, of which no other trial has any; the base against another version."""
+    for first in range(0, len(runs) - MIN_SEEDS + 1, MIN_SEEDS):
+        three = runs[first : first + MIN_SEEDS]
+        yield [sides[0] for sides in three], [sides[side] for sides in three]
 
 
 def omniglot_trials(results: Path, loss: float, trials: int) -> Iterator[Trial]:
@@ -121,43 +152,43 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.02, help="of accuracy; 0.02 is two points")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the stored records are")
     parser.add_argument("--steps", type=int, help="outer steps of a timed run; default: those of the quickstart")
-    parser.add_argument("--minutes", type=float, default=12.0, help="no timed run starts after this long")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no timed run starts after this long")
+    parser.add_argument("--into", type=Path, help="keep the timed runs in this folder, and continue with those there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
 
     deadline_s = monotonic_s() + 60 * options.minutes
     load_before = os.getloadavg()[0]
-    short = timed_runs("smoke", options.trials + 5, deadline_s, None)
-    runs = timed_runs("quick", options.trials + 5, deadline_s, options.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        count = MIN_SEEDS * options.trials
+        runs = timed_runs(options.into or Path(folder), count, deadline_s, options.steps, options.slowdown)
     load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors"
 
-    cases: dict[str, Callable[[], Counter[str]]] = {
-        "step time, unchanged": lambda: verdicts(turns(runs), "outer_step_s"),
-        f"step time, {options.slowdown:+.0%}": lambda: verdicts(turns(runs, 1 + options.slowdown), "outer_step_s"),
-        "step time, smoke rerun": lambda: verdicts(turns(short), "outer_step_s"),
-        "accuracy, unchanged": lambda: verdicts(omniglot_trials(options.results, 0.0, options.trials), "accuracy"),
-        f"accuracy, {-100 * options.loss:+.0f} points": lambda: verdicts(
-            omniglot_trials(options.results, options.loss, options.trials), "accuracy"
+    cases: dict[str, Callable[[], Iterator[Trial]]] = {
+        "step time, unchanged": lambda: timed_trials(runs, 1),
+        f"step time, {options.slowdown:+.0%}": lambda: timed_trials(runs, 2),
+        "accuracy, unchanged": lambda: omniglot_trials(options.results, 0.0, options.trials),
+        f"accuracy, {-100 * options.loss:+.0f} points": lambda: omniglot_trials(
+            options.results, options.loss, options.trials
         ),
     }
-    counts = {case: dict(count()) for case, count in cases.items()}
-    fastest = [float(np.quantile(record.step_blocks_s, 0.1)) for record in runs]
-    blocks = [record.step_blocks_s for record in runs]
+    counts = {
+        case: dict(verdicts(trials(), "outer_step_s" if case.startswith("step time") else "accuracy"))
+        for case, trials in cases.items()
+    }
+    times = [{side: step_s([record]) for side, record in zip(SIDES, sides, strict=True)} for sides in runs]
     if options.json:
-        print(
-            json.dumps(
-                {"load": load, "steps": runs[0].outer_steps, "step_s": fastest, "verdicts": counts, "blocks_s": blocks},
-                indent=1,
-            )
-        )
+        print(json.dumps({"load": load, "step_s": times, "verdicts": counts}, indent=1))
         return
     columns = ("worse", "cannot tell", "same", "better")
     print(f"{'planted':<26}" + "".join(f"{column:>13}" for column in columns))
     for case, counted in counts.items():
         print(f"{case:<26}" + "".join(f"{counted.get(column, NONE):>13}" for column in columns))
-    print(
-        f"load: {load}. Timed runs of {runs[0].outer_steps:,} steps: {min(fastest):.3g} to {max(fastest):.3g} s a step"
-    )
+    for side in SIDES[1:]:
+        ratios = [each[side] / each[SIDES[0]] - 1 for each in times]
+        print(f"{side}: {min(ratios):+.1%} to {max(ratios):+.1%}, median {np.median(ratios):+.1%}, {len(ratios)} pairs")
+    base = [each[SIDES[0]] for each in times]
+    print(f"load: {load}. Timed runs of {runs[0][0].outer_steps:,} steps: {min(base):.3g} to {max(base):.3g} s a step")
 
 
 if __name__ == "__main__":

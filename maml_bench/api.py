@@ -21,7 +21,9 @@ from maml_bench.report.compare import Comparison, Rules
 from maml_bench.report.compare import compare as compare_sides
 from maml_bench.report.flat_rows import flat_rows
 from maml_bench.report.methods import Difference, compare_methods
+from maml_bench.report.pairing import REFERENCE, reference
 from maml_bench.report.reproduction import Cell
+from maml_bench.report.writing import Selection
 
 if TYPE_CHECKING:
     import pandas
@@ -158,9 +160,11 @@ def compare(
 ) -> "Comparison | pandas.DataFrame":
     """Compare two sets of records, or two methods of one set.
 
-    ``compare("results", "runs")`` tells whether the records of ``runs`` are better or worse than those of ``results``.
-    Each is a results folder or one record file. Runs belong together if they have the same recipe name, preset, setup
-    and seed. Scores are compared at the inner steps with a published value, else at those of validation.
+    ``compare("reference", "runs")`` tells whether the records of ``runs`` are better or worse than the reference
+    records of maml-bench. Each side is a results folder or one record file; only ``reference`` in the first place is a
+    word of its own, and a folder of that name is ``./reference``. Runs belong together if they have the same recipe
+    name, preset, setup and seed. Scores are compared at the inner steps with a published value, else at those of
+    validation.
 
     ``compare("runs", "maml", "mine")`` compares two setups on the same seeds and test tasks. The first argument is a
     folder, or a table from `load_records`, of which you may have selected some rows.
@@ -189,7 +193,7 @@ def compare(
     if isinstance(base, pandas.DataFrame):
         raise MamlBenchError("a table has the records of one side: name two setups, or compare two folders")
     rules = Rules(quality_threshold, relative_threshold, time_threshold, across_machines)
-    return compare_sides(Path(base), Path(new), rules)
+    return compare_sides(base, Path(new), rules)
 
 
 def differences(records: "str | Path | pandas.DataFrame", first: str, second: str) -> list[Difference]:
@@ -198,6 +202,8 @@ def differences(records: "str | Path | pandas.DataFrame", first: str, second: st
     Raises:
         MamlBenchError: a record cannot be read, or the two setups have no test in common.
     """
+    if isinstance(records, str) and records == REFERENCE:
+        return compare_methods(map(_with_own_budget, reference()), first, second)
     if isinstance(records, str | Path):
         if not Path(records).is_dir():
             raise MamlBenchError(f"there is no results folder {records}")
@@ -210,15 +216,24 @@ def differences(records: "str | Path | pandas.DataFrame", first: str, second: st
     return compare_methods([load(Path(records.attrs[FOLDER], path)) for path in paths], first, second)
 
 
-def report(results: Path, progress: Callable[[str], None] | None = None, *, tex: bool = False) -> Report:
+def report(
+    results: Path,
+    progress: Callable[[str], None] | None = None,
+    *,
+    tex: bool = False,
+    setups: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Report:
     """Make all tables and figures below ``results`` again from its records, with the table of the MAML paper.
 
-    With ``tex``, the tables are written in LaTeX too. See `maml_bench.report.build.build`.
+    With ``tex``, the tables are written in LaTeX too. ``setups`` and ``columns`` say which of them the tables show. See
+    `maml_bench.report.build.build`.
 
     Raises:
-        MamlBenchError: there are no records, or one cannot be read.
+        MamlBenchError: there are no records, one cannot be read, or there is no such setup or column.
     """
-    return build(results, progress, read=read_records, cells=paper_cells(), tex=tex)
+    selection = Selection(tuple(setups), tuple(columns))
+    return build(results, progress, read=read_records, cells=paper_cells(), tex=tex, selection=selection)
 
 
 def paper_cells(paper: str = "Finn et al. 2017") -> list[Cell]:

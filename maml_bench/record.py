@@ -252,7 +252,15 @@ def load(path: Path) -> Record:
         text = path.read_bytes()
     except OSError as error:
         raise MamlBenchError(f"record {path} cannot be read: {error.strerror}") from error
-    where = f"record {path}"
+    return parse(text, f"record {path}")
+
+
+def parse(text: bytes, where: str) -> Record:
+    """The record that a JSON text holds; ``where`` names it in messages.
+
+    Raises:
+        MamlBenchError: as `load`.
+    """
     return construct_json(Record, text, lambda raw: migrate(raw, where), where)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from maml_bench.harness.memory import CHOICE, SETTINGS
+from maml_bench.harness.turns import Command, Ended, take_turns
 
 from .catalogue import Peer
 
 FOLDER = Path(__file__).parent
 LIMIT_S = 1800
-TURN_S = 1.0
-"""Seconds that each of several processes runs while the others are stopped."""
 MEMORY = ("retained", "default")
 
 
@@ -83,38 +81,14 @@ class Job:
 
 
 def time_in_turns(jobs: Sequence[Job], memory: str, seconds: float) -> list[dict[str, Any] | Failed]:
-    """As `Job.time` for several jobs in one stretch of time: each runs for ``TURN_S`` while the others are stopped.
+    """As `Job.time` for several jobs in one stretch of time; see `maml_bench.harness.turns`."""
+    commands = [Command(job.command("--seconds", str(seconds * len(jobs))), job.surroundings(memory)) for job in jobs]
+    return [_answer_or_failed(ended) for ended in take_turns(commands)]
 
-    A machine whose speed changes from minute to minute changes it for all of them alike. A pause falls into one step in
-    every turn, which the median over steps does not see.
-    """
-    processes = [
-        subprocess.Popen(
-            job.command("--seconds", str(seconds * len(jobs))),
-            env=job.surroundings(memory), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for job in jobs
-    ]  # fmt: skip
+
+def _answer_or_failed(ended: Ended) -> dict[str, Any] | Failed:
     try:
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
-        while running := [process for process in processes if process.poll() is None]:
-            for process in running:
-                process.send_signal(signal.SIGCONT)
-                try:
-                    process.wait(TURN_S)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGSTOP)
-        return [_answer_or_failed(process) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-
-
-def _answer_or_failed(process: "subprocess.Popen[str]") -> dict[str, Any] | Failed:
-    stdout, stderr = process.communicate()
-    try:
-        return _read(process.returncode, stdout, stderr)
+        return _read(ended)
     except Failed as reason:
         return reason
 
@@ -124,14 +98,11 @@ def _answer(command: list[str], surroundings: dict[str, str]) -> dict[str, Any]:
         done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         raise Failed(f"no answer within {LIMIT_S} s") from None
-    return _read(done.returncode, done.stdout, done.stderr)
+    return _read(Ended(done.returncode, done.stdout, done.stderr))
 
 
-def _read(status: int, stdout: str, stderr: str) -> dict[str, Any]:
-    if status < 0:
-        raise Failed(f"ended by signal {-status}")
-    if status:
-        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-        raise Failed(lines[-1] if lines else f"exit status {status}")
-    answer: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+def _read(ended: Ended) -> dict[str, Any]:
+    if ended.failure:
+        raise Failed(ended.failure)
+    answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return answer

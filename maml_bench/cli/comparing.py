@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WORSE, NOT_COMPARABLE, INCOMPLETE = 1, 2, 3
 """Exit codes; 0 means that nothing is worse."""
+REPEATS = 5
 COLUMNS = (
     *("recipe", "setup", "preset", "quantity", "test", "steps", "seeds"),
     *("base", "new", "change", "interval", "smallest", "verdict", "why"),
@@ -25,7 +26,13 @@ METHOD_COLUMNS = ("recipe", "preset", "test", "metric", "steps", "seeds")
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="The results folder or record to compare with.")],
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="The results folder or record to compare with, or the word [cyan]reference[/cyan] for the reference "
+            "records of maml-bench."
+        ),
+    ],
     new: Annotated[
         Path | None, typer.Argument(help="The results folder or record that may be better or worse.")
     ] = None,
@@ -48,6 +55,33 @@ def compare(
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare seconds of different machines too.")
     ] = False,
+    rerun: Annotated[
+        bool,
+        typer.Option(
+            "--rerun",
+            help="Take step times anew: repeat the runs that both sides have by two versions of the code, in turns.",
+        ),
+    ] = False,
+    base_code: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="With --rerun: the code of BASE, which is a Python interpreter that has it installed or a folder with "
+            "maml_bench in it, such as a checkout. Default: this version.",
+        ),
+    ] = None,
+    new_code: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="With --rerun: the code of NEW, in the same way.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=3, help="With --rerun: how often each side repeats a run. Default: 5.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --rerun: outer steps of a repeat. Default: as many as take ten seconds, at least 200."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 3 if anything could not be compared or cannot be told.")
     ] = False,
@@ -62,27 +96,43 @@ def compare(
     within the threshold, the two are the same. Otherwise the data cannot tell, and the table says the smallest
     difference that they could have shown. Scores are paired over the same seeds and test tasks.
 
-    Examples: [cyan]maml-bench compare results runs[/cyan] and
-    [cyan]maml-bench compare runs --setups maml,mine[/cyan]
+    Examples: [cyan]maml-bench compare reference runs[/cyan] ·
+    [cyan]maml-bench compare runs --setups maml,mine[/cyan] ·
+    [cyan]maml-bench compare runs runs --rerun --base-code ../old/.venv/bin/python[/cyan]
     """
     thresholds = {"quality": quality_threshold, "relative": relative_threshold, "time": time_threshold}
-    given = {f"{name}_threshold": value for name, value in thresholds.items() if value is not None}
+    given = {name: value for name, value in thresholds.items() if value is not None}
     if as_json and as_markdown:
         raise MamlBenchError("--json and --markdown are two forms of one answer: give one of them")
+    only = {"base_code": base_code, "new_code": new_code, "repeats": repeats, "steps": steps}
+    idle = [name for name, value in only.items() if value is not None and not rerun]
+    if idle:
+        raise MamlBenchError(f"--{idle[0].replace('_', '-')} has no effect without --rerun")
     if setups is not None:
-        gate = [*given, *(["across_machines"] if across_machines else []), *(["strict"] if strict else [])]
+        flags = {"across_machines": across_machines, "rerun": rerun, "strict": strict}
+        gate = [*(f"{name}_threshold" for name in given), *(name for name, on in flags.items() if on)]
         if new is not None or gate:
             what = f"--{gate[0].replace('_', '-')}" if gate else f"a second folder ({new})"
             raise MamlBenchError(f"{what} has no effect with --setups, which compares two setups of one folder")
         _methods(base, setups, figure, as_json, as_markdown)
         return
+    if rerun and base_code is None and new_code is None:
+        raise MamlBenchError("--rerun needs two versions of the code: name the other one by --base-code or --new-code")
     if figure is not None:
         raise MamlBenchError("--figure needs --setups: it shows the differences of two setups")
     if new is None:
         raise MamlBenchError("give two folders to compare, or one folder and --setups with two setups")
-    from maml_bench.api import compare as compare_records
+    from maml_bench.report.compare import Rules
+    from maml_bench.report.compare import compare as compare_records
 
-    found = compare_records(base, new, across_machines=across_machines, **given)
+    rules = Rules(**given, across_machines=across_machines)
+    if rerun:
+        from maml_bench.cli.rerunning import Code, compare_again
+
+        codes = Code.at(base_code), Code.at(new_code)
+        found = compare_again(base, new, codes, rules, repeats=repeats or REPEATS, steps=steps)
+    else:
+        found = compare_records(base, new, rules)
     if as_json:
         print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
     else:
@@ -93,7 +143,7 @@ def compare(
         raise typer.Exit(code)
 
 
-def _print(found: "Comparison", base: Path, new: Path, as_markdown: bool) -> None:
+def _print(found: "Comparison", base: str, new: Path, as_markdown: bool) -> None:
     shown = [finding for finding in found.findings if finding.quantity != "recipe"]
     alone = [finding for finding in found.findings if finding.quantity == "recipe"]
     rows = [_row(finding) for finding in shown]
@@ -140,7 +190,7 @@ def _row(f: "Finding") -> list[str]:
     ]
 
 
-def _methods(folder: Path, setups: str, figure: Path | None, as_json: bool, as_markdown: bool) -> None:
+def _methods(folder: str, setups: str, figure: Path | None, as_json: bool, as_markdown: bool) -> None:
     from maml_bench.api import differences
     from maml_bench.report.methods import draw
 

@@ -147,6 +147,20 @@ def report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Also write the tables in LaTeX, for the package booktabs.")
     ] = False,
+    setups: Annotated[
+        str | None,
+        typer.Option(
+            help="The tables show these setups alone, such as [cyan]maml,reptile[/cyan]. Other files of an earlier "
+            "report stay as they are."
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="The tables in Markdown and LaTeX have these columns, such as [cyan]setup,score,seeds[/cyan]. A CSV "
+            "file always has all of its own."
+        ),
+    ] = None,
 ) -> None:
     """Make all tables (Markdown, CSV, LaTeX if asked), all figures (PDF, PNG) and report.html from the records.
 
@@ -157,7 +171,8 @@ def report(
     from maml_bench.report.writing import include
 
     with console(stderr=True).status("reading records") as status:
-        made = make(results, lambda what: status.update(what), tex=latex)
+        chosen = {"setups": _names("--setups", setups), "columns": _names("--columns", columns)}
+        made = make(results, lambda what: status.update(what), tex=latex, **chosen)
     for document in into or []:
         include(results, document)
     speed = f" and {made.speed} rows of speed" if made.speed else ""
@@ -166,6 +181,16 @@ def report(
         f"{made.records} records{speed}: {len(made.tables)} tables in {results / 'tables'}, "
         f"{len(made.figures)} figures in {results / 'figures'}{f', {made.page}' if made.page else ''}{removed}"
     )
+
+
+def _names(option: str, text: str | None) -> tuple[str, ...]:
+    """The names with commas between that an option has, each once."""
+    from maml_bench.errors import MamlBenchError
+
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise MamlBenchError(f"{option} {text!r} must be names with commas between, such as --setups maml,reptile")
+    return tuple(dict.fromkeys(names))
 
 
 def _facts(record: "Record") -> dict[str, str]:

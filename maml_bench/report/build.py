@@ -16,7 +16,7 @@ from maml_bench.report.speed.rows import load, load_growth
 from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.style import MARK as FIGURE_MARK
 from maml_bench.report.style import looks
-from maml_bench.report.writing import write_tables
+from maml_bench.report.writing import ALL, Selection, write_tables
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ def build(
     read: Callable[[Path], Iterable[tuple[Path, Record]]] = load_all,
     cells: Sequence[Cell] = (),
     tex: bool = False,
+    selection: Selection = ALL,
 ) -> Report:
     """Make all tables and figures below ``results`` again from its records.
 
-    Files of an earlier report that this one does not make are removed. A file without our mark is never touched.
+    Files of an earlier report that this one does not make are removed, unless there is a selection. A file without our
+    mark is never touched.
 
     Args:
         results: the folder with the records.
@@ -50,9 +52,10 @@ def build(
         read: reads the records of a folder.
         cells: the published numbers of the table of reproductions; without any there is no such table.
         tex: whether to write the tables in LaTeX too.
+        selection: what the tables of task families show. Figures and the page show everything.
 
     Raises:
-        MamlBenchError: there are no records, or one cannot be read.
+        MamlBenchError: there are no records, one cannot be read, or there is nothing of what is selected.
     """
     tell = progress or (lambda _: None)
     with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
@@ -63,7 +66,7 @@ def build(
         if not (records or races or points):
             raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
         tell(f"writing tables from {len(records)} records")
-        tables = write_tables(records, results / "tables", tex=tex)
+        tables = write_tables(records, results / "tables", tex=tex, selection=selection)
         tables += write_speed_tables(races, results / "tables", points)
         if cells:
             tables += write(results / "tables", reproduction.files(reproduction.reproduction(cells, records)))
@@ -77,7 +80,7 @@ def build(
         tell("writing the page")
         page = write_page(found, results) if found else None
         old = [*generated(results / "tables"), *generated(folder), *_generated_figures(folder)]
-        removed = [path for path in old if path not in {*tables, *drawn, *captions}]
+        removed = [path for path in old if path not in {*tables, *drawn, *captions} and not selection]
         for path in removed:
             path.unlink(missing_ok=True)
         return Report(len(records), len(races) + len(points), tables, list(drawn), page, removed)

@@ -97,7 +97,7 @@ class Rules:
     across_machines: bool = False
 
 
-def compare(base: Path, new: Path, rules: Rules) -> Comparison:
+def compare(base: str | Path, new: str | Path, rules: Rules) -> Comparison:
     """Compare the records of ``new`` with those of ``base``; see `maml_bench.compare`.
 
     Raises:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import Record, load, load_all
+from maml_bench.record import Record, load, load_all, parse
+from maml_bench.report.packing import FILE, unpack
 
+REFERENCE = "reference"
 Pair = tuple[Record, Record]
 
 
@@ -39,18 +41,38 @@ def name_of(record: Record) -> Name:
     return Name(record.recipe["id"], record.recipe["setup"]["name"], record.recipe["preset"], record.kind)
 
 
-def read(path: Path) -> list[Record]:
+def read(place: str | Path) -> list[Record]:
     """The records below a results folder without superseded ones, or the record of one file.
+
+    The word ``reference`` stands for the reference records of maml-bench; ``./reference`` is a folder of that name.
 
     Raises:
         MamlBenchError: there are none, or one cannot be read.
     """
+    if place == REFERENCE:
+        return reference()
+    path = Path(place)
     if not path.exists():
         raise MamlBenchError(f"there is no results folder or record at {path}")
     records = [r for _, r in load_all(path) if not r.superseded] if path.is_dir() else [load(path)]
     if not records:
         raise MamlBenchError(f"there are no records below {path}")
     return records
+
+
+def reference() -> list[Record]:
+    """The reference records that came with this package: those in the wheel, or those of the clone it lies in.
+
+    Raises:
+        MamlBenchError: the package came without them.
+    """
+    packed = Path(__file__).with_name(FILE)
+    if packed.is_file():
+        return [parse(text, "a reference record") for text in unpack(packed.read_bytes())]
+    results = Path(__file__).parents[2] / "results"
+    if not (results / "records").is_dir():
+        raise MamlBenchError("this copy of maml-bench came without reference records: name a results folder instead")
+    return read(results)
 
 
 def match(base: Iterable[Record], new: Iterable[Record], key: Callable[[Record], Hashable] = name_of) -> list[Match]:

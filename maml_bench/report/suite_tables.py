@@ -40,12 +40,12 @@ def counts(record: Record) -> bool:
 def places(suite: Suite, records: Iterable[Record]) -> list[Place]:
     """All groups of training runs of the suite's recipes and of their variants, sorted by cell and setup.
 
-    Runs with changed settings do not belong to the suite.
+    Runs of other setups and runs with changed settings do not belong to the suite.
     """
     found = []
     for group in aggregate(record for record in records if counts(record)):
         placed = cell_of(suite, group.recipe)
-        if placed:
+        if placed and suite.has(group.setup):
             cell, variant = placed
             found.append(Place(cell, f"{group.setup} ({variant})" if variant else group.setup, group))
     return sorted(found, key=lambda place: (suite.cells.index(place.cell), place.setup))

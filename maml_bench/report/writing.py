@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from maml_bench.errors import MamlBenchError
+import pandas as pd
+
+from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import atomic_write
 from maml_bench.record import Record
 from maml_bench.report.aggregate import aggregate
 from maml_bench.report.formats import bullets, csv, latex, markdown, paragraphs, write
-from maml_bench.report.tables import PAPER_COLUMNS, bold_best, caption, numbers, summary
+from maml_bench.report.tables import COLUMNS, PAPER_COLUMNS, bold_best, caption, numbers, summary
 
 BEGIN, END = "<!-- tables:begin -->", "<!-- tables:end -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed:begin -->", "<!-- speed:end -->"
@@ -25,22 +28,60 @@ LEGEND = (
 )
 
 
-def write_tables(records: Iterable[Record], folder: Path, *, tex: bool = False) -> list[Path]:
+@dataclass(frozen=True)
+class Selection:
+    """What the tables show: these setups and, of the columns of Markdown and LaTeX, these in this order. Nothing chosen
+    means all setups, and the usual columns."""
+
+    setups: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.setups or self.columns)
+
+    def of(self, records: Sequence[Record]) -> list[Record]:
+        """The records of these setups.
+
+        Raises:
+            MamlBenchError: there is no such column, or no record of a setup.
+        """
+        known = {record.recipe["setup"]["name"] for record in records}
+        for word, chosen, names in (("setup", self.setups, known), ("column", self.columns, COLUMNS)):
+            for name in chosen:
+                if name not in names:
+                    where = "no table has a column" if word == "column" else "there is no record of setup"
+                    raise MamlBenchError(f"{where} {name!r}{nearest(name, names)}")
+        return [record for record in records if not self.setups or record.recipe["setup"]["name"] in self.setups]
+
+    def cut(self, frame: pd.DataFrame, usual: Sequence[str] = COLUMNS) -> pd.DataFrame:
+        """The chosen columns of a `tables.summary`, or the ``usual`` ones."""
+        return frame[list(self.columns or usual)]
+
+
+ALL = Selection()
+
+
+def write_tables(
+    records: Iterable[Record], folder: Path, *, tex: bool = False, selection: Selection = ALL
+) -> list[Path]:
     """Write the tables of every task family into ``folder`` and return their paths.
 
     ``<tasks>.md`` shows every group of records, ``<tasks>-summary.md`` leaves out budgets that are too small to rank
     setups by (`tables.summary`), and ``<tasks>.csv`` has every test point and its cost, unrounded. With ``tex``,
-    ``<tasks>.tex`` is the summary for a paper.
+    ``<tasks>.tex`` is the summary for a paper. A CSV has all columns in any case.
+
+    Raises:
+        MamlBenchError: as `Selection.of`.
     """
     families: dict[str, list[Record]] = {}
-    for record in records:
+    for record in selection.of(list(records)):
         families.setdefault(record.recipe["tasks"]["name"], []).append(record)
     written = []
     for tasks, family in sorted(families.items()):
-        files = {f"{tasks}.md": _page(tasks, family), f"{tasks}.csv": csv(numbers(family))}
-        files[f"{tasks}-summary.md"] = paragraphs([markdown(summary(family)), caption(family)])
+        files = {f"{tasks}.md": _page(tasks, family, selection), f"{tasks}.csv": csv(numbers(family))}
+        files[f"{tasks}-summary.md"] = paragraphs([markdown(selection.cut(summary(family))), caption(family)])
         if tex:
-            files[f"{tasks}.tex"] = _latex(tasks, family)
+            files[f"{tasks}.tex"] = _latex(tasks, family, selection)
         written += write(folder, files)
     return written
 
@@ -89,7 +130,7 @@ def _between(text: str, begin: str, end: str, tables: Sequence[Path]) -> str | N
     return before + begin + "\n" + "\n".join(contents) + end + after
 
 
-def _page(tasks: str, family: list[Record]) -> str:
+def _page(tasks: str, family: list[Record], selection: Selection) -> str:
     groups = aggregate(family)
     failures = [
         f"{group.recipe}, {group.setup}, {group.preset}, seeds {', '.join(map(str, group.seeds))}: "
@@ -110,9 +151,17 @@ def _page(tasks: str, family: list[Record]) -> str:
         for record in family
         for file in record.weights
     )
+    only = [f"Only these setups are shown: {', '.join(selection.setups)}."] if selection.setups else []
     return paragraphs(
         [
-            *(f"# {tasks}", LEGEND, ended, markdown(summary(family, everything=True)), caption(family)),
+            *(
+                f"# {tasks}",
+                *only,
+                LEGEND,
+                ended,
+                markdown(selection.cut(summary(family, everything=True))),
+                caption(family),
+            ),
             f"Costs, machines and commits stand in {tasks}.csv.",
             *bullets("Runs that failed or diverged:", failures),
             *bullets("Superseded:", superseded),
@@ -121,7 +170,7 @@ def _page(tasks: str, family: list[Record]) -> str:
     )
 
 
-def _latex(tasks: str, family: list[Record]) -> str:
+def _latex(tasks: str, family: list[Record], selection: Selection) -> str:
     frame = bold_best(summary(family), aggregate(family))
     over = "over seeds where there are at least three, else over test tasks"
-    return latex(frame[list(PAPER_COLUMNS)], f"{tasks}. {caption(family)} Intervals are {over}.", tasks)
+    return latex(selection.cut(frame, PAPER_COLUMNS), f"{tasks}. {caption(family)} Intervals are {over}.", tasks)

@@ -31,11 +31,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Suite:
-    """``parts`` stand in the order in which they are to be run; a run that several name belongs to the first."""
+    """``parts`` stand in the order in which they are to be run; a run that several name belongs to the first.
+    ``figures`` says whether reports draw figures of it."""
 
     title: str
     cells: tuple[Cell, ...]
     parts: tuple[Part, ...]
+    figures: bool = True
+
+    def has(self, setup: str) -> bool:
+        """Whether any part of the suite runs the setup; a suite without parts takes every setup."""
+        named = {name for part in self.parts for name in part.setups}
+        return not named or bool(named & {EVERY, setup})
 
 
 def suite_names() -> list[str]:

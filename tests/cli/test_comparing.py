@@ -115,6 +115,15 @@ def test_another_content_of_a_recipe_is_compared_and_said(command, results):
     assert said.out.count("the content of the recipe differs") == 2
 
 
+def test_reference_is_a_word_and_a_folder_of_that_name_has_a_path(command, results, worse):
+    worse.rename("reference")
+    assert command("compare", "./reference", "runs").code == 0
+    assert command("compare", "runs", "reference").code == 1
+    said = command("compare", "reference", "runs")  # none of the reference records has the preset smoke
+    assert (said.code, "reference and runs have no recipe and setup in common" in said.err) == (2, True)
+    assert "quickstart" in command("compare", "reference", "--setups", "scratch,maml").out
+
+
 def test_two_setups_in_a_table_and_a_figure(command, results):
     said = command("compare", results, "--setups", "scratch,maml", "--figure", "difference.png")
     assert said.code == 0

@@ -218,6 +218,16 @@ def test_report_makes_tables_and_figures(command, results):
     assert {path.suffix for path in figures} == {".pdf", ".png"}
 
 
+def test_report_shows_chosen_setups_and_columns(command, results):
+    said = command("report", "--setups", "maml, maml", "--columns", "setup,steps,score")
+    assert said.code == 0
+    table = (results / "tables/sinusoid-summary.md").read_text()
+    assert [cell.strip() for cell in table.splitlines()[1].split("|")[1:-1]] == ["setup", "steps", "score"]
+    assert "maml" in table
+    assert "scratch" not in table
+    assert "scratch" in command("records").out
+
+
 def test_report_writes_latex_when_asked_and_removes_it_when_not(command, results):
     command("report", "--latex")
     assert [path.name for path in (results / "tables").glob("*.tex")] == ["sinusoid.tex"]
@@ -231,6 +241,8 @@ def test_report_writes_latex_when_asked_and_removes_it_when_not(command, results
         (["records", "--kind", "run"], "--kind 'run' is not a kind of record (did you mean 'runs'?)"),
         (["show", "none.json"], "there are no records below runs; `maml-bench run quickstart` makes some"),
         (["show", "."], "there are no records below runs; `maml-bench run quickstart` makes some"),
+        (["report", "--setups", "maml,,anil"], "--setups 'maml,,anil' must be names with commas between"),
+        (["report", "--columns", ""], "--columns '' must be names with commas between"),
         (["report"], "there are no records below runs; `maml-bench run quickstart` makes some"),
     ],
 )

@@ -1,10 +1,12 @@
 """The runs of a suite: which they are, and how far each of them is."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from maml_bench import suites
+from maml_bench.api import paper_cells
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import machine
 from maml_bench.harness.recipe import resolve
@@ -45,10 +47,29 @@ def test_shipped_suites_hold_each_run_once_and_no_setup_that_the_tasks_do_not_se
     found = entries(name, preset)
     assert len(set(names(found))) == len(found)
     assert "oracle" not in {entry.recipe.setup["name"] for entry in found}
-    assert {"maml", "scratch"} <= {entry.recipe.setup["name"] for entry in found}
+    assert "maml" in {entry.recipe.setup["name"] for entry in found}
     cells = suites.suite(name).cells
     assert len({cell.column for cell in cells}) == len(cells)
     assert {cell.recipe for cell in cells} <= {entry.recipe.id for entry in found}
+
+
+def test_table1_runs_what_the_paper_reports_in_its_table_1():
+    """Every published number of Table 1 stands in a recipe with its setup, so the recipes say what the suite needs."""
+    found = entries("table1", "paper")
+    runs = {(entry.recipe.id, entry.recipe.setup["name"]) for entry in found}
+    problems = {cell.recipe for cell in suites.suite("table1").cells}
+    reported = {
+        (cell.recipe, cell.setup)
+        for cell in paper_cells()
+        if cell.published["source"].endswith("Finn et al. 2017, Table 1")
+        and cell.recipe.removesuffix("-mlp") in problems
+    }
+    assert reported <= runs
+    ours = {run for run in runs if not run[0].endswith("-text")}
+    assert {setup for _, setup in ours - reported} == {"matching"}, "whose numbers on Omniglot are quoted by MAML too"
+    assert {setup for recipe, setup in runs if recipe.endswith("-text")} == {"maml"}
+    seeds = Counter((entry.recipe.id, entry.recipe.setup["name"]) for entry in found)
+    assert {seeds[recipe, "maml"] for recipe in problems} == {3}
 
 
 def test_a_run_that_two_parts_name_stands_where_the_first_names_it(waves):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from record_factory import ACCURACY, omniglot, record, sinusoid
 from speed_factory import curves, ours, race, races, save
@@ -10,7 +11,7 @@ from speed_factory import curves, ours, race, races, save
 from maml_bench.errors import MamlBenchError
 from maml_bench.report.build import build
 from maml_bench.report.reproduction import Cell
-from maml_bench.report.writing import BEGIN, END, SPEED_BEGIN, SPEED_END, include
+from maml_bench.report.writing import BEGIN, END, SPEED_BEGIN, SPEED_END, Selection, include
 
 
 def test_build_writes_everything_and_tells(tmp_path):
@@ -41,6 +42,42 @@ def test_only_generated_files_of_vanished_records_are_removed(tmp_path):
     assert set(report.removed) == gone_with_it | {tmp_path / "figures" / "captions.md"}
     assert len(report.removed) > 3
     assert ours.is_file()
+
+
+def test_a_selection_shows_setups_and_columns_and_removes_nothing(tmp_path):
+    for each in (sinusoid("maml", 0), omniglot("maml"), omniglot("anil")):
+        each.save(tmp_path)
+    first = build(tmp_path, tex=True)
+    before = {path: path.read_bytes() for path in (*first.tables, *first.figures)}
+    report = build(tmp_path, tex=True, selection=Selection(("anil",), ("score", "setup")))
+    assert (report.removed, sorted(path.name for path in report.tables)) == (
+        [], ["omniglot-summary.md", "omniglot.csv", "omniglot.md", "omniglot.tex"],
+    )  # fmt: skip
+    assert all(path.is_file() for path in before)
+    assert all(path.read_bytes() == before[path] for path in before if path not in report.tables)
+    page = (tmp_path / "tables/omniglot.md").read_text()
+    assert "Only these setups are shown: anil." in page
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+    assert [[cell.strip() for cell in row] for row in (rows[0], *rows[2:])] == [
+        ["score", "setup"],
+        ["75.9 ± 1.6", "anil"],
+    ]
+    assert "score & setup" in (tmp_path / "tables/omniglot.tex").read_text()
+    assert set(pd.read_csv(tmp_path / "tables/omniglot.csv")["setup"]) == {"anil"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "sentence"),
+    [
+        (Selection(("mmal",)), r"there is no record of setup 'mmal' \(did you mean 'maml'\?\)"),
+        (Selection((), ("scor",)), r"no table has a column 'scor' \(did you mean 'score'\?\)"),
+    ],
+)
+def test_a_selection_of_nothing_is_a_sentence_and_changes_no_file(tmp_path, selection, sentence):
+    omniglot("maml").save(tmp_path)
+    with pytest.raises(MamlBenchError, match=sentence):
+        build(tmp_path, selection=selection)
+    assert not list((tmp_path / "tables").glob("*.md"))
 
 
 def test_without_records_one_sentence_names_the_command(tmp_path):

@@ -42,6 +42,12 @@ def test_runs_of_other_recipes_and_changed_runs_do_not_count():
     assert place.group.records == (mine,)
 
 
+def test_setups_that_a_suite_does_not_run_do_not_count():
+    records = [run(), run("anil"), run("matching", recipe="omniglot-20w1s")]
+    assert [place.setup for place in places(suite("table1"), records)] == ["maml", "matching"]
+    assert [place.setup for place in places(suite("images"), records)] == ["anil", "maml", "matching"]
+
+
 def test_a_row_holds_one_setup_on_all_problems():
     records = [run(), run(recipe="omniglot-20w1s", steps=300, values=[0.5, 0.5]), run("anil", values=[0.9, 0.9])]
     frame = scores(SUITE, records)

@@ -244,7 +244,7 @@ def write_suite_figures(records: Iterable[Record], folder: Path, look: dict[str,
     records = list(records)
     look = look or looks(record.recipe["setup"]["name"] for record in records)
     written: Drawn = {}
-    for name in suite_names():
+    for name in (name for name in suite_names() if suite(name).figures):
         found = places(suite(name), records)
         for preset in dict.fromkeys(place.group.preset for place in found):
             view = View(name, suite(name), preset, [p for p in found if p.group.preset == preset], look)
