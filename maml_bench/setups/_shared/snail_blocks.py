@@ -61,7 +61,7 @@ class Attention:
 
     def __call__(self, meta: Params, name: str, x: Tensor, past: Params) -> tuple[Tensor, Params]:
         of_x = F.linear(x, meta[f"{name}.weight"], meta[f"{name}.bias"])
-        query, key, value = of_x.split((self.keys, self.keys, self.values), dim=-1)
+        query, key, value = torch.split(of_x, [self.keys, self.keys, self.values], dim=-1)
         keys, values = _after(past[f"{name}.keys"], key), _after(past[f"{name}.values"], value)
         scores = query @ keys.mT / math.sqrt(self.keys)
         weights = scores.masked_fill(_hidden(x.shape[-2], keys.shape[-2], past, x), -math.inf).softmax(-1)
