@@ -85,6 +85,32 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class RMSProp:
+    """RMSProp with momentum (Graves 2013, arXiv:1308.0850, section 4, without its centring) as in torch.optim.RMSprop.
+
+    ``smoothing`` is the decay of the mean square of the gradient. As with `Adam`, take no derivative of it.
+    """
+
+    rate: float | Tensor
+    smoothing: float = 0.95
+    momentum: float = 0.9
+    eps: float = 1e-8
+
+    def init(self, params: Params) -> tuple[Params, Params]:
+        return (
+            {n: torch.zeros_like(p) for n, p in params.items()},
+            {n: torch.zeros_like(p) for n, p in params.items()},
+        )
+
+    def __call__(
+        self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Params]
+    ) -> tuple[Params, tuple[Params, Params]]:
+        square = {n: self.smoothing * v + (1 - self.smoothing) * grads[n] ** 2 for n, v in state[0].items()}
+        velocity = {n: self.momentum * m + grads[n] / (square[n].sqrt() + self.eps) for n, m in state[1].items()}
+        return {n: p - self.rate * velocity[n] for n, p in params.items()}, (square, velocity)
+
+
+@dataclass(frozen=True)
 class Momentum:
     """SGD with momentum, dampening and weight decay as in torch.optim.SGD: the velocity starts at the first
     gradient, undamped, and ``decay`` times the parameters is added to their gradient."""

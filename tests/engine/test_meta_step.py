@@ -1,6 +1,7 @@
 """The meta-step under every schedule: the same numbers as the plain loop, as torch's optimisers and as evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -212,14 +213,22 @@ def test_compiled_steps(setup: Setup, network: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("schedule", EAGER)
-@pytest.mark.parametrize(("optimiser", "kind"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+@pytest.mark.parametrize(
+    ("optimiser", "kind", "constants"),
+    [
+        ("adam", partial(torch.optim.Adam, lr=0.1), {}),
+        ("sgd", partial(torch.optim.SGD, lr=0.1), {}),
+        ("rmsprop", partial(torch.optim.RMSprop, lr=0.1, alpha=0.8, momentum=0.7), {"smoothing": 0.8, "momentum": 0.7}),
+        ("rmsprop", partial(torch.optim.RMSprop, lr=0.1, alpha=0.95, momentum=0.9), {}),
+    ],
+)
 def test_the_outer_optimiser_is_torchs(
-    regression: Make, schedule: str, optimiser: str, kind: type[torch.optim.Optimizer]
+    regression: Make, schedule: str, optimiser: str, kind: Callable[..., torch.optim.Optimizer], constants: dict
 ) -> None:
     learner, meta, episodes = regression()
     expected = {name: p.clone() for name, p in meta.items()}
-    theirs = kind(expected.values(), lr=0.1)
-    step = MetaStep(MAML(), learner, optimiser=optimiser, schedule=schedule, clip=0.05)
+    theirs = kind(expected.values())
+    step = MetaStep(MAML(), learner, optimiser=optimiser, schedule=schedule, clip=0.05, constants=constants)
     state = step.init(meta)
     for number in range(4):
         rate = 0.1 / (number + 1)
