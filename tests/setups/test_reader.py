@@ -1,4 +1,4 @@
-"""Setups that read a task in order: labels that come one step late, queries, streams, and what labels alone can tell."""
+"""Setups that read a task in order: labels that come one step late, queries, streams, what labels alone can tell."""
 
 import math
 
