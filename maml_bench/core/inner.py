@@ -6,7 +6,7 @@ derivative, which parameters move, what the support is) is an argument.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,15 @@ class Update(Protocol):
 
     def __call__(self, step: int | Tensor, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
         """New parameters and state; must be differentiable in all three trees."""
+        ...
+
+
+@runtime_checkable
+class ReadsLoss(Protocol):
+    """An inner rule that depends on the loss too."""
+
+    def given(self, loss: Tensor) -> Update:
+        """The rule for a step from parameters with this loss on the batch of the step."""
         ...
 
 
@@ -186,8 +195,12 @@ def adapt(
     for step in range(steps):
         batch = batch_at(support, step)
         at, around = (_detached(moving), _detached(fixed)) if first_order else (moving, fixed)
-        grads = torch.func.grad(_at(loss, around, batch))(at)
-        moving, state = update(step, moving, grads, state)
+        if isinstance(update, ReadsLoss):
+            grads, value = torch.func.grad_and_value(_at(loss, around, batch))(at)
+            moving, state = update.given(value)(step, moving, grads, state)
+        else:
+            grads = torch.func.grad(_at(loss, around, batch))(at)
+            moving, state = update(step, moving, grads, state)
         path.append({**fixed, **moving})
     return path if trajectory else path[-1]
 

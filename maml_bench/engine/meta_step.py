@@ -26,6 +26,7 @@ class MetaStep:
         learner: the network and its losses.
         optimiser: the outer optimiser, a key of OPTIMISERS.
         clip: the bound of each entry of the meta-gradient; 0 for none.
+        norm: the bound of the length of the whole meta-gradient; 0 for none.
         schedule: one of engine.execution.SCHEDULES.
         chunk: how many tasks are differentiated at once; a smaller number needs less memory. None for all.
         device: where the tensors will be.
@@ -47,6 +48,7 @@ class MetaStep:
         *,
         optimiser: str = "adam",
         clip: float = 0.0,
+        norm: float = 0.0,
         schedule: str = "vmap",
         chunk: int | None = None,
         device: str = "cpu",
@@ -56,7 +58,7 @@ class MetaStep:
         if optimiser not in OPTIMISERS:
             raise MamlBenchError(f"no outer optimiser {optimiser!r}{nearest(optimiser, OPTIMISERS)}")
         self.execution = Execution(learner, schedule, device)
-        self._setup, self._clip = setup, clip
+        self._setup, self._clip, self._norm = setup, clip, norm
         self._optimiser = partial(OPTIMISERS[optimiser], **(constants or {}))
         self._chunk, self._repeats = chunk, repeats
         self._run = self.execution.record(self._step, compile=True)
@@ -94,5 +96,8 @@ class MetaStep:
             before.append(losses)
             if self._clip:
                 gradient = {name: g.clamp(-self._clip, self._clip) for name, g in gradient.items()}
+            if self._norm:
+                length = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt()
+                gradient = {name: g * (self._norm / length.clamp(min=self._norm)) for name, g in gradient.items()}
             meta, state = self._optimiser(rate)(number * self._repeats + repeat, meta, gradient, state)
         return meta, state, before[0]

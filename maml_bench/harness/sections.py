@@ -53,6 +53,7 @@ class Descent(Outer):
         Also(("schedule", "scheduler")),
     ] = "constant"
     clip: Annotated[float, Ge(0), Doc("Bound of each entry of the meta-gradient, 0 for none.")] = 0.0
+    norm: Annotated[float, Ge(0), Doc("Bound of the length of the whole meta-gradient, 0 for none.")] = later(0.0)
     halve_every: Annotated[
         int, Ge(0), Doc("Meta-steps after which the step size is halved."), When("decay", ("halve",))
     ] = later(0)
@@ -71,7 +72,7 @@ class Descent(Outer):
         return self.rate
 
     def for_meta_step(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser, "clip": self.clip, "repeats": self.repeats}
+        return {"optimiser": self.optimiser, "clip": self.clip, "norm": self.norm, "repeats": self.repeats}
 
 
 @dataclass(frozen=True)

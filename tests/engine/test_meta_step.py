@@ -242,6 +242,21 @@ def test_the_outer_optimiser_is_torchs(
         torch.testing.assert_close(meta, {n: p.detach() for n, p in expected.items()}, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("schedule", EAGER)
+@pytest.mark.parametrize("bound", [1e-3, 1e3])
+def test_a_bound_of_the_length_of_the_gradient_is_torchs(regression: Make, schedule: str, bound: float) -> None:
+    learner, meta, episodes = regression()
+    grads, _ = meta_gradient(MAML(), learner, meta, episodes)
+    expected = [nn.Parameter(p.clone()) for p in meta.values()]
+    for p, g in zip(expected, grads.values(), strict=True):
+        p.grad = g
+    torch.nn.utils.clip_grad_norm_(expected, bound)
+    step = MetaStep(MAML(), learner, optimiser="sgd", schedule=schedule, norm=bound)
+    moved, _, _ = step(meta, step.init(meta), episodes, 0, 1.0)
+    for found, p in zip(moved.values(), expected, strict=True):
+        torch.testing.assert_close(found, (p - p.grad).detach(), rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("network", ["strided", "users", "wide"])
 def test_scores_are_those_of_evaluation(network: str) -> None:
     learner, episodes = problem(network, dtype=torch.float64)
