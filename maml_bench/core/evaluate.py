@@ -68,9 +68,9 @@ def evaluate(
             _predictors(setup, learner, model, episode.support, steps, mode, own)
             for model, own in zip(models, given, strict=True)
         ]
-        asked = [_asked(episode.query, k) for k in steps]
+        batches = [asked(episode.query, k) for k in steps]
         together = [_together(predict) for predict in zip(*found, strict=True)]
-        return torch.stack([learner.score(predict, batch) for predict, batch in zip(together, asked, strict=True)])
+        return torch.stack([learner.score(predict, batch) for predict, batch in zip(together, batches, strict=True)])
 
     with torch.no_grad():
         return torch.cat(_over_chunks(scores, episodes, schedule_name, chunk))
@@ -119,7 +119,7 @@ def answer(
         return {k: predict(x) for k, predict in zip(steps, predictors, strict=True)}
 
 
-def _asked(query: Any, steps: int) -> Any:
+def asked(query: Any, steps: int) -> Any:
     """The batch that is scored after that many inner steps, see types.Episode.
 
     Raises:

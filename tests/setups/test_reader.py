@@ -10,7 +10,7 @@ from torch import Tensor
 from maml_bench.core.evaluate import evaluate
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.build import build
+from maml_bench.harness.build import build, rehearse
 from maml_bench.harness.recipe import resolve
 from maml_bench.setups._shared.reader import Reader
 from maml_bench.setups.lstm import LSTM
@@ -113,6 +113,23 @@ def test_a_score_after_more_showings_than_there_are_is_a_sentence() -> None:
     setup = READERS["lstm"]
     with pytest.raises(MamlBenchError, match="no score after 3 inner steps: a class is shown 3 times"):
         evaluate(setup, learner, drawn(setup, learner), streams(), (0, 3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "setup", "why"),
+    [
+        ((), "maml", "omniglot_instances shows its examples one by one, and the setup does not predict each from"),
+        (("train.query=1",), "lstm", "no query beside its sequence, .*: set query to 0 instead of 1"),
+        (("validation.inner_steps=10",), "lstm", "no score after 10 inner steps: a class is shown 10 times"),
+        (("validation.shot=1",), "mann", "no score after 1 inner steps: a class is shown 1 times"),
+        (("setup.decay=1.5",), "mann", "setup.decay is 1.5, but must be at most 1"),
+        (("outer.momentum=1",), "mann", "outer.momentum is 1, but must be below 1"),
+        (("outer.optimiser=adam", "outer.smoothing=0.5"), "mann", "'adam' does not read it; 'rmsprop' does"),
+    ],
+)
+def test_bad_input_is_a_sentence_before_the_run(settings: tuple[str, ...], setup: str, why: str) -> None:
+    with small_store(), pytest.raises(MamlBenchError, match=why):
+        rehearse(build(resolve("omniglot-instances", preset="smoke", setup=setup, settings=settings), 0, "cpu", "vmap"))
 
 
 def best_loss_by_labels(y: Tensor, shots: int) -> float:
