@@ -30,6 +30,7 @@ class Capability(Enum):
     )
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
+    READS_IN_ORDER = "it predicts each training example from those before it, so they come in random order"
     ACTS = "it can act: it does no more with a support than take gradient steps on it"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only in reinforcement learning"
