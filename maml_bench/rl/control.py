@@ -107,6 +107,10 @@ class Control(ABC):
         """Whether the rollouts of a task differ in length from one draw to the next."""
         return self.fill
 
+    def longest(self) -> int:
+        """The number of steps of a rollout, at most."""
+        return self.horizon
+
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
         """The size of an observation, and the dimensions of an action (or the number of actions to choose from)."""
@@ -164,7 +168,7 @@ class Control(ABC):
                 with actor.measure("adapt"):
                     policies = actor.policies(found)
                 streams = _Streams((key, self.name, split, step), first, count, device)
-                budget = self._budget(split)(count, number, self.horizon, device)
+                budget = self._budget(split)(count, number, self.longest(), device)
                 found.append(self._roll(tasks, budget, partial(actor.outputs, policies), streams.words, actor.measure))
         return found
 
@@ -273,6 +277,10 @@ class Control(ABC):
         """The number of environment steps in the episode's rollouts, until they ended."""
         rolled = [*episode.support] + ([episode.query] if episode.query else [])
         return int(sum(batch.mask.sum() for batch in rolled))
+
+    def best_scores(self, split: str, first: int, count: int, key: int) -> list[float]:
+        """An empty list, because most families do not know the best expected score of a task."""
+        return []
 
     def exhibit_path(self, path: list[Trajectories]) -> dict[str, Any] | None:
         """None, because most families have no figure."""
