@@ -71,7 +71,11 @@ def build_tasks(
     if setup is not None:
         if why := misfit(cls, type(setup)):
             raise MamlBenchError(f"{where}: {why}")
-        needs = {Capability.NEEDS_IDENTITY: "reveal", Capability.TRAINS_JOINTLY: "joint"}
+        needs = {
+            Capability.NEEDS_IDENTITY: "reveal",
+            Capability.TRAINS_JOINTLY: "joint",
+            Capability.REMEMBERS: "history",
+        }
         rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
         rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
@@ -95,7 +99,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     acted = acts(tasks)
     classes = "joint" in options
     reasons = {
-        f"{name} is for setups that can act, which only take gradient steps on a support": (
+        f"{name} is for setups that can act: by gradient steps on a support, or by a memory": (
             acted and Capability.ACTS not in can
         ),
         f"the setup is for reinforcement learning, which {name} is not": (Capability.ACTS_ONLY in can and not acted),

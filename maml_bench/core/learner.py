@@ -52,7 +52,13 @@ class Inner:
 
 
 class PolicyTerms(Protocol):
-    """What outer losses of setups that only act are made of: methods of rl.protocol.Acting, each of one task."""
+    """What setups that only act ask of the family: methods of rl.protocol.Acting. Losses are of one task."""
+
+    def sizes(self) -> tuple[int, int]: ...
+
+    def inputs(self) -> int: ...
+
+    def outputs(self) -> int: ...
 
     def answers(self, predict: Predict, batch: Any) -> Tensor: ...
 

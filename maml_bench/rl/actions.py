@@ -37,6 +37,10 @@ class Gaussian:
         mean, log_std = _split(outputs)
         return torch.addcmul(mean, log_std.exp(), noise)
 
+    def as_input(self, actions: Tensor, number: int) -> Tensor:
+        """Actions as an agent is told them, ``[..., number]``: as they are, or one entry for each choice."""
+        return actions
+
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """Log-density or log-probability ``[...]`` of the actions."""
         mean, log_std = _split(outputs)
@@ -74,6 +78,9 @@ class Categorical:
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
         below = outputs.softmax(-1).cumsum(-1)[..., :-1] <= noise
         return below.sum(-1)
+
+    def as_input(self, actions: Tensor, number: int) -> Tensor:
+        return torch.nn.functional.one_hot(actions, number).float()
 
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         return outputs.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)

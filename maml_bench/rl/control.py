@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
 
 import torch
@@ -14,17 +13,18 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor
 
-from maml_bench.data.draws import key_of, words
+from maml_bench.checked import later
 from maml_bench.declared import When
 from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
+from maml_bench.rl.given import History, Streams
 from maml_bench.rl.policy import Policy
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
-from maml_bench.types import Episode, Predict, Shape
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, trials
+from maml_bench.types import Episode, Params, Predict, Shape
 
 Noise = Callable[[str, int], Tensor]
 """Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
@@ -36,19 +36,6 @@ First = Annotated[
     When("fill"),
     Doc("Whether validation and test count the episodes that end first, and not the first ones in order."),
 ]
-
-
-@dataclass(frozen=True)
-class _Streams:
-    """Random words for tasks ``first`` to ``first + count - 1``; each purpose has its own stream."""
-
-    key: tuple[object, ...]
-    first: int
-    count: int
-    device: str
-
-    def words(self, purpose: str, draws: int) -> Tensor:
-        return words(key_of(*self.key, purpose), self.first, self.count, draws, self.device)
 
 
 class World(Protocol):
@@ -82,9 +69,10 @@ class Control(ABC):
 
     ``horizon`` is the number of steps of a rollout. ``discount`` and ``trace`` (lambda) belong to the advantages.
     ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
-    to the observations. Where episodes can end early, ``fill`` lets complete new episodes follow until there are as
-    many steps as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. The
-    episodes count in order or, at validation and test with ``first_ended``, those that end first (see step_budget.py).
+    to the observations, and ``history`` adds the last action, the last reward, and whether an episode begins. Where
+    episodes can end early, ``fill`` lets complete new episodes follow until there are as many steps as rollouts times
+    the horizon, as in the released code; without it the number of rollouts is fixed. The episodes count in order or, at
+    validation and test with ``first_ended``, those that end first (see step_budget.py).
     """
 
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
@@ -93,6 +81,9 @@ class Control(ABC):
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
     context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
     reveal: Annotated[bool, Doc("Whether the agent observes the task.")] = False
+    history: Annotated[
+        bool, Doc("Whether the agent is told its last action, its last reward, and whether an episode begins.")
+    ] = later(False)
     normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
     name: ClassVar[str]
@@ -115,6 +106,16 @@ class Control(ABC):
     def sizes(self) -> tuple[int, int]:
         """The size of an observation, and the dimensions of an action (or the number of actions to choose from)."""
 
+    def inputs(self) -> int:
+        """The width of what an agent is given: the observation, and what the options add to it."""
+        seen, actions = self.sizes()
+        seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
+        return seen + actions + 2 if self.history else seen
+
+    def outputs(self) -> int:
+        """How many outputs of an agent describe the distribution of an action."""
+        return self.actions.size(self.sizes()[1])
+
     @abstractmethod
     def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
         """The parameters ``[B, P]`` of tasks ``first`` to ``first + count - 1`` of ``split``."""
@@ -125,11 +126,9 @@ class Control(ABC):
 
     def model(self, shape: Shape, generator: Generator) -> Policy:
         """The policy for these observations and actions."""
-        seen, actions = self.sizes()
-        seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
         log_std = 0.0 if self.actions.spread else None
         return Policy(
-            (seen, *self.hidden, actions),
+            (self.inputs(), *self.hidden, self.sizes()[1]),
             log_std=log_std,
             context=self.context,
             tanh=self.activation == "tanh",
@@ -148,11 +147,18 @@ class Control(ABC):
         device: str = "cpu",
     ) -> Episode:
         """Support: a list of ``shape.shot`` rollouts before each of the actor's inner steps; query: ``shape.query``
-        rollouts after the last, or an empty list if that is 0.
+        rollouts after the last, or an empty list if that is 0. For an actor that remembers, the support is empty, and
+        the query is ``shape.query`` trials of ``actor.steps`` + 1 rollouts (rl.trajectories.trials). Their advantages
+        are standardised over all tasks together.
 
         Raises:
             Unstable: an observation or a reward is not finite.
         """
+        if actor.remembers:
+            counts = [shape.query] * (actor.steps + 1)
+            path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
+            with actor.measure("baseline"):
+                return Episode([], self._judged_together(trials(path), expected=actor.expects))
         counts = [shape.shot] * max(1, actor.steps) + [shape.query]
         path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
         return Episode(path[: len(counts) - 1], path[-1] if shape.query else [])
@@ -160,16 +166,23 @@ class Control(ABC):
     def path(
         self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
     ) -> list[Trajectories]:
-        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts."""
+        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts. For
+        an actor that remembers, they are the consecutive rollouts of trials."""
         tasks = self.draw(split, first, count, key).to(device)
         found: list[Trajectories] = []
+        state: Params = {}
+        history: History | None = None
         for step, number in enumerate(rollouts):
             if number:
                 with actor.measure("adapt"):
-                    policies = actor.policies(found)
-                streams = _Streams((key, self.name, split, step), first, count, device)
+                    state = actor.begin(found, state, (count, number))
+                if self.history and not (history and actor.remembers):
+                    history = History(self.actions, self.sizes()[1], (count, number), device)
+                streams = Streams((key, self.name, split, step), first, count, device)
                 budget = self._budget(split)(count, number, self.longest(), device)
-                found.append(self._roll(tasks, budget, partial(actor.outputs, policies), streams.words, actor.measure))
+                batch, state = self._roll(tasks, budget, actor, state, history, streams)
+                with actor.measure("baseline"):
+                    found.append(batch if actor.remembers else self._judged(batch))
         return found
 
     def _budget(self, split: str) -> type[StepBudget]:
@@ -179,24 +192,39 @@ class Control(ABC):
         return FirstEnded if self.first_ended and split != "train" else InTurn
 
     def _roll(
-        self, tasks: Tensor, budget: StepBudget, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
-    ) -> Trajectories:
-        shape = budget.on.shape
+        self,
+        tasks: Tensor,
+        budget: StepBudget,
+        actor: Actor,
+        state: Params,
+        history: History | None,
+        streams: Streams,
+    ) -> tuple[Trajectories, Params]:
+        """Rollouts whose advantages are not yet computed, and the state of the actor after them."""
+        shape, measure = budget.on.shape, actor.measure
         with measure("simulate"):
-            world = self.start(tasks, shape[1], noise)
+            world = self.start(tasks, shape[1], streams.words)
         draws = self.actions.draws(self.sizes()[1])
-        chance = noise("actions", shape[1] * budget.longest * draws)
-        chance = self.actions.from_words(chance).reshape(*shape, budget.longest, draws)
-        seen, done, said, earned = [], [], [], []
+        noise = streams.words("actions", shape[1] * budget.longest * draws)
+        noise = self.actions.from_words(noise).reshape(*shape, budget.longest, draws)
+        chance = streams.chance(shape[1])
+        seen, done, said, earned, expected = [], [], [], [], []
         with _one_thread():
             for t in range(budget.longest):
+                on = budget.on
                 with measure("policy"):
-                    seen.append(self._seen(world, tasks))
-                    said.append(answer(seen[-1]))
-                    done.append(self.actions.draw(said[-1], chance[:, :, t]))
+                    seen.append(self._given(world, tasks, history, budget.time))
+                    answer = actor.act(state, seen[-1], chance)
+                    said.append(answer.outputs)
+                    expected.append(torch.zeros_like(budget.time) if answer.values is None else answer.values)
+                    done.append(self.actions.draw(said[-1], noise[:, :, t]))
+                    if actor.remembers:
+                        state = _where(on, answer.state, state)
                 with measure("simulate"):
                     reward, ended = world.act(done[-1])
-                earned.append(reward * budget.on)
+                earned.append(reward * on)
+                if history:
+                    history.add(done[-1], earned[-1], on)
                 again = budget.step(ended)
                 if not self.fill:
                     continue
@@ -207,20 +235,36 @@ class Control(ABC):
                     if again.any():
                         cast(Restarting, world).restart(again)
         with measure("baseline"):
-            fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
+            fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned, expected)]
             still, since = budget.counted()
             if self.fill:
                 fields, still, since = packed(fields, still, since)
-            observations, acted, outputs, rewards = fields
+            observations, acted, outputs, rewards, values = fields
             if not (observations.isfinite().all() and rewards.isfinite().all()):
                 raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")
-            values = linear_baseline(observations, discounted(rewards, self.discount, since), still, since) * still
-            gains = advantages(rewards, values, still, since, self.discount, self.trace)
-            return Trajectories(observations, acted, outputs, rewards, values, gains, still, since)
+            nothing = torch.zeros_like(values)
+            return Trajectories(observations, acted, outputs, rewards, values, nothing, still, since), state
 
-    def _seen(self, world: World, tasks: Tensor) -> Tensor:
+    def _judged(self, batch: Trajectories, *, expected: bool = False) -> Trajectories:
+        """The rollouts with their advantages; their values are those that are ``expected``, or the linear baseline."""
+        values, (rewards, mask, time) = batch.values, (batch.rewards, batch.mask, batch.time)
+        if not expected:
+            values = linear_baseline(batch.observations, discounted(rewards, self.discount, time), mask, time)
+        gains = advantages(rewards, values * mask, mask, time, self.discount, self.trace)
+        return batch._replace(values=values * mask, advantages=gains)
+
+    def _judged_together(self, batch: Trajectories, *, expected: bool) -> Trajectories:
+        """As `_judged`, with all tasks as one."""
+        together = Trajectories(*(field.flatten(0, 1).unsqueeze(0) for field in batch))
+        found = self._judged(together, expected=expected)
+        return Trajectories(*(field.reshape(batch.mask.shape[:2] + field.shape[2:]) for field in found))
+
+    def _given(self, world: World, tasks: Tensor, history: History | None, time: Tensor) -> Tensor:
+        """What the agents are given before a step, ``[B, R, I]``."""
         x = world.observe()
-        return torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1) if self.reveal else x
+        if self.reveal:
+            x = torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1)
+        return history.beside(x, time) if history else x
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
         """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.
@@ -289,6 +333,13 @@ class Control(ABC):
     def fingerprint(self) -> dict[str, Any] | None:
         """None, because tasks come from a formula."""
         return None
+
+
+def _where(on: Tensor, new: Params, old: Params) -> Params:
+    """``new`` where ``on [B, R]``, else ``old``."""
+    if on.all():
+        return new
+    return {n: torch.where(on.reshape(*on.shape, *[1] * (p.ndim - 2)), p, old[n]) for n, p in new.items()}
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 """Episodes of reinforcement learning, which the setup collects with its current meta-parameters."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from maml_bench.core.evaluate import Request
 from maml_bench.core.normalisation import Moments
 from maml_bench.errors import MamlBenchError
-from maml_bench.rl.actor import Policies
+from maml_bench.rl.actor import Actors, Measure, unmeasured
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.types import Episode, Params, Shape
 
-Measure = Callable[[str], AbstractContextManager[None]]
 EXHIBIT_TASKS = 4
 
 
@@ -20,7 +18,7 @@ class CollectedEpisodes:
 
     Args:
         tasks: the family.
-        policies: the functions that act.
+        actors: the functions that act.
         device: where the tensors will be.
         networks: the initial meta-parameters ``[B, ...]`` of B test tasks, for setups that draw them for each task.
     """
@@ -28,11 +26,11 @@ class CollectedEpisodes:
     def __init__(
         self,
         tasks: Acting,
-        policies: Policies,
+        actors: Actors,
         device: str,
         networks: Callable[[int], Params] | None = None,
     ) -> None:
-        self._tasks, self._policies, self._device, self._networks = tasks, policies, device, networks
+        self._tasks, self._actors, self._device, self._networks = tasks, actors, device, networks
         self._steps_taken = 0
 
     def draw(
@@ -55,7 +53,7 @@ class CollectedEpisodes:
 
     def actor(self, meta: Params, measure: Measure | None = None) -> Actor:
         """The setup as an actor at ``meta``; ``measure`` keeps the seconds of a block under a name."""
-        return self._policies.actor(meta, measure or (lambda name: nullcontext()))
+        return self._actors.actor(meta, measure or unmeasured)
 
     def steps_at_once(self, step_bytes: int) -> int:
         """One, because the next meta-batch is collected with the meta-parameters after this step."""
@@ -98,5 +96,5 @@ class CollectedEpisodes:
     def _path(self, meta: Params, split: str, shape: Shape, episodes: int, steps: int, key: int) -> list[Any]:
         rollouts = [shape.shot] * steps + [shape.query]
         own = self._networks(episodes) if self._networks else None
-        actor = self._policies.actor(meta, own=own)
+        actor = self._actors.actor(meta, own=own)
         return self._tasks.path(split, 0, episodes, key=key, rollouts=rollouts, actor=actor, device=self._device)
