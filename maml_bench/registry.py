@@ -99,6 +99,9 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     acted = acts(tasks)
     classes = "joint" in options
     reasons = {
+        f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
+            bool(setup.families) and name not in setup.families
+        ),
         f"{name} is for setups that can act: by gradient steps on a support, or by a memory": (
             acted and Capability.ACTS not in can
         ),

@@ -88,6 +88,10 @@ class CollectedEpisodes:
         """
         raise MamlBenchError("the normalisation 'running' is for networks with batch normalisation; policies have none")
 
+    def best(self, split: str, episodes: int, key: int) -> list[float]:
+        """The best expected score of each task, where the family knows it."""
+        return self._tasks.best_scores(split, 0, episodes, key)
+
     def exhibit(self, meta: Params, test: Any, key: int) -> dict[str, Any] | None:
         """The data of the family's figure of its first test tasks, or None."""
         path = self._path(meta, test.split, test.shape, EXHIBIT_TASKS, max(test.inner_steps), key)
