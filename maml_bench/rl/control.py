@@ -179,7 +179,7 @@ class Control(ABC):
                 if self.history and not (history and actor.remembers):
                     history = History(self.actions, self.sizes()[1], (count, number), device)
                 streams = Streams((key, self.name, split, step), first, count, device)
-                budget = self._budget(split)(count, number, self.horizon, device)
+                budget = self._budget(split)(count, number, self.longest(), device)
                 batch, state = self._roll(tasks, budget, actor, state, history, streams)
                 with actor.measure("baseline"):
                     found.append(batch if actor.remembers else self._judged(batch))
@@ -330,6 +330,10 @@ class Control(ABC):
         """The number of environment steps in the episode's rollouts, until they ended."""
         rolled = [*episode.support] + ([episode.query] if episode.query else [])
         return int(sum(batch.mask.sum() for batch in rolled))
+
+    def best_scores(self, split: str, first: int, count: int, key: int) -> list[float]:
+        """An empty list, because most families do not know the best expected score of a task."""
+        return []
 
     def exhibit_path(self, path: list[Trajectories]) -> dict[str, Any] | None:
         """None, because most families have no figure."""

@@ -136,6 +136,10 @@ class Acting(Family, Geometry, Protocol):
         """How many steps the episode's rollouts took in the environment."""
         ...
 
+    def best_scores(self, split: str, first: int, count: int, key: int) -> list[float]:
+        """The best expected score of each of these tasks; an empty list where the family does not know it."""
+        ...
+
     def exhibit_path(self, path: list[Batch]) -> dict[str, Any] | None:
         """What a figure shows of the first test tasks; None if there is nothing to show."""
         ...
