@@ -14,10 +14,11 @@ from annotated_doc import Doc
 from maml_bench import registry
 from maml_bench.checked import UnknownKey, construct, plain
 from maml_bench.core.learner import Inner
+from maml_bench.core.memory import Remembering
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.harness import recipe_identity
+from maml_bench.harness import recipe_identity, trials
 from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, merged, raw
 from maml_bench.harness.sections import (
     OPTIMISERS,
@@ -215,6 +216,8 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     if method.asks_query() and not train.query:
         raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     tasks = registry.build_tasks(content["tasks"], where, method)
+    if isinstance(method, Remembering) and acts(tasks):
+        trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
     if method.pool not in (0, outer.meta_batch):
         raise MamlBenchError(
             f"{where}: outer.meta_batch is {outer.meta_batch}, but {name} needs all its tasks in one, {method.pool}"

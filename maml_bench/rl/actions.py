@@ -47,6 +47,11 @@ class Gaussian:
         standard = (actions - mean) * torch.exp(-log_std)
         return -(0.5 * standard**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """The entropy ``[...]`` of the distributions, in nats."""
+        _, log_std = _split(outputs)
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
     def divergence(self, old: Tensor, new: Tensor) -> Tensor:
         """KL(old || new) ``[...]``."""
         (mean, log_std), (mean2, log_std2) = _split(old), _split(new)
@@ -84,6 +89,10 @@ class Categorical:
 
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         return outputs.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        log_share = outputs.log_softmax(-1)
+        return -(log_share.exp() * log_share).sum(-1)
 
     def divergence(self, old: Tensor, new: Tensor) -> Tensor:
         log_old = old.log_softmax(-1)

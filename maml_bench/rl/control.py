@@ -294,6 +294,15 @@ class Control(ABC):
         """`losses.clipped` of one task: ProMP's outer loss."""
         return losses.clipped(self.actions, predict(batch.observations), batch, clip)
 
+    def value_error(self, values: Tensor, batch: Trajectories) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+        to_come = discounted(batch.rewards, self.discount, batch.time)
+        return 0.5 * losses.mean((values - to_come) ** 2, batch.mask)
+
+    def entropy(self, outputs: Tensor, batch: Trajectories) -> Tensor:
+        """The mean entropy of the actions in one task's rollouts, for ``outputs [R, T, O]``."""
+        return losses.mean(self.actions.entropy(outputs), batch.mask)
+
     def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
         """The outputs for all observations."""
         return predict(batch.observations)

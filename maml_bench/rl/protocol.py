@@ -124,6 +124,14 @@ class Acting(Family, Geometry, Protocol):
         """ProMP's outer loss of one task (rl.losses.clipped)."""
         ...
 
+    def value_error(self, values: Tensor, batch: Batch) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+        ...
+
+    def entropy(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean entropy of the actions in one task's rollouts, for ``outputs [R, T, O]``."""
+        ...
+
     def steps_in(self, episode: Episode) -> int:
         """How many steps the episode's rollouts took in the environment."""
         ...
