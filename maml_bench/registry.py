@@ -77,6 +77,8 @@ def build_tasks(
             Capability.REMEMBERS: "history",
         }
         rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
+        if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(cls).parameters:
+            rest["total"] = True  # the reward less the best expected one would tell what that is
         rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
 

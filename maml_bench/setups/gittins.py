@@ -32,7 +32,9 @@ class Gittins(PullsArms):
     citation: ClassVar[str] = "Gittins 1979, doi:10.1111/j.2517-6161.1979.tb01068.x"
 
     def index(self, learner: Learner, pulls: Tensor, wins: Tensor, chance: Chance) -> Tensor:
-        table = indices(tables_of(learner).longest(), self.discount).to(pulls)
+        most = int(pulls.sum(-1).max()) + 1
+        size = max(tables_of(learner).longest(), 1 << (most - 1).bit_length())  # a trial may have several rollouts
+        table = indices(size, self.discount).to(pulls)
         return table[wins.long(), (pulls - wins).long()]
 
 
