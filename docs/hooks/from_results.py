@@ -101,7 +101,7 @@ def methods() -> str:
     rows = []
     for name in registry.setup_names():
         cls = registry.setup_class(name)
-        rows.append([f"[`{name}`]({pages[name]})", cls.citation, code(paragraphs(cls)[0])])
+        rows.append([f"[`{name}`]({pages.get(name, f'{name}.md')})", cls.citation, code(paragraphs(cls)[0])])
     return table(["setup", "source", "in one sentence"], rows)
 
 
