@@ -1,6 +1,7 @@
 """Agents with a memory: what they are given, how their memory lives, and that a trial can be read again."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -95,7 +96,7 @@ def test_at_the_start_of_a_trial_nothing_was_done_and_later_the_last_step_is_tol
 def test_what_is_told_goes_on_through_the_rollouts_of_a_trial():
     run = started("navigation", "rl2", "vmap", *WALK)
     path = run.tasks.path("train", 0, 2, key=1, rollouts=[3, 3, 3], actor=run.episodes.actor(run.meta))
-    for before, after in zip(path, path[1:], strict=False):
+    for before, after in pairwise(path):
         told = Given.of(after.observations, 2)
         assert torch.equal(told.action[:, :, 0], before.actions[:, :, -1])
         assert torch.equal(told.reward[:, :, 0], before.rewards[:, :, -1])
