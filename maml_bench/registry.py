@@ -77,6 +77,8 @@ def build_tasks(
             Capability.REMEMBERS: "history",
         }
         rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
+        if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(cls).parameters:
+            rest["total"] = True  # the reward less the best expected one would tell what that is
         rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
 
@@ -99,6 +101,9 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     acted = acts(tasks)
     classes = "joint" in options
     reasons = {
+        f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
+            bool(setup.families) and name not in setup.families
+        ),
         f"{name} is for setups that can act: by gradient steps on a support, or by a memory": (
             acted and Capability.ACTS not in can
         ),

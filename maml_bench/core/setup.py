@@ -50,6 +50,7 @@ class Setup(ABC):
     ``capabilities`` says what the setup can do and what it needs of the tasks. ``inner_keys`` are the keys of the
     recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. In reinforcement
     learning, ``estimator`` is read where ``rate`` is, and ``steps`` always: it is how often a support is collected.
+    ``families`` are the names of the task families that the setup is for, empty where it is for all that it fits.
     ``maml-bench list`` shows ``citation``. A setup with a ``__post_init__`` calls the one of this class too.
 
     Raises:
@@ -59,6 +60,7 @@ class Setup(ABC):
     citation: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
+    families: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_bounds(self)

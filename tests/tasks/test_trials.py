@@ -1,18 +1,28 @@
 """Trials of bandits, processes and the two-step task: what they pay, when episodes end, and the best score."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from maml_bench import registry
+from maml_bench.core.evaluate import Request
 from maml_bench.data.draws import words
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness import run as harness
+from maml_bench.harness.build import build
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.seeding import stream_key
+from maml_bench.report.formats import plus_minus
+from maml_bench.report.tables import caption, numbers, summary
+from maml_bench.rl import episodes
 from maml_bench.rl.control import Noise
 from maml_bench.rl.step_budget import Trial
 from maml_bench.tasks.bandit import PAIRS, Bandit
 from maml_bench.tasks.mdp import MDP
 from maml_bench.tasks.two_step import TwoStep
+from maml_bench.types import Shape
 
 MANY = 20_000
 
@@ -134,3 +144,31 @@ def test_a_task_with_nothing_to_learn_is_refused_in_a_sentence(options: dict[str
     with pytest.raises(MamlBenchError) as caught:
         registry.build_tasks(options, "here")
     assert sentence in str(caught.value)
+
+
+def test_scores_do_not_depend_on_how_many_tasks_are_tested_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = build(resolve("mdp-n10", preset="smoke", setup="psrl"), 0, "cpu", "vmap")
+    request = Request("test", Shape(1, 2, 2), 5, (0, 1), 3)
+    together = run.episodes.scores((run.meta,), request)
+    monkeypatch.setattr(episodes, "AT_ONCE_ELEMENTS", 1)
+    done: list[int] = []
+    assert run.episodes.scores((run.meta,), request, done.append) == together
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_a_record_has_the_best_score_of_each_task_and_a_table_the_regret(tmp_path: Path) -> None:
+    recipe = resolve("bandit-n10-k5", preset="smoke", setup="thompson")
+    made = harness.run(recipe, 0, harness.Options(results=tmp_path)).record
+    assert made is not None
+    (test,) = made.evaluations
+    tasks = registry.build_tasks(recipe.tasks, "test").draw("test", 0, 4, stream_key("test", 0))
+    assert test.best == pytest.approx((10 * tasks.max(1).values).tolist())
+    regret = sum(best - (value or 0) for best, value in zip(test.best, test.points[0].values, strict=True)) / 4
+    (row,) = numbers([made]).to_dict("records")
+    assert (row["metric"], row["regret"]) == ("reward", pytest.approx(regret))
+    assert f", regret {plus_minus(regret, None, 'regret')} ± " in summary([made])["score"][0]
+    old = harness.run(resolve("bandit", preset="smoke", setup="maml"), 0, harness.Options(results=tmp_path)).record
+    assert old is not None
+    assert old.evaluations[0].best == []
+    assert "regret" not in numbers([old])
+    assert caption([made, old]).startswith("regret (bandit); reward (bandit-n10-k5): mean")
