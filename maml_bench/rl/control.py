@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_doc import Doc
@@ -14,52 +14,31 @@ from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor
 
 from maml_bench.checked import later
+from maml_bench.data.draws import key_of
 from maml_bench.declared import When
 from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
-from maml_bench.rl.given import History, Streams
+from maml_bench.rl.given import History, chance
 from maml_bench.rl.policy import Policy
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, trials
+from maml_bench.rl.world import MixedStage, Noise, Stage, Streams, World
 from maml_bench.types import Episode, Params, Predict, Shape
-
-Noise = Callable[[str, int], Tensor]
-"""Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
 
 Fill = Annotated[bool, Doc("Whether new episodes follow until there are as many steps as in full rollouts.")]
 Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
 First = Annotated[
     bool,
     When("fill"),
-    Doc("Whether validation and test count the episodes that end first, and not the first ones in order."),
+    Doc("Whether validation, test and mixed training count the episodes that end first, not the first ones in order."),
 ]
-
-
-class World(Protocol):
-    """B tasks with R copies each, all at the same time step."""
-
-    def observe(self) -> Tensor:
-        """The observations of the agents, ``[B, R, D]``."""
-        ...
-
-    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step; return its rewards ``[B, R]`` and whether it ended the episode, ``[B, R]`` bool."""
-        ...
-
-
-class Restarting(World, Protocol):
-    """A world whose episodes can end before the horizon."""
-
-    def rest(self, which: Tensor) -> None:
-        """The copies ``which [B, R]`` are no longer needed, so they need not move."""
-        ...
-
-    def restart(self, which: Tensor) -> None:
-        """Restart the copies ``which [B, R]``."""
-        ...
+Mixed = Annotated[
+    bool,
+    Doc("Whether training rollouts have a task each, with one baseline and one scale of advantages for all of them."),
+]
 
 
 @dataclass(frozen=True)
@@ -71,8 +50,13 @@ class Control(ABC):
     ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
     to the observations, and ``history`` adds the last action, the last reward, and whether an episode begins. Where
     episodes can end early, ``fill`` lets complete new episodes follow until there are as many steps as rollouts times
-    the horizon, as in the released code; without it the number of rollouts is fixed. The episodes count in order or, at
-    validation and test with ``first_ended``, those that end first (see step_budget.py).
+    the horizon, as in the released code; without it the number of rollouts is fixed. The episodes count in order or,
+    with ``first_ended``, those that end first, except in training that is not mixed (see step_budget.py).
+
+    With ``mixed``, training is plain policy gradients for one policy: every rollout has a task of its own, and so has
+    every episode that follows another one. A training batch is then one task for the learner, ``[1, R, T]`` with the
+    rollouts of all tasks. One baseline is fitted to them, and the advantages are standardised over all of them.
+    Validation and test stay as they are.
     """
 
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
@@ -84,6 +68,7 @@ class Control(ABC):
     history: Annotated[
         bool, Doc("Whether the agent is told its last action, its last reward, and whether an episode begins.")
     ] = later(False)
+    mixed: Mixed = later(False)
     normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
     name: ClassVar[str]
@@ -168,32 +153,48 @@ class Control(ABC):
     ) -> list[Trajectories]:
         """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts. For
         an actor that remembers, they are the consecutive rollouts of trials."""
-        tasks = self.draw(split, first, count, key).to(device)
+        mixed = self.mixed and split == "train"
         found: list[Trajectories] = []
         state: Params = {}
         history: History | None = None
         for step, number in enumerate(rollouts):
             if number:
+                copies, begin, tasks = (1, first * number, count * number) if mixed else (number, first, count)
+                shape = (1, tasks) if mixed else (tasks, copies)
                 with actor.measure("adapt"):
-                    state = actor.begin(found, state, (count, number))
+                    state = actor.begin(found, state, shape)
                 if self.history and not (history and actor.remembers):
-                    history = History(self.actions, self.sizes()[1], (count, number), device)
-                streams = Streams((key, self.name, split, step), first, count, device)
-                budget = self._budget(split)(count, number, self.longest(), device)
-                batch, state = self._roll(tasks, budget, actor, state, history, streams)
+                    history = History(self.actions, self.sizes()[1], shape, device)
+                streams = Streams((key, self.name, split, step), begin, tasks, device)
+                with actor.measure("simulate"):
+                    stage = self._stage(split, key, streams, copies, mixed=mixed)
+                budget = self._budget(in_order=split == "train" and not mixed)(*shape, self.longest(), device)
+                batch, state = self._roll(stage, budget, actor, state, history, streams)
                 with actor.measure("baseline"):
                     found.append(batch if actor.remembers else self._judged(batch))
         return found
 
-    def _budget(self, split: str) -> type[StepBudget]:
-        """In training the released code runs one episode of each task after the other, so episodes count in order."""
+    def _stage(self, split: str, key: int, streams: Streams, copies: int, *, mixed: bool) -> Stage:
+        """The worlds of the tasks of ``streams``, with so many copies each, at the start of their rollouts."""
+
+        def draw(key: int) -> Tensor:
+            return self.draw(split, streams.first, streams.count, key).to(streams.device)
+
+        tasks = draw(key)
+        world = self.start(tasks, copies, streams.words)
+        if not mixed:
+            return Stage(world, tasks, reveal=self.reveal)
+        return MixedStage(world, tasks, reveal=self.reveal, more=lambda time: draw(key_of(key, "more", time)))
+
+    def _budget(self, *, in_order: bool) -> type[StepBudget]:
+        """``in_order`` holds for the training of MAML, whose released code runs the episodes of a task in turn."""
         if not self.fill:
             return StepBudget
-        return FirstEnded if self.first_ended and split != "train" else InTurn
+        return FirstEnded if self.first_ended and not in_order else InTurn
 
     def _roll(
         self,
-        tasks: Tensor,
+        stage: Stage,
         budget: StepBudget,
         actor: Actor,
         state: Params,
@@ -202,26 +203,25 @@ class Control(ABC):
     ) -> tuple[Trajectories, Params]:
         """Rollouts whose advantages are not yet computed, and the state of the actor after them."""
         shape, measure = budget.on.shape, actor.measure
-        with measure("simulate"):
-            world = self.start(tasks, shape[1], streams.words)
         draws = self.actions.draws(self.sizes()[1])
-        noise = streams.words("actions", shape[1] * budget.longest * draws)
+        noise = streams.words("actions", shape.numel() // streams.count * budget.longest * draws)
         noise = self.actions.from_words(noise).reshape(*shape, budget.longest, draws)
-        chance = streams.chance(shape[1])
+        luck = chance(streams, shape)
         seen, done, said, earned, expected = [], [], [], [], []
         with _one_thread():
             for t in range(budget.longest):
                 on = budget.on
                 with measure("policy"):
-                    seen.append(self._given(world, tasks, history, budget.time))
-                    answer = actor.act(state, seen[-1], chance)
+                    x = stage.observe()
+                    seen.append(history.beside(x, budget.time) if history else x)
+                    answer = actor.act(state, seen[-1], luck)
                     said.append(answer.outputs)
                     expected.append(torch.zeros_like(budget.time) if answer.values is None else answer.values)
                     done.append(self.actions.draw(said[-1], noise[:, :, t]))
                     if actor.remembers:
                         state = _where(on, answer.state, state)
                 with measure("simulate"):
-                    reward, ended = world.act(done[-1])
+                    reward, ended = stage.act(done[-1])
                 earned.append(reward * on)
                 if history:
                     history.add(done[-1], earned[-1], on)
@@ -231,9 +231,7 @@ class Control(ABC):
                 if not budget.on.any():
                     break
                 with measure("simulate"):
-                    cast(Restarting, world).rest(~budget.on)
-                    if again.any():
-                        cast(Restarting, world).restart(again)
+                    stage.follow(budget.on, again)
         with measure("baseline"):
             fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned, expected)]
             still, since = budget.counted()
@@ -258,13 +256,6 @@ class Control(ABC):
         together = Trajectories(*(field.flatten(0, 1).unsqueeze(0) for field in batch))
         found = self._judged(together, expected=expected)
         return Trajectories(*(field.reshape(batch.mask.shape[:2] + field.shape[2:]) for field in found))
-
-    def _given(self, world: World, tasks: Tensor, history: History | None, time: Tensor) -> Tensor:
-        """What the agents are given before a step, ``[B, R, I]``."""
-        x = world.observe()
-        if self.reveal:
-            x = torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1)
-        return history.beside(x, time) if history else x
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
         """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.

@@ -1,43 +1,32 @@
 """What agents are given beside their observations: random numbers, and what they did and earned last."""
 
 import itertools
-from dataclasses import dataclass
+import math
 
 import torch
 from torch import Tensor
 
 from maml_bench.core.memory import Chance
-from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.data.draws import uniform
 from maml_bench.rl.actions import Actions
+from maml_bench.rl.world import Streams
 
 
-@dataclass(frozen=True)
-class Streams:
-    """Random words for tasks ``first`` to ``first + count - 1``; each purpose has its own stream."""
+def chance(streams: Streams, shape: tuple[int, ...]) -> Chance:
+    """Random numbers for the agents of rollouts ``shape`` = (B, R), see core.memory.Chance."""
+    calls = itertools.count()
 
-    key: tuple[object, ...]
-    first: int
-    count: int
-    device: str
+    def draw(number: int) -> Tensor:
+        drawn = streams.words(f"agent {next(calls)}", math.prod(shape) // streams.count * number)
+        return uniform(drawn, 0, 1).reshape(*shape, number)
 
-    def words(self, purpose: str, draws: int) -> Tensor:
-        return words(key_of(*self.key, purpose), self.first, self.count, draws, self.device)
-
-    def chance(self, rollouts: int) -> Chance:
-        """Random numbers for agents, see core.memory.Chance."""
-        calls = itertools.count()
-
-        def draw(number: int) -> Tensor:
-            drawn = self.words(f"agent {next(calls)}", rollouts * number)
-            return uniform(drawn, 0, 1).reshape(self.count, rollouts, number)
-
-        return draw
+    return draw
 
 
 class History:
     """The last actions ``[B, R, A]`` and rewards ``[B, R]`` of agents; at first both are zero."""
 
-    def __init__(self, actions: Actions, number: int, trials: tuple[int, int], device: str) -> None:
+    def __init__(self, actions: Actions, number: int, trials: tuple[int, ...], device: str) -> None:
         self._actions, self._number = actions, number
         self._action = torch.zeros(*trials, number, device=device)
         self._reward = torch.zeros(trials, device=device)

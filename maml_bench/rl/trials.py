@@ -64,7 +64,7 @@ class Trials(Control):
         best = self.longest() * self.best(self.draw(split, first, count, key))
         return best.tolist()
 
-    def _budget(self, split: str) -> type[StepBudget]:
+    def _budget(self, *, in_order: bool) -> type[StepBudget]:
         return Trial
 
     def score(self, predict: Predict, batch: Trajectories) -> Tensor:

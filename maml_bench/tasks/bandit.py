@@ -14,8 +14,8 @@ from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.errors import MamlBenchError
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical
-from maml_bench.rl.control import Noise, World
 from maml_bench.rl.trials import Trials
+from maml_bench.rl.world import Noise, World
 
 PAIRS = {"easy": (0.1, 0.9), "medium": (0.25, 0.75), "hard": (0.4, 0.6)}
 """The two probabilities of Wang et al.'s dependent arms, one of which is the better arm in half of the tasks."""

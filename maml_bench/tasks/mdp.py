@@ -14,8 +14,8 @@ from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical, Gaussian
-from maml_bench.rl.control import Noise, World
 from maml_bench.rl.trials import Episodes, Trials
+from maml_bench.rl.world import Noise, World
 
 
 @dataclass(frozen=True)

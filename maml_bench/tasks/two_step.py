@@ -12,8 +12,8 @@ from torch import Tensor
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical
-from maml_bench.rl.control import Noise, World
 from maml_bench.rl.trials import Episodes, Trials
+from maml_bench.rl.world import Noise, World
 
 HORIZON = 2
 """Steps of an episode: the choice, and the state that it leads to."""
