@@ -10,12 +10,12 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Chance
-from maml_bench.setups.greedy import Greedy
+from maml_bench.setups._shared.counting import Estimating
 from maml_bench.types import Params
 
 
 @dataclass(frozen=True)
-class EpsilonGreedy(Greedy):
+class EpsilonGreedy(Estimating):
     """As the greedy rule, but with the probability ``epsilon`` an action is drawn uniformly from all."""
 
     epsilon: Annotated[float, Ge(0), Le(1), Doc("Probability of an action that is drawn from all.")] = 0.01

@@ -28,5 +28,5 @@ class UCB1(PullsArms):
     citation: ClassVar[str] = "Auer et al. 2002, doi:10.1023/A:1013689704352"
 
     def index(self, learner: Learner, pulls: Tensor, wins: Tensor, chance: Chance) -> Tensor:
-        time = pulls.sum(-1, keepdim=True) + 2
-        return (1 + wins) / (2 + pulls) + self.width * math.sqrt(2) * (time.log() / (2 + pulls)).sqrt()
+        known = (pulls.sum(-1, keepdim=True) + 2).log()
+        return (1 + wins) / (2 + pulls) + self.width * math.sqrt(2) * (known / (2 + pulls)).sqrt()

@@ -6,9 +6,10 @@ are the axes of the trials.
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from typing import Annotated, ClassVar, Literal, Protocol, cast
 
 import torch
+from annotated_doc import Doc
 from scipy.special import gammaincinv
 from torch import Tensor
 
@@ -116,6 +117,29 @@ class Planning(Counting):
     @abstractmethod
     def plan(self, learner: Learner, memory: Params, given: Given, chance: Chance) -> Tensor:
         """The plan of the episode that begins."""
+
+
+@dataclass(frozen=True)
+class Estimating(Planning):
+    """Base of the greedy rules: take the actions that are best if the task is as it is estimated to be.
+
+    The mean reward of an arm is (1 + wins) / (2 + pulls), which is the mean under a Beta(1, 1) prior. For processes the
+    estimate is the most likely one under the prior of random processes, and it changes once in an episode. Arms are
+    often equally good, and then it matters which is taken: random ones explore more. The published values are those of
+    the first one.
+    """
+
+    ties: Annotated[Literal["first", "random"], Doc("Which of equally good actions is taken.")] = "first"
+
+    def plan(self, learner: Learner, memory: Params, given: Given, chance: Chance) -> Tensor:
+        return backups(mean_rewards(learner, memory), likely_leads(memory), tables_of(learner).episode())
+
+    def logits(self, learner: Learner, memory: Params, chance: Chance) -> Tensor:
+        best = super().logits(learner, memory, chance)
+        if self.ties == "random":
+            return best
+        actions = torch.arange(best.shape[-1], device=best.device)
+        return torch.where(actions == best.argmax(-1, keepdim=True), best, NEVER)
 
 
 def only(values: Tensor) -> Tensor:
