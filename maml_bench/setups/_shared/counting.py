@@ -45,6 +45,8 @@ class Counting(Remembering):
     [..., S, A]``, and the rewards ``paid [..., S, A]`` that this brought.
     """
 
+    families: ClassVar[frozenset[str]] = frozenset({"bandit", "mdp", "two_step"})
+
     def start(self, learner: Learner, meta: Params, trials: tuple[int, ...]) -> Params:
         states, actions = learner.acting.sizes()
         some = next(iter(meta.values()))
