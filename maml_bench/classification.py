@@ -55,6 +55,10 @@ class Classification:
 class StoredImages(Classification, ABC):
     """Classification of images in the store (data.store), by the class split that ``split`` names."""
 
+    in_order: ClassVar[bool] = False
+    """Whether a task is one sequence, of which each example is predicted from those before it (see types.Stream)."""
+    stored: ClassVar[str]
+    """The name of the data set in the store."""
     rotations: Rotations = "none"
     split: str
 
@@ -64,7 +68,7 @@ class StoredImages(Classification, ABC):
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
         """Four convolution blocks for images of this data set and ``outputs(shape)`` classes."""
-        channels, size, _ = store.load(self.name, self.array("train")).shape[2:]
+        channels, size, _ = store.load(self.stored, self.array("train")).shape[2:]
         return Conv4(channels, size, self.outputs(shape), self.conv, normalise=self.normalise(), generator=generator)
 
     def outputs(self, shape: Shape) -> int:
@@ -112,8 +116,8 @@ class StoredImages(Classification, ABC):
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version and content hash of the stored images and of the class split."""
-        manifest = store.manifest(self.name)
-        split = splits.load_split(self.name, self.split)
+        manifest = store.manifest(self.stored)
+        split = splits.load_split(self.stored, self.split)
         return {
             "name": manifest.name,
             "version": manifest.version,
@@ -129,14 +133,14 @@ class StoredImages(Classification, ABC):
     def _images_on(self, array: str, device: str) -> Tensor:
         """A stored array, copied to each device once; on the CPU it stays the memory map."""
         if (array, device) not in self._copies:
-            self._copies[array, device] = torch.from_numpy(store.load(self.name, array)).to(device)
+            self._copies[array, device] = torch.from_numpy(store.load(self.stored, array)).to(device)
         return self._copies[array, device]
 
     @cached_property
     def _classes(self) -> dict[str, np.ndarray]:
         """Rows of ``array(part)`` that each part of the split is made of."""
-        split = splits.load_split(self.name, self.split)
-        manifest = store.manifest(self.name)
+        split = splits.load_split(self.stored, self.split)
+        manifest = store.manifest(self.stored)
         return {part: splits.indices(split, part, manifest.classes_of(self.array(part))) for part in split.parts}
 
 

@@ -52,7 +52,7 @@ class Metric:
 class Point:
     """The scores after one number of inner steps."""
 
-    inner_steps: Annotated[int, Doc("The number of inner steps.")]
+    inner_steps: Annotated[int, Doc("The number of inner steps; in a sequence, how often a class was shown before.")]
     mean: Annotated[float | None, Doc("The mean over the episodes with a finite score.")]
     ci95: Annotated[float | None, Doc("Half-width of the 95 % interval over these episodes.")]
     diverged_episodes: Annotated[int, Doc("Episodes whose score is not finite, or beyond `metric.diverged_above`.")]

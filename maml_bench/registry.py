@@ -99,6 +99,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     """
     can, options, name = setup.capabilities, inspect.signature(tasks).parameters, tasks.name
     acted = acts(tasks)
+    ordered = in_order(tasks)
     classes = "joint" in options
     reasons = {
         f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
@@ -106,6 +107,9 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
         ),
         f"{name} is for setups that can act: by gradient steps on a support, or by a memory": (
             acted and Capability.ACTS not in can
+        ),
+        f"{name} shows its examples one by one, and the setup does not predict each from those before it": (
+            ordered and Capability.READS_IN_ORDER not in can
         ),
         f"the setup is for reinforcement learning, which {name} is not": (Capability.ACTS_ONLY in can and not acted),
         f"the setup needs tasks that reveal their identity, which {name} does not offer": (
@@ -120,6 +124,11 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
         ),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def in_order(tasks: Any) -> bool:
+    """Whether a class of task distributions has tasks of one sequence each, see classification.StoredImages."""
+    return bool(getattr(tasks, "in_order", False))
 
 
 def build_setup(options: Mapping[str, Any], where: str) -> Setup:

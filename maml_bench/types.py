@@ -29,6 +29,18 @@ class Batch(NamedTuple):
     y: "Tensor"
 
 
+class Stream(NamedTuple):
+    """A sequence of examples, each of which is to be predicted from those before it and their labels.
+
+    ``x`` and ``y`` are as in `Batch`, in the order in which the examples are shown. ``places [B, K, N]`` are the places
+    in the sequence at which an example of each of the N classes comes that was shown 0, 1, ..., K - 1 times before.
+    """
+
+    x: "Tensor"
+    y: "Tensor"
+    places: "Tensor"
+
+
 class Shape(NamedTuple):
     """Classes per task (1 in regression), examples per class in support and in query."""
 
@@ -38,7 +50,11 @@ class Shape(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """Tasks to learn: adapt on ``support``, be scored on ``query``."""
+    """Tasks to learn: adapt on ``support``, be scored on ``query``.
+
+    ``query`` may be a list of batches, one for each number of inner steps from 0 on. So it is where ``support`` is a
+    Stream: batch k has the examples at ``places[k]``, of the classes that were shown k times before.
+    """
 
     support: Any
     query: Any

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from maml_bench import registry
 from maml_bench.classification import StoredImages
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
@@ -48,12 +49,17 @@ def found(look: Callable[[], store.Manifest]) -> store.Manifest:
         pytest.skip(str(error))
 
 
+def stored(tasks: str) -> str | None:
+    """The name of the data set that a family of tasks reads from the store; None where it reads none."""
+    return getattr(registry.task_class(tasks), "stored", None)
+
+
 @contextmanager
 def shared_images() -> Iterator[None]:
     """Let all task distributions share one tensor for each stored array, so that its images are turned only once."""
     tensor = cache(lambda name, array: torch.from_numpy(store.load(name, array)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StoredImages, "_images_on", lambda self, array, device: tensor(self.name, array))
+        patch.setattr(StoredImages, "_images_on", lambda self, array, device: tensor(self.stored, array))
         yield
 
 

@@ -15,7 +15,6 @@ import pytest
 from maml_bench import registry
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Capability
-from maml_bench.data import sources
 from maml_bench.declared import annotations
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import build, loop, meta_test
@@ -29,7 +28,7 @@ from maml_bench.harness.unread import inner_keys
 from maml_bench.rl.losses import ESTIMATORS
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Estimator
-from tests.conftest import shared_images
+from tests.conftest import shared_images, stored
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 SECTIONS = ("inner", "outer", "train", "validation", "tasks", "setup")
@@ -81,7 +80,7 @@ def groups() -> Iterator[Any]:
             key = (tasks, setup, type(found.recipe.outer), frozenset(found.unread))
             if key not in known:
                 known.add(key)
-                marks = [pytest.mark.real_data] * (tasks in sources.names())
+                marks = [pytest.mark.real_data] * (stored(tasks) is not None)
                 alike = acts(found.tasks) and tasks not in ("navigation", "bandit")
                 marks += [pytest.mark.slow] * (alike and setup != "maml")
                 yield pytest.param(name, setup, id=f"{name}-{setup}", marks=marks)
@@ -126,8 +125,8 @@ def test_every_key_is_read_or_refused(
     tasks = smoke.tasks["name"]
     narrow = ["tasks.conv.filters=6"] * (tasks == "mini_imagenet" and setup != "relation")  # which wants 32 maps
     found = resolution(name, preset="smoke", setup=setup, settings=[*wide, *narrow])
-    if tasks in sources.names():
-        request.getfixturevalue(tasks)
+    if data := stored(tasks):
+        request.getfixturevalue(data)
     if tasks == "torchmeta":
         real(write_omniglot, request.getfixturevalue("tmp_path"), monkeypatch)
     seen: set[str] = set()
@@ -157,7 +156,7 @@ def only_one_value(found: Any, key: str) -> bool:
 
 CHANGES = {
     "inner.rate": "0.777", "inner.steps": "7", "inner.reduction": "per shot", "inner.outside": "['*']",
-    "inner.later_rate": "0.5", "inner.estimator": "dice", "outer.rate": "0.7", "outer.clip": "0.7",
+    "inner.later_rate": "0.5", "inner.estimator": "dice", "outer.rate": "0.7", "outer.clip": "0.7", "outer.norm": "0.7",
     "outer.repeats": "3", "outer.estimator": "dice", "outer.steps": "3", "outer.trust.bound": "0.3",
     "outer.trust.share": "0.3",
 }  # fmt: skip

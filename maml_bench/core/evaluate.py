@@ -11,6 +11,7 @@ from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import Mode, Moments, collected, first, fixed
 from maml_bench.core.outer import schedule, take, tasks_in
 from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError
 from maml_bench.trees import tree_map
 from maml_bench.types import Episode, Params, Predict, Shape
 
@@ -67,7 +68,9 @@ def evaluate(
             _predictors(setup, learner, model, episode.support, steps, mode, own)
             for model, own in zip(models, given, strict=True)
         ]
-        return torch.stack([learner.score(_together(predict), episode.query) for predict in zip(*found, strict=True)])
+        batches = [asked(episode.query, k) for k in steps]
+        together = [_together(predict) for predict in zip(*found, strict=True)]
+        return torch.stack([learner.score(predict, batch) for predict, batch in zip(together, batches, strict=True)])
 
     with torch.no_grad():
         return torch.cat(_over_chunks(scores, episodes, schedule_name, chunk))
@@ -114,6 +117,22 @@ def answer(
     with torch.no_grad():
         predictors = _predictors(setup, learner, meta, support, steps)
         return {k: predict(x) for k, predict in zip(steps, predictors, strict=True)}
+
+
+def asked(query: Any, steps: int) -> Any:
+    """The batch that is scored after that many inner steps, see types.Episode.
+
+    Raises:
+        MamlBenchError: there is none after so many.
+    """
+    if not isinstance(query, list):
+        return query
+    if steps >= len(query):
+        raise MamlBenchError(
+            f"there is no score after {steps} inner steps: a class is shown {len(query)} times, so it was shown at "
+            f"most {len(query) - 1} times before"
+        )
+    return query[steps]
 
 
 def _over_chunks(function: Callable[[Any], Any], tasks: Any, schedule_name: str, chunk: int | None) -> list[Any]:

@@ -6,7 +6,7 @@ derivative, which parameters move, what the support is) is an argument.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,15 @@ class Update(Protocol):
 
     def __call__(self, step: int | Tensor, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
         """New parameters and state; must be differentiable in all three trees."""
+        ...
+
+
+@runtime_checkable
+class ReadsLoss(Protocol):
+    """An inner rule that depends on the loss too."""
+
+    def given(self, loss: Tensor) -> Update:
+        """The rule for a step from parameters with this loss on the batch of the step."""
         ...
 
 
@@ -82,6 +91,32 @@ class Adam:
             for n, p in params.items()
         }
         return moved, (first, second)
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """RMSProp with momentum (Graves 2013, arXiv:1308.0850, section 4, without its centring) as in torch.optim.RMSprop.
+
+    ``smoothing`` is the decay of the mean square of the gradient. As with `Adam`, take no derivative of it.
+    """
+
+    rate: float | Tensor
+    smoothing: float = 0.95
+    momentum: float = 0.9
+    eps: float = 1e-8
+
+    def init(self, params: Params) -> tuple[Params, Params]:
+        return (
+            {n: torch.zeros_like(p) for n, p in params.items()},
+            {n: torch.zeros_like(p) for n, p in params.items()},
+        )
+
+    def __call__(
+        self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Params]
+    ) -> tuple[Params, tuple[Params, Params]]:
+        square = {n: self.smoothing * v + (1 - self.smoothing) * grads[n] ** 2 for n, v in state[0].items()}
+        velocity = {n: self.momentum * m + grads[n] / (square[n].sqrt() + self.eps) for n, m in state[1].items()}
+        return {n: p - self.rate * velocity[n] for n, p in params.items()}, (square, velocity)
 
 
 @dataclass(frozen=True)
@@ -160,8 +195,12 @@ def adapt(
     for step in range(steps):
         batch = batch_at(support, step)
         at, around = (_detached(moving), _detached(fixed)) if first_order else (moving, fixed)
-        grads = torch.func.grad(_at(loss, around, batch))(at)
-        moving, state = update(step, moving, grads, state)
+        if isinstance(update, ReadsLoss):
+            grads, value = torch.func.grad_and_value(_at(loss, around, batch))(at)
+            moving, state = update.given(value)(step, moving, grads, state)
+        else:
+            grads = torch.func.grad(_at(loss, around, batch))(at)
+            moving, state = update(step, moving, grads, state)
         path.append({**fixed, **moving})
     return path if trajectory else path[-1]
 

@@ -30,6 +30,7 @@ class Capability(Enum):
     )
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
+    READS_IN_ORDER = "it predicts each training example from those before it, so they come in random order"
     ACTS = "it can act: it takes gradient steps on a support, or it carries a memory through the rollouts of a task"
     REMEMBERS = "it acts by a memory, without gradients, so it is told its last action and reward"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"

@@ -22,6 +22,15 @@ BLOCK_IMAGES = 2**14
 """How many images' indices are drawn at once, roughly: few enough for one episode, enough to keep numpy busy."""
 
 
+def in_random_order(batch: Batch, first: int, *, key: int) -> Batch:
+    """The examples of tasks ``first``, ``first + 1``, ..., each in an order that depends on ``key`` and its number."""
+    count, length = batch.y.shape[:2]
+    drawn = choose(words_by_draw(key_of(key, "order"), first, count, length), length)
+    order = torch.from_numpy(np.ascontiguousarray(drawn.T)).to(batch.y.device)
+    rows = torch.arange(count, device=order.device).unsqueeze(-1)
+    return Batch(*(t[rows, order] for t in batch))
+
+
 class Indices(NamedTuple):
     """Labels, class positions, example positions and quarter turns, each int64 ``[count, K + Q, N]``."""
 

@@ -1,20 +1,21 @@
 """One meta-step as a whole, the meta-gradient and the outer optimiser, under any schedule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from maml_bench.core import outer
-from maml_bench.core.inner import SGD, Adam, Update
+from maml_bench.core.inner import SGD, Adam, RMSProp, Update
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
 from maml_bench.engine.execution import Execution
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.types import Episode, Params
 
-OPTIMISERS: dict[str, Callable[[Any], Update]] = {"adam": Adam, "sgd": SGD}
+OPTIMISERS: dict[str, Callable[..., Update]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSProp}
 
 
 class MetaStep:
@@ -25,10 +26,12 @@ class MetaStep:
         learner: the network and its losses.
         optimiser: the outer optimiser, a key of OPTIMISERS.
         clip: the bound of each entry of the meta-gradient; 0 for none.
+        norm: the bound of the length of the whole meta-gradient; 0 for none.
         schedule: one of engine.execution.SCHEDULES.
         chunk: how many tasks are differentiated at once; a smaller number needs less memory. None for all.
         device: where the tensors will be.
         repeats: how many steps of the outer optimiser are taken on the same episodes.
+        constants: further fields of the optimiser, by name.
 
     Attributes:
         execution: the schedule, the device, and the learner prepared for them.
@@ -45,15 +48,18 @@ class MetaStep:
         *,
         optimiser: str = "adam",
         clip: float = 0.0,
+        norm: float = 0.0,
         schedule: str = "vmap",
         chunk: int | None = None,
         device: str = "cpu",
         repeats: int = 1,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         if optimiser not in OPTIMISERS:
             raise MamlBenchError(f"no outer optimiser {optimiser!r}{nearest(optimiser, OPTIMISERS)}")
         self.execution = Execution(learner, schedule, device)
-        self._setup, self._optimiser, self._clip = setup, OPTIMISERS[optimiser], clip
+        self._setup, self._clip, self._norm = setup, clip, norm
+        self._optimiser = partial(OPTIMISERS[optimiser], **(constants or {}))
         self._chunk, self._repeats = chunk, repeats
         self._run = self.execution.record(self._step, compile=True)
         self._gradient = self.execution.record(self._meta_gradient, compile=True)
@@ -95,5 +101,8 @@ class MetaStep:
         gradient, losses = self._meta_gradient(meta, episodes, number)
         if self._clip:
             gradient = {name: g.clamp(-self._clip, self._clip) for name, g in gradient.items()}
+        if self._norm:
+            length = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt()
+            gradient = {name: g * (self._norm / length.clamp(min=self._norm)) for name, g in gradient.items()}
         meta, state = self._optimiser(rate)(taken, meta, gradient, state)
         return meta, state, losses

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from maml_bench.engine.cuda_graph import Replayed
+from maml_bench.engine.rewrites.joined_products import join
 from maml_bench.engine.rewrites.low_rank_products import reassociate
 from maml_bench.engine.rewrites.shorter_program import has_kernels, simplify, spread_thin_products
 from maml_bench.engine.torch_internals import compile_options, mutates, traced, without_repetitions
@@ -58,6 +59,7 @@ class Recorded:
         if not any(mutates(node) for node in module.graph.nodes):
             module = without_repetitions(module)
             reassociate(module)
+            join(module)
             module = without_repetitions(module)
         module.recompile()
         if self._compile:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from maml_bench import registry
+from maml_bench.core.evaluate import asked
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.meta_step import MetaStep
@@ -138,12 +139,15 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
     every test that needs other statistics than the query's: what cannot work fails now, not after hours."""
     recipe = run.recipe
     tests = recipe.test if tests is None else tests
-    shapes = {("train", recipe.train.shape)}
+    wanted = {("train", recipe.train.shape): 0}
     if recipe.validation.episodes:
-        shapes.add(("validation", recipe.validation.shape))
-    shapes |= {(test.split, test.shape) for test in tests}
-    for split, shape in sorted(shapes):
-        run.episodes.draw(run.meta, split, 0, 1, key=0, shape=shape)
+        wanted["validation", recipe.validation.shape] = recipe.validation.inner_steps
+    for test in tests:
+        steps = max(test.inner_steps, default=0)
+        wanted[test.split, test.shape] = max(steps, wanted.get((test.split, test.shape), 0))
+    for (split, shape), steps in sorted(wanted.items()):
+        drawn = run.episodes.draw(run.meta, split, 0, 1, key=0, shape=shape)
+        asked(drawn.query, steps)
         if shape.way > recipe.train.way:
             raise MamlBenchError(
                 f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"

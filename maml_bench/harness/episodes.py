@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from maml_bench.core.evaluate import Request, answer
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import Mode, Moments
 from maml_bench.core.outer import take
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
+from maml_bench.data.episodes import in_random_order
 from maml_bench.engine.scoring import Scorer
 from maml_bench.trees import leaves
-from maml_bench.types import Batch, Episode, Params, Shape, TaskDistribution
+from maml_bench.types import Batch, Episode, Params, Shape, Stream, TaskDistribution
 
 SAMPLE_BYTES = {"cpu": 2**24, "cuda": 2**28}
 SAMPLE_STEPS = 64
@@ -120,7 +122,10 @@ class LabelledEpisodes:
         shape: Shape,
         measure: Measure | None = None,
     ) -> Episode:
-        return self._tasks.sample(split, first, count, key=key, shape=shape, device=self._device)
+        drawn = self._tasks.sample(split, first, count, key=key, shape=shape, device=self._device)
+        if split == "train" and Capability.READS_IN_ORDER in self._setup.capabilities:
+            return drawn if isinstance(drawn.support, Stream) else _mixed(drawn, first, key)
+        return drawn
 
     def steps_at_once(self, step_bytes: int) -> int:
         return max(1, min(SAMPLE_STEPS, SAMPLE_BYTES[_kind(self._device)] // step_bytes))
@@ -177,6 +182,15 @@ class LabelledEpisodes:
         most = max(1, CHUNK_ELEMENTS[_kind(self._device)] // elements)
         whole = next(size for size in range(min(most, episodes), 0, -1) if episodes % size == 0)
         return whole if 2 * whole >= most else most
+
+
+def _mixed(episodes: Episode, first: int, key: int) -> Episode:
+    """The same examples, those of support and query together in random order. In rounds of all classes, whose order
+    the sampler keeps, a label could be guessed from the labels of its round without a look at the example."""
+    whole = Batch(*(torch.cat(pair, dim=1) for pair in zip(*episodes, strict=True)))
+    k = episodes.support.y.shape[1]
+    support, query = zip(*((t[:, :k], t[:, k:]) for t in in_random_order(whole, first, key=key)), strict=True)
+    return Episode(Batch(*support), Batch(*query))
 
 
 def _kind(device: str) -> str:

@@ -38,7 +38,9 @@ def asked_tests(recipe: Recipe, protocols: Sequence[str] = ()) -> tuple[Test, ..
         if protocol not in PROTOCOLS:
             raise MamlBenchError(f"no protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
         if protocol == "modern" and not _classifies(recipe):
-            raise MamlBenchError(f"recipe {recipe.id!r} has no protocol 'modern', which is for classification alone")
+            raise MamlBenchError(
+                f"recipe {recipe.id!r} has no protocol 'modern', which is for classification with a query alone"
+            )
         found += _paper(recipe) if protocol == "paper" else _modern(recipe)
     return tuple(dict.fromkeys(_that_matter(recipe, found)))
 
@@ -70,4 +72,5 @@ def _that_matter(recipe: Recipe, tests: Iterable[Test]) -> Iterable[Test]:
 
 
 def _classifies(recipe: Recipe) -> bool:
-    return bool(registry.task_class(recipe.tasks["name"]).metric.name == "accuracy")
+    tasks = registry.task_class(recipe.tasks["name"])
+    return bool(tasks.metric.name == "accuracy" and not registry.in_order(tasks))

@@ -213,9 +213,9 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     test = tuple(construct(Test, table, where, f"test[{i}]") for i, table in enumerate(content["test"]))
     method = registry.build_setup(content["setup"], where)
     name = content["setup"]["name"]
-    if method.asks_query() and not train.query:
-        raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     tasks = registry.build_tasks(content["tasks"], where, method)
+    if method.asks_query() and not train.query and not registry.in_order(tasks):
+        raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     if isinstance(method, Remembering) and acts(tasks):
         trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
     if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
@@ -229,7 +229,8 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
         )
     if isinstance(outer, TrustRegion) and not acts(tasks):
         raise MamlBenchError(
-            f"{where}: the outer optimiser {outer.optimiser!r} is for reinforcement learning; take 'adam' or 'sgd'"
+            f"{where}: the outer optimiser {outer.optimiser!r} is for reinforcement learning; take 'adam', 'sgd' or "
+            "'rmsprop'"
         )
     if Capability.TRAINS not in method.capabilities:
         outer = replace(outer, steps=0)

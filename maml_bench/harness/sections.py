@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Lt, MinLen
 
 from maml_bench.checked import later
 from maml_bench.core.normalisation import Mode
@@ -53,6 +53,7 @@ class Descent(Outer):
         Also(("schedule", "scheduler")),
     ] = "constant"
     clip: Annotated[float, Ge(0), Doc("Bound of each entry of the meta-gradient, 0 for none.")] = 0.0
+    norm: Annotated[float, Ge(0), Doc("Bound of the length of the whole meta-gradient, 0 for none.")] = later(0.0)
     halve_every: Annotated[
         int, Ge(0), Doc("Meta-steps after which the step size is halved."), When("decay", ("halve",))
     ] = later(0)
@@ -71,7 +72,7 @@ class Descent(Outer):
         return self.rate
 
     def for_meta_step(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser, "clip": self.clip, "repeats": self.repeats}
+        return {"optimiser": self.optimiser, "clip": self.clip, "norm": self.norm, "repeats": self.repeats}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,19 @@ class SGD(Descent):
 
 
 @dataclass(frozen=True)
+class RMSProp(Descent):
+    """RMSProp with momentum (Graves 2013) on the meta-gradient."""
+
+    smoothing: Annotated[float, Ge(0), Lt(1), Doc("Decay of the mean square of the meta-gradient.")] = 0.95
+    momentum: Annotated[float, Ge(0), Lt(1), Doc("Momentum of the steps.")] = 0.9
+
+    optimiser: ClassVar[str] = "rmsprop"
+
+    def for_meta_step(self) -> dict[str, Any]:
+        return super().for_meta_step() | {"constants": {"smoothing": self.smoothing, "momentum": self.momentum}}
+
+
+@dataclass(frozen=True)
 class TrustRegion(Outer):
     """Trust region policy optimisation (Schulman et al. 2015), which finds the length of its steps itself."""
 
@@ -97,7 +111,7 @@ class TrustRegion(Outer):
     optimiser: ClassVar[str] = "trpo"
 
 
-OPTIMISERS: dict[str, type[Outer]] = {cls.optimiser: cls for cls in (Adam, SGD, TrustRegion)}
+OPTIMISERS: dict[str, type[Outer]] = {cls.optimiser: cls for cls in (Adam, SGD, RMSProp, TrustRegion)}
 """The section ``outer`` by the value of its key ``optimiser``; without that key it is the first."""
 
 Way = Annotated[int, Ge(1), Doc("Classes of a task; 1 where there are none."), Also(("ways", "n_way", "classes"))]

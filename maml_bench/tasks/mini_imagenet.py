@@ -38,6 +38,7 @@ class MiniImagenet(StoredImages):
     joint: Joint = False
 
     name: ClassVar[str] = "mini_imagenet"
+    stored: ClassVar[str] = "mini_imagenet"
 
     def array(self, split: str) -> str:
         return split

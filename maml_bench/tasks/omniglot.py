@@ -53,6 +53,7 @@ class Omniglot(StoredImages):
     within_alphabet: Annotated[bool, Doc("Whether the characters of a task are all of one alphabet.")] = later(False)
 
     name: ClassVar[str] = "omniglot"
+    stored: ClassVar[str] = "omniglot"
 
     def array(self, split: str) -> str:
         return self.images
@@ -73,7 +74,7 @@ class Omniglot(StoredImages):
 
     def _alphabets(self, split: str, way: int) -> list[np.ndarray]:
         """The rows of each alphabet with at least ``way`` classes in a part of the split."""
-        names = np.array(store.manifest(self.name).classes_of(self.array(split)))
+        names = np.array(store.manifest(self.stored).classes_of(self.array(split)))
         rows = self._rows(split)
         alphabet = np.array([name.rpartition("/")[0] for name in names[rows]])
         groups = [rows[alphabet == name] for name in np.unique(alphabet)]

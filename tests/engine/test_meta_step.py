@@ -1,6 +1,7 @@
 """The meta-step under every schedule: the same numbers as the plain loop, as torch's optimisers and as evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -212,14 +213,22 @@ def test_compiled_steps(setup: Setup, network: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("schedule", EAGER)
-@pytest.mark.parametrize(("optimiser", "kind"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+@pytest.mark.parametrize(
+    ("optimiser", "kind", "constants"),
+    [
+        ("adam", partial(torch.optim.Adam, lr=0.1), {}),
+        ("sgd", partial(torch.optim.SGD, lr=0.1), {}),
+        ("rmsprop", partial(torch.optim.RMSprop, lr=0.1, alpha=0.8, momentum=0.7), {"smoothing": 0.8, "momentum": 0.7}),
+        ("rmsprop", partial(torch.optim.RMSprop, lr=0.1, alpha=0.95, momentum=0.9), {}),
+    ],
+)
 def test_the_outer_optimiser_is_torchs(
-    regression: Make, schedule: str, optimiser: str, kind: type[torch.optim.Optimizer]
+    regression: Make, schedule: str, optimiser: str, kind: Callable[..., torch.optim.Optimizer], constants: dict
 ) -> None:
     learner, meta, episodes = regression()
     expected = {name: p.clone() for name, p in meta.items()}
-    theirs = kind(expected.values(), lr=0.1)
-    step = MetaStep(MAML(), learner, optimiser=optimiser, schedule=schedule, clip=0.05)
+    theirs = kind(expected.values())
+    step = MetaStep(MAML(), learner, optimiser=optimiser, schedule=schedule, clip=0.05, constants=constants)
     state = step.init(meta)
     for number in range(4):
         rate = 0.1 / (number + 1)
@@ -231,6 +240,21 @@ def test_the_outer_optimiser_is_torchs(
         meta, state, same = step(meta, state, episodes, number, rate)
         torch.testing.assert_close(same, losses, rtol=1e-9, atol=0)
         torch.testing.assert_close(meta, {n: p.detach() for n, p in expected.items()}, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", EAGER)
+@pytest.mark.parametrize("bound", [1e-3, 1e3])
+def test_a_bound_of_the_length_of_the_gradient_is_torchs(regression: Make, schedule: str, bound: float) -> None:
+    learner, meta, episodes = regression()
+    grads, _ = meta_gradient(MAML(), learner, meta, episodes)
+    expected = [nn.Parameter(p.clone()) for p in meta.values()]
+    for p, g in zip(expected, grads.values(), strict=True):
+        p.grad = g
+    torch.nn.utils.clip_grad_norm_(expected, bound)
+    step = MetaStep(MAML(), learner, optimiser="sgd", schedule=schedule, norm=bound)
+    moved, _, _ = step(meta, step.init(meta), episodes, 0, 1.0)
+    for found, p in zip(moved.values(), expected, strict=True):
+        torch.testing.assert_close(found, (p - p.grad).detach(), rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("network", ["strided", "users", "wide"])

@@ -57,6 +57,15 @@ def test_plain_gradient_steps_outside_are_resumed_too(tmp_path):
     assert same_bits(run(recipe, 0, parts).record, run(recipe, 0, whole).record)
 
 
+def test_steps_with_momentum_are_resumed_too(tmp_path):
+    settings = ["outer.optimiser=rmsprop", "outer.momentum=0.5"]
+    recipe = resolve("sinusoid-k10", preset="smoke", setup="maml", settings=settings)
+    assert recipe.outer.momentum == 0.5
+    whole, parts = (module.Options(tmp_path / name, threads=1) for name in ("whole", "parts"))
+    run(recipe, 0, replace(parts, budget_steps=3))
+    assert same_bits(run(recipe, 0, parts).record, run(recipe, 0, whole).record)
+
+
 def out_of_memory(*arguments):
     raise RuntimeError("out of memory")
 

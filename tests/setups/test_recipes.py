@@ -48,7 +48,7 @@ def test_published_numbers_stand_beside_a_test_that_is_made(
 
 NO_MLP = [
     *("reptile", "meta_sgd", "imaml", "maml_pp", "boil", "cavia", "context"),
-    *("protonet", "matching", "relation", "mann"),
+    *("protonet", "matching", "relation", "mann", "lstm", "snail"),
 ]
 
 

@@ -54,10 +54,13 @@ class ActorCritic(Remembering):
         return learner.outer_loss(predict, batch)
 
     def init(self, learner: Learner, generator: Generator) -> Params:
-        """The heads start at zero, so that all actions are equally likely at first."""
+        """The heads start at zero, so that all actions are equally likely at first. The standard deviations of actions
+        do not depend on the input, as in the policies of the other setups."""
         own, features = self.memory(learner.acting.inputs(), generator)
-        outputs = learner.acting.outputs() + 1
-        heads = {"head.weight": torch.zeros(outputs, features), "head.bias": torch.zeros(outputs)}
+        _, actions = learner.acting.sizes()
+        heads = {"head.weight": torch.zeros(actions + 1, features), "head.bias": torch.zeros(actions + 1)}
+        if more := learner.acting.outputs() - actions:
+            heads["log_std"] = torch.zeros(more)
         return beside(learner.initial(), self.prefix, own | heads)
 
     def expects(self) -> bool:
@@ -83,4 +86,8 @@ class ActorCritic(Remembering):
 
     def _heads(self, meta: Params, features: Tensor) -> tuple[Tensor, Tensor]:
         found = F.linear(features, meta[f"{self.prefix}.head.weight"], meta[f"{self.prefix}.head.bias"])
-        return found[..., :-1], found[..., -1]
+        outputs, values = found[..., :-1], found[..., -1]
+        if f"{self.prefix}.log_std" in meta:
+            log_std = meta[f"{self.prefix}.log_std"].expand(*outputs.shape[:-1], -1)
+            outputs = torch.cat([outputs, log_std], -1)
+        return outputs, values

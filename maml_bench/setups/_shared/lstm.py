@@ -14,10 +14,11 @@ def lstm_step(drive: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor) -> tu
     ``drive [..., 4 H]`` is the input's and the bias's part of the gates (input, forget, output, candidate). ``hidden
     [..., R]`` is what the last step feeds back, and ``weight [4 H, R]`` multiplies it.
     """
-    gates = drive + F.linear(hidden, weight)
-    enter, keep, leave, new = gates.chunk(4, dim=-1)
-    cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
-    return leave.sigmoid() * cell.tanh(), cell
+    size = cell.shape[-1]
+    gates, new = torch.split(drive + F.linear(hidden, weight), [3 * size, size], dim=-1)
+    enter, keep, leave = torch.split(gates.sigmoid(), [size, size, size], dim=-1)
+    cell = keep * cell + enter * new.tanh()
+    return leave * cell.tanh(), cell
 
 
 def lstm(prefix: str, inputs: int, recurrent: int, size: int, generator: Generator) -> Params:
