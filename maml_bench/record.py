@@ -94,6 +94,13 @@ class Evaluation:
     checkpoint_steps: Annotated[
         list[int], Doc("The outer steps after which they were made; empty if unknown, or if they are the last.")
     ] = field(default_factory=list)
+    best: Annotated[
+        list[float],
+        Doc(
+            "The best expected score of each task, for an agent that knows it. The regret is this minus the score. "
+            "It is empty where the family does not know it."
+        ),
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

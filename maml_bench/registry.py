@@ -71,8 +71,14 @@ def build_tasks(
     if setup is not None:
         if why := misfit(cls, type(setup)):
             raise MamlBenchError(f"{where}: {why}")
-        needs = {Capability.NEEDS_IDENTITY: "reveal", Capability.TRAINS_JOINTLY: "joint"}
+        needs = {
+            Capability.NEEDS_IDENTITY: "reveal",
+            Capability.TRAINS_JOINTLY: "joint",
+            Capability.REMEMBERS: "history",
+        }
         rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
+        if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(cls).parameters:
+            rest["total"] = True  # the reward less the best expected one would tell what that is
         rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
 
@@ -96,7 +102,10 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     ordered = in_order(tasks)
     classes = "joint" in options
     reasons = {
-        f"{name} is for setups that can act, which only take gradient steps on a support": (
+        f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
+            bool(setup.families) and name not in setup.families
+        ),
+        f"{name} is for setups that can act: by gradient steps on a support, or by a memory": (
             acted and Capability.ACTS not in can
         ),
         f"{name} shows its examples one by one, and the setup does not predict each from those before it": (

@@ -1,5 +1,6 @@
 """What the site takes from the recipes and the records: settings, published numbers, and our numbers beside them."""
 
+import re
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from maml_bench.report.speed.tables import write_speed_tables
 from maml_bench.report.writing import SPEED_SUMMARY, write_tables
 
 RESULTS = Path(__file__).parents[2] / "results"
+METHODS = Path(__file__).parents[1] / "methods"
 
 
 @cache
@@ -91,10 +93,15 @@ def number(value: float, ci95: float | None, percent: bool) -> str:
 
 def methods() -> str:
     """One line for every setup, with a link to its page."""
+    pages = {
+        setup: page.name
+        for page in METHODS.glob("*.md")
+        for setup in re.findall(r"<!-- generate: citation (\w+) -->", page.read_text(encoding="utf-8"))
+    }
     rows = []
     for name in registry.setup_names():
         cls = registry.setup_class(name)
-        rows.append([f"[`{name}`]({name}.md)", cls.citation, code(paragraphs(cls)[0])])
+        rows.append([f"[`{name}`]({pages.get(name, f'{name}.md')})", cls.citation, code(paragraphs(cls)[0])])
     return table(["setup", "source", "in one sentence"], rows)
 
 

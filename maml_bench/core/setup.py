@@ -31,7 +31,8 @@ class Capability(Enum):
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
     READS_IN_ORDER = "it predicts each training example from those before it, so they come in random order"
-    ACTS = "it can act: it does no more with a support than take gradient steps on it"
+    ACTS = "it can act: it takes gradient steps on a support, or it carries a memory through the rollouts of a task"
+    REMEMBERS = "it acts by a memory, without gradients, so it is told its last action and reward"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only in reinforcement learning"
 
@@ -50,6 +51,7 @@ class Setup(ABC):
     ``capabilities`` says what the setup can do and what it needs of the tasks. ``inner_keys`` are the keys of the
     recipe section ``inner`` that it reads (fields of core.learner.Inner); the others are refused. In reinforcement
     learning, ``estimator`` is read where ``rate`` is, and ``steps`` always: it is how often a support is collected.
+    ``families`` are the names of the task families that the setup is for, empty where it is for all that it fits.
     ``maml-bench list`` shows ``citation``. A setup with a ``__post_init__`` calls the one of this class too.
 
     Raises:
@@ -59,6 +61,7 @@ class Setup(ABC):
     citation: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_QUERY})
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "steps", "reduction", "outside"})
+    families: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -72,8 +72,13 @@ class MetaStep:
         self, meta: Params, state: Any, episodes: Episode, number: int, rate: float
     ) -> tuple[Params, Any, Tensor]:
         """Meta-parameters and state after meta-step ``number`` (from 0) at ``rate``, and the outer losses ``[B]``."""
-        numbers = self._scalars(meta, number, rate) if self.execution.recorded else (number, rate)
-        return self._run(self.execution.laid_out(meta), state, episodes, *numbers)  # type: ignore[no-any-return]
+        meta, before = self.execution.laid_out(meta), []
+        for taken in range(number * self._repeats, (number + 1) * self._repeats):
+            numbers: Any = (number, taken, rate)
+            numbers = self._scalars(meta, *numbers) if self.execution.recorded else numbers
+            meta, state, losses = self._run(meta, state, episodes, *numbers)
+            before.append(losses)
+        return meta, state, before[0]
 
     def gradient(self, meta: Params, episodes: Episode, number: int = 0) -> tuple[Params, Tensor]:
         """The meta-gradient of meta-step ``number`` before it is clipped, and the outer losses ``[B]``."""
@@ -89,15 +94,15 @@ class MetaStep:
         mapping = self.execution.mapping
         return outer.meta_gradient(self._setup, learner, meta, episodes, schedule_name=mapping, chunk=self._chunk)
 
-    def _step(self, meta: Params, state: Any, episodes: Episode, number: Any, rate: Any) -> tuple[Params, Any, Tensor]:
-        before: list[Tensor] = []
-        for repeat in range(self._repeats):
-            gradient, losses = self._meta_gradient(meta, episodes, number)
-            before.append(losses)
-            if self._clip:
-                gradient = {name: g.clamp(-self._clip, self._clip) for name, g in gradient.items()}
-            if self._norm:
-                length = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt()
-                gradient = {name: g * (self._norm / length.clamp(min=self._norm)) for name, g in gradient.items()}
-            meta, state = self._optimiser(rate)(number * self._repeats + repeat, meta, gradient, state)
-        return meta, state, before[0]
+    def _step(
+        self, meta: Params, state: Any, episodes: Episode, number: Any, taken: Any, rate: Any
+    ) -> tuple[Params, Any, Tensor]:
+        """One step of the outer optimiser, which has taken ``taken`` steps before."""
+        gradient, losses = self._meta_gradient(meta, episodes, number)
+        if self._clip:
+            gradient = {name: g.clamp(-self._clip, self._clip) for name, g in gradient.items()}
+        if self._norm:
+            length = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt()
+            gradient = {name: g * (self._norm / length.clamp(min=self._norm)) for name, g in gradient.items()}
+        meta, state = self._optimiser(rate)(taken, meta, gradient, state)
+        return meta, state, losses

@@ -22,7 +22,7 @@ from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.sections import TrustRegion
 from maml_bench.harness.seeding import generator
 from maml_bench.native_code import compiler
-from maml_bench.rl.actor import Policies
+from maml_bench.rl.actor import actors
 from maml_bench.rl.episodes import CollectedEpisodes
 from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
@@ -96,9 +96,9 @@ def _acting(
         step = TrustRegionStep(setup, learner, tasks, recipe.outer.trust, schedule=schedule, device=device)
     else:
         step = _meta_step(recipe, setup, learner, schedule, chunk, device)
-    policies = Policies(setup, step.execution, lengths_vary=tasks.lengths_vary())
+    acted = actors(setup, step.execution, lengths_vary=tasks.lengths_vary())
     networks = partial(_networks, recipe, tasks, seed, device) if setup.network_per_task else None
-    return learner, step, CollectedEpisodes(tasks, policies, device, networks)
+    return learner, step, CollectedEpisodes(tasks, acted, device, networks)
 
 
 def _networks(recipe: Recipe, tasks: Acting, seed: int, device: str, count: int) -> Params:

@@ -78,6 +78,10 @@ class Episodes(Protocol):
         """What core.evaluate.population finds for ``model`` on the supports of that many training tasks."""
         ...
 
+    def best(self, split: str, episodes: int, key: int) -> list[float]:
+        """The best expected score of each of the first tasks of ``split``; empty where the family does not know it."""
+        ...
+
     def exhibit(self, meta: Params, test: Any, key: int) -> dict[str, Any] | None:
         """What the family shows in a figure of its own, with these meta-parameters; None if it has none."""
         ...
@@ -158,6 +162,9 @@ class LabelledEpisodes:
         drawn = self._as_at_test.sample("train", 0, episodes, key=key, shape=shape, device=self._device)
         at_once = self._chunk(_elements(drawn.support) // episodes, episodes)
         return self._scorer.population(model, drawn.support, steps, shape.way, chunk=at_once)
+
+    def best(self, split: str, episodes: int, key: int) -> list[float]:
+        return []
 
     def exhibit(self, meta: Params, test: Any, key: int) -> dict[str, Any] | None:
         show = getattr(self._tasks, "exhibit", None)

@@ -80,7 +80,7 @@ def keep(run: RunState, mean: float) -> None:
 def score(run: RunState, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
     """The scores of the present meta-parameters on the first ``episodes`` tasks of ``split``: a list per number of
     inner steps."""
-    return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, _scoring_key(run, split)))
+    return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, scoring_key(run, split)))
 
 
 def score_test(
@@ -97,11 +97,12 @@ def score_test(
         key = stream_key("statistics", run.seed)
         moments = [run.episodes.statistics(meta, test.shape, count, test.inner_steps, key=key) for meta in models]
     wanted = (test.split, test.shape, tasks or test.episodes, test.inner_steps)
-    request = Request(*wanted, _scoring_key(run, test.split), test.normalisation, moments)
+    request = Request(*wanted, scoring_key(run, test.split), test.normalisation, moments)
     return run.episodes.scores(models, request, after_tasks)
 
 
-def _scoring_key(run: RunState, split: str) -> int:
+def scoring_key(run: RunState, split: str) -> int:
+    """The key of the tasks of ``split`` that a run is scored on."""
     return stream_key("test" if split == "test" else "validate", run.seed)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from maml_bench.harness.loop import score_test
+from maml_bench.harness.loop import score_test, scoring_key
 from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import Observer, RunState
 from maml_bench.harness.seeding import stream_key
@@ -43,7 +43,8 @@ def evaluations(
         with run.clock.measure("evaluate"):
             points = _points(run, test, [meta for _, meta in models], observer, interrupted)
         named = (test.normalisation, checkpoint, steps)
-        done.append(Evaluation(test.protocol, test.split, *test.shape, test.episodes, points, *named))
+        best = run.episodes.best(test.split, test.episodes, scoring_key(run, test.split))
+        done.append(Evaluation(test.protocol, test.split, *test.shape, test.episodes, points, *named, best))
     return done
 
 

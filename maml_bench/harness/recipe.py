@@ -14,10 +14,11 @@ from annotated_doc import Doc
 from maml_bench import registry
 from maml_bench.checked import UnknownKey, construct, plain
 from maml_bench.core.learner import Inner
+from maml_bench.core.memory import Remembering
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.harness import recipe_identity
+from maml_bench.harness import recipe_identity, trials
 from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, merged, raw
 from maml_bench.harness.sections import (
     OPTIMISERS,
@@ -215,6 +216,8 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     tasks = registry.build_tasks(content["tasks"], where, method)
     if method.asks_query() and not train.query and not registry.in_order(tasks):
         raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
+    if isinstance(method, Remembering) and acts(tasks):
+        trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
     if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
         raise MamlBenchError(
             f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "

@@ -44,6 +44,11 @@ class Score:
         """Mean and 95 % interval: over seeds where there are enough, else over test tasks."""
         return estimate(self.values)
 
+    @cached_property
+    def regret(self) -> Estimate | None:
+        """How far the score lies below the best expected one; None where that is not known."""
+        return estimate(np.array(self.evaluation.best) - self.values) if self.evaluation.best else None
+
     @property
     def mean(self) -> float:
         return self.estimate.mean

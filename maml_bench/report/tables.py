@@ -26,6 +26,7 @@ _SCORE = (
     *("ci95", "ci95_over", "lowest_seed", "highest_seed", "diverged_episodes", "published", "published_ci95"),
     *("published_note", "source", "verdict"),
 )
+_REGRET = ("regret", "regret_ci95")
 _COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 
 
@@ -34,16 +35,19 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
 
     ``mean`` and ``ci95`` are those of `statistics.estimate`, and ``ci95_over`` says what the interval is over.
     ``seeds`` is the number of seeds, with the lowest and the highest of their means beside it. ``recipe_steps`` are the
-    outer steps of the recipe's own budget. Costs are medians over the seeds, and ``train_s_is`` says what the seconds
-    of training are (`training_time.TrainingTime`; the kinds of all seeds). A missing number is NaN. A group that was
-    never evaluated has one row.
+    outer steps of the recipe's own budget. ``regret`` is the mean of the best expected score minus the score; families
+    that do not know the best one have no such column. Costs are medians over the seeds, and ``train_s_is`` says what
+    the seconds of training are (`training_time.TrainingTime`; the kinds of all seeds). A missing number is NaN. A group
+    that was never evaluated has one row.
     """
     rows = [
         {**_identity(group), **_score(group, score), **_cost(group)}
         for group in aggregate(records)
         for score in list(group.scores()) or NOTHING
     ]
-    return pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
+    found = pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
+    unknown = [key for key in _REGRET if found[key].isna().all()]
+    return found.drop(columns=unknown)
 
 
 def summary(records: Iterable[Record], *, everything: bool = False) -> pd.DataFrame:
@@ -75,16 +79,22 @@ def caption(records: Iterable[Record]) -> str:
     groups = aggregate(records)
     found = {s.published["source"] for group in groups for s in group.scores() if s.published}
     sources = f" Published: {'; '.join(sorted(found))}." if found else ""
-    return f"{unit(groups[0].first.metric.name)}: mean ± 95 % confidence interval.{sources}"
+    metrics: dict[str, dict[str, None]] = {}
+    for group in groups:
+        metrics.setdefault(unit(group.first.metric.name), {})[group.recipe] = None
+    one = len(metrics) == 1
+    names = [metric if one else f"{metric} ({', '.join(recipes)})" for metric, recipes in metrics.items()]
+    return f"{'; '.join(names)}: mean ± 95 % confidence interval.{sources}"
 
 
 def bold_best(frame: pd.DataFrame, groups: Iterable[Group]) -> pd.DataFrame:
     """A `summary` whose best score of each recipe, test and number of steps is bold, where several setups compete."""
-    higher = next(iter(groups)).first.metric.higher_is_better
+    ascending = [group.recipe for group in groups if group.first.metric.higher_is_better]
+    higher = frame["recipe"].str.split("[ ,]").str[0].isin(ascending)
     value = pd.to_numeric(frame["score"].str.split(" ").str[0].str.replace(",", ""), errors="coerce")
     tests = value.groupby([frame["recipe"], frame["test"], frame["steps"]])
     rivals = frame.groupby(["recipe", "test", "steps"])["setup"].transform("nunique")
-    best = (value == tests.transform("max" if higher else "min")) & (rivals > 1)
+    best = (value == tests.transform("max").where(higher, tests.transform("min"))) & (rivals > 1)
     return frame.assign(score=frame["score"].where(~best, "**" + frame["score"] + "**"))
 
 
@@ -133,6 +143,12 @@ def published_in_words(reference: dict[str, Any], metric: str) -> str:
     return f"{value} ({reference['note']})" if reference.get("note") else value
 
 
+def _regret_in_words(score: Score) -> str:
+    """``, regret 4.70 ± 0.10``; empty where the best score is not known."""
+    regret = score.regret
+    return f", regret {plus_minus(regret.mean, regret.ci95, 'regret')}" if regret else ""
+
+
 def _name(group: Group) -> tuple[str, ...]:
     return group.recipe, group.changed, group.setup, group.preset
 
@@ -161,7 +177,7 @@ def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
     return row | {
         "test": ", ".join(words),
         "steps": str(score.inner_steps),
-        "score": plus_minus(score.mean, score.ci95, metric) + lost + failure,
+        "score": plus_minus(score.mean, score.ci95, metric) + _regret_in_words(score) + lost + failure,
         "± over": over,
         "seeds": seeds_in_words(group, score),
         "published": published_in_words(reference, metric),
@@ -194,8 +210,8 @@ def _identity(group: Group) -> dict[str, Any]:
 
 def _score(group: Group, score: Score | None) -> dict[str, Any]:
     if score is None:
-        return dict.fromkeys(_SCORE)
-    e, reference = score.evaluation, score.published or {}
+        return dict.fromkeys((*_SCORE, *_REGRET))
+    e, reference, regret = score.evaluation, score.published or {}, score.regret
     return {
         **{"protocol": e.protocol, "split": e.split, "way": e.way, "shot": e.shot, "query": e.query},
         **{"episodes": e.episodes, "normalisation": normalisation(group.first, e), "checkpoint": score.checkpoint},
@@ -205,6 +221,7 @@ def _score(group: Group, score: Score | None) -> dict[str, Any]:
         **{"published": reference.get("value"), "published_ci95": reference.get("ci95")},
         **{"published_note": reference.get("note") or None, "source": reference.get("source")},
         **{"verdict": verdict(group, score)},
+        **{"regret": regret.mean if regret else None, "regret_ci95": regret.ci95 if regret else None},
     }
 
 

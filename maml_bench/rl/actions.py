@@ -37,11 +37,20 @@ class Gaussian:
         mean, log_std = _split(outputs)
         return torch.addcmul(mean, log_std.exp(), noise)
 
+    def as_input(self, actions: Tensor, number: int) -> Tensor:
+        """Actions as an agent is told them, ``[..., number]``: as they are, or one entry for each choice."""
+        return actions
+
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         """Log-density or log-probability ``[...]`` of the actions."""
         mean, log_std = _split(outputs)
         standard = (actions - mean) * torch.exp(-log_std)
         return -(0.5 * standard**2 + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """The entropy ``[...]`` of the distributions, in nats."""
+        _, log_std = _split(outputs)
+        return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def divergence(self, old: Tensor, new: Tensor) -> Tensor:
         """KL(old || new) ``[...]``."""
@@ -75,8 +84,15 @@ class Categorical:
         below = outputs.softmax(-1).cumsum(-1)[..., :-1] <= noise
         return below.sum(-1)
 
+    def as_input(self, actions: Tensor, number: int) -> Tensor:
+        return torch.nn.functional.one_hot(actions, number).float()
+
     def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         return outputs.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        log_share = outputs.log_softmax(-1)
+        return -(log_share.exp() * log_share).sum(-1)
 
     def divergence(self, old: Tensor, new: Tensor) -> Tensor:
         log_old = old.log_softmax(-1)

@@ -1,20 +1,43 @@
-"""The actor in tasks of reinforcement learning: the policies that a setup adapts to the rollouts so far."""
+"""The actors in tasks of reinforcement learning: setups that adapt policies to the rollouts so far, and setups that
+carry a memory through them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
 
+from maml_bench.core.memory import Answer, Chance, Remembering
 from maml_bench.core.outer import tasks_in
-from maml_bench.core.setup import Setup
+from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.execution import Execution
+from maml_bench.errors import MamlBenchError
+from maml_bench.rl.protocol import Actor
 from maml_bench.types import Params
 
+Measure = Callable[[str], AbstractContextManager[None]]
+"""A context that keeps the seconds of a block under a name."""
 
-class Policies:
-    """The functions that acting needs, for a setup under an execution. They are recorded once and used at every draw.
+
+def unmeasured(name: str) -> AbstractContextManager[None]:
+    """A context that measures nothing."""
+    return nullcontext()
+
+
+class Actors(Protocol):
+    """The functions that acting needs, for a setup under an execution, recorded once and used at every draw."""
+
+    def actor(self, meta: Params, measure: Measure = unmeasured, own: Params | None = None) -> Actor:
+        """The actor at meta-parameters ``meta``; ``measure`` keeps the seconds of a block under a name.
+
+        With ``own [B, ...]``, each of B tasks starts from meta-parameters of its own.
+        """
+        ...
+
+
+def actors(setup: Setup, execution: Execution, *, lengths_vary: bool) -> Actors:
+    """The actors of ``setup``.
 
     Args:
         setup: the method.
@@ -22,6 +45,13 @@ class Policies:
         lengths_vary: whether rollouts differ in length from draw to draw. A recording holds for one length only, so the
             inner steps are then not recorded.
     """
+    if isinstance(setup, Remembering):
+        return Memories(setup, execution)
+    return Policies(setup, execution, lengths_vary=lengths_vary)
+
+
+class Policies:
+    """The `Actors` of a setup that learns by gradients."""
 
     def __init__(self, setup: Setup, execution: Execution, *, lengths_vary: bool) -> None:
         learner, over_tasks = execution.learner, execution.over_tasks
@@ -45,41 +75,74 @@ class Policies:
         self.answer, self.shared = execution.record(answer), execution.record(shared)
         self._steps = learner.inner.steps
 
-    def actor(
-        self,
-        meta: Params,
-        measure: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
-        own: Params | None = None,
-    ) -> "SetupActor":
-        """The actor at meta-parameters ``meta``; ``measure`` keeps the seconds of a block under a name.
-
-        With ``own [B, ...]``, each of B tasks starts from meta-parameters of its own.
-        """
-        return SetupActor(self, meta, self._steps, measure, own)
+    def actor(self, meta: Params, measure: Measure = unmeasured, own: Params | None = None) -> "PolicyActor":
+        return PolicyActor(self, meta, self._steps, measure, own)
 
 
-class SetupActor:
-    """A setup that acts at given meta-parameters; see rl.protocol.Actor."""
+class PolicyActor:
+    """A setup that acts by adapted policies, at given meta-parameters; see rl.protocol.Actor."""
+
+    remembers = False
+    expects = False
 
     def __init__(
-        self,
-        functions: Policies,
-        meta: Params,
-        steps: int,
-        measure: Callable[[str], AbstractContextManager[None]],
-        own: Params | None = None,
+        self, functions: Policies, meta: Params, steps: int, measure: Measure, own: Params | None = None
     ) -> None:
         self._functions, self._meta, self._own = functions, meta, own
         self.steps, self.measure = steps, measure
 
-    def policies(self, path: Sequence[Any]) -> Params | None:
-        """The policy of every task ``[B, ...]`` after an inner step on each of ``path``; None where all share one."""
+    def begin(self, path: Sequence[Any], state: Params, trials: tuple[int, int]) -> Params:
         if self._own is not None:
             return self._functions.adapt_own(self._own, list(path))
-        return self._functions.adapt(self._meta, list(path)) if path and tasks_in(path[0]) else None
+        return self._functions.adapt(self._meta, list(path)) if path and tasks_in(path[0]) else {}
 
-    def outputs(self, policies: Params | None, x: Tensor) -> Tensor:
-        """The outputs of the policies for observations ``x [B, ...]``."""
-        if policies is None:
-            return self._functions.shared(self._meta, x)  # type: ignore[no-any-return]
-        return self._functions.answer(self._meta, policies, x)  # type: ignore[no-any-return]
+    def act(self, state: Params, x: Tensor, chance: Chance) -> Answer:
+        outputs = self._functions.answer(self._meta, state, x) if state else self._functions.shared(self._meta, x)
+        return Answer(outputs, None, state)
+
+
+class Memories:
+    """The `Actors` of a setup with a memory. Only what is trained is recorded: other agents may draw numbers."""
+
+    def __init__(self, setup: Remembering, execution: Execution) -> None:
+        learner, trains = execution.learner, Capability.TRAINS in setup.capabilities
+
+        def start(meta: Params, trials: tuple[int, int]) -> Params:
+            return setup.start(learner, meta, trials)
+
+        def act(meta: Params, memory: Params, x: Tensor) -> Answer:
+            return setup.act(learner, meta, memory, x, _no_chance)
+
+        def draw_and_act(meta: Params, memory: Params, x: Tensor, chance: Chance) -> Answer:
+            return setup.act(learner, meta, memory, x, chance)
+
+        recorded = execution.record(act)
+        self.start = torch.no_grad()(start)
+        self.act: Callable[[Params, Params, Tensor, Chance], Answer]
+        self.act = (
+            (lambda meta, memory, x, chance: recorded(meta, memory, x)) if trains else torch.no_grad()(draw_and_act)
+        )
+        self.expects, self._steps = setup.expects(), learner.inner.steps
+
+    def actor(self, meta: Params, measure: Measure = unmeasured, own: Params | None = None) -> "MemoryActor":
+        return MemoryActor(self, meta, self._steps, measure)
+
+
+class MemoryActor:
+    """A setup that acts by a memory, at given meta-parameters; see rl.protocol.Actor."""
+
+    remembers = True
+
+    def __init__(self, functions: Memories, meta: Params, steps: int, measure: Measure) -> None:
+        self._functions, self._meta = functions, meta
+        self.steps, self.measure, self.expects = steps, measure, functions.expects
+
+    def begin(self, path: Sequence[Any], state: Params, trials: tuple[int, int]) -> Params:
+        return state if path else self._functions.start(self._meta, trials)
+
+    def act(self, state: Params, x: Tensor, chance: Chance) -> Answer:
+        return self._functions.act(self._meta, state, x, chance)
+
+
+def _no_chance(number: int) -> NoReturn:
+    raise MamlBenchError("a setup that is trained draws no random numbers when it acts: its outputs say what is drawn")

@@ -4,9 +4,8 @@ the losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
@@ -21,12 +20,13 @@ from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
+from maml_bench.rl.given import History, chance
 from maml_bench.rl.policy import Policy
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, trials
 from maml_bench.rl.world import MixedStage, Noise, Stage, Streams, World
-from maml_bench.types import Episode, Predict, Shape
+from maml_bench.types import Episode, Params, Predict, Shape
 
 Fill = Annotated[bool, Doc("Whether new episodes follow until there are as many steps as in full rollouts.")]
 Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
@@ -48,10 +48,10 @@ class Control(ABC):
 
     ``horizon`` is the number of steps of a rollout. ``discount`` and ``trace`` (lambda) belong to the advantages.
     ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
-    to the observations. Where episodes can end early, ``fill`` lets complete new episodes follow until there are as
-    many steps as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. The
-    episodes count in order or, with ``first_ended``, those that end first, except in training that is not mixed (see
-    step_budget.py).
+    to the observations, and ``history`` adds the last action, the last reward, and whether an episode begins. Where
+    episodes can end early, ``fill`` lets complete new episodes follow until there are as many steps as rollouts times
+    the horizon, as in the released code; without it the number of rollouts is fixed. The episodes count in order or,
+    with ``first_ended``, those that end first, except in training that is not mixed (see step_budget.py).
 
     With ``mixed``, training is plain policy gradients for one policy: every rollout has a task of its own, and so has
     every episode that follows another one. A training batch is then one task for the learner, ``[1, R, T]`` with the
@@ -65,6 +65,9 @@ class Control(ABC):
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
     context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
     reveal: Annotated[bool, Doc("Whether the agent observes the task.")] = False
+    history: Annotated[
+        bool, Doc("Whether the agent is told its last action, its last reward, and whether an episode begins.")
+    ] = later(False)
     mixed: Mixed = later(False)
     normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
@@ -80,9 +83,23 @@ class Control(ABC):
         """Whether the rollouts of a task differ in length from one draw to the next."""
         return self.fill
 
+    def longest(self) -> int:
+        """The number of steps of a rollout, at most."""
+        return self.horizon
+
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
         """The size of an observation, and the dimensions of an action (or the number of actions to choose from)."""
+
+    def inputs(self) -> int:
+        """The width of what an agent is given: the observation, and what the options add to it."""
+        seen, actions = self.sizes()
+        seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
+        return seen + actions + 2 if self.history else seen
+
+    def outputs(self) -> int:
+        """How many outputs of an agent describe the distribution of an action."""
+        return self.actions.size(self.sizes()[1])
 
     @abstractmethod
     def draw(self, split: str, first: int, count: int, key: int) -> Tensor:
@@ -94,11 +111,9 @@ class Control(ABC):
 
     def model(self, shape: Shape, generator: Generator) -> Policy:
         """The policy for these observations and actions."""
-        seen, actions = self.sizes()
-        seen += self.draw("train", 0, 1, 0).shape[1] if self.reveal else 0
         log_std = 0.0 if self.actions.spread else None
         return Policy(
-            (seen, *self.hidden, actions),
+            (self.inputs(), *self.hidden, self.sizes()[1]),
             log_std=log_std,
             context=self.context,
             tanh=self.activation == "tanh",
@@ -117,11 +132,18 @@ class Control(ABC):
         device: str = "cpu",
     ) -> Episode:
         """Support: a list of ``shape.shot`` rollouts before each of the actor's inner steps; query: ``shape.query``
-        rollouts after the last, or an empty list if that is 0.
+        rollouts after the last, or an empty list if that is 0. For an actor that remembers, the support is empty, and
+        the query is ``shape.query`` trials of ``actor.steps`` + 1 rollouts (rl.trajectories.trials). Their advantages
+        are standardised over all tasks together.
 
         Raises:
             Unstable: an observation or a reward is not finite.
         """
+        if actor.remembers:
+            counts = [shape.query] * (actor.steps + 1)
+            path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
+            with actor.measure("baseline"):
+                return Episode([], self._judged_together(trials(path), expected=actor.expects))
         counts = [shape.shot] * max(1, actor.steps) + [shape.query]
         path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
         return Episode(path[: len(counts) - 1], path[-1] if shape.query else [])
@@ -129,20 +151,27 @@ class Control(ABC):
     def path(
         self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
     ) -> list[Trajectories]:
-        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts."""
+        """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts. For
+        an actor that remembers, they are the consecutive rollouts of trials."""
         mixed = self.mixed and split == "train"
         found: list[Trajectories] = []
+        state: Params = {}
+        history: History | None = None
         for step, number in enumerate(rollouts):
             if number:
-                with actor.measure("adapt"):
-                    policies = actor.policies(found)
                 copies, begin, tasks = (1, first * number, count * number) if mixed else (number, first, count)
+                shape = (1, tasks) if mixed else (tasks, copies)
+                with actor.measure("adapt"):
+                    state = actor.begin(found, state, shape)
+                if self.history and not (history and actor.remembers):
+                    history = History(self.actions, self.sizes()[1], shape, device)
                 streams = Streams((key, self.name, split, step), begin, tasks, device)
                 with actor.measure("simulate"):
                     stage = self._stage(split, key, streams, copies, mixed=mixed)
-                shape = (1, tasks) if mixed else (tasks, copies)
-                budget = self._budget(in_order=split == "train" and not mixed)(*shape, self.horizon, device)
-                found.append(self._roll(stage, budget, partial(actor.outputs, policies), streams, actor.measure))
+                budget = self._budget(in_order=split == "train" and not mixed)(*shape, self.longest(), device)
+                batch, state = self._roll(stage, budget, actor, state, history, streams)
+                with actor.measure("baseline"):
+                    found.append(batch if actor.remembers else self._judged(batch))
         return found
 
     def _stage(self, split: str, key: int, streams: Streams, copies: int, *, mixed: bool) -> Stage:
@@ -167,24 +196,35 @@ class Control(ABC):
         self,
         stage: Stage,
         budget: StepBudget,
-        answer: Callable[[Tensor], Tensor],
+        actor: Actor,
+        state: Params,
+        history: History | None,
         streams: Streams,
-        measure: Callable[[str], AbstractContextManager[None]],
-    ) -> Trajectories:
-        shape = budget.on.shape
+    ) -> tuple[Trajectories, Params]:
+        """Rollouts whose advantages are not yet computed, and the state of the actor after them."""
+        shape, measure = budget.on.shape, actor.measure
         draws = self.actions.draws(self.sizes()[1])
-        chance = streams.words("actions", shape.numel() // streams.count * budget.longest * draws)
-        chance = self.actions.from_words(chance).reshape(*shape, budget.longest, draws)
-        seen, done, said, earned = [], [], [], []
+        noise = streams.words("actions", shape.numel() // streams.count * budget.longest * draws)
+        noise = self.actions.from_words(noise).reshape(*shape, budget.longest, draws)
+        luck = chance(streams, shape)
+        seen, done, said, earned, expected = [], [], [], [], []
         with _one_thread():
             for t in range(budget.longest):
+                on = budget.on
                 with measure("policy"):
-                    seen.append(stage.observe())
-                    said.append(answer(seen[-1]))
-                    done.append(self.actions.draw(said[-1], chance[:, :, t]))
+                    x = stage.observe()
+                    seen.append(history.beside(x, budget.time) if history else x)
+                    answer = actor.act(state, seen[-1], luck)
+                    said.append(answer.outputs)
+                    expected.append(torch.zeros_like(budget.time) if answer.values is None else answer.values)
+                    done.append(self.actions.draw(said[-1], noise[:, :, t]))
+                    if actor.remembers:
+                        state = _where(on, answer.state, state)
                 with measure("simulate"):
                     reward, ended = stage.act(done[-1])
-                earned.append(reward * budget.on)
+                earned.append(reward * on)
+                if history:
+                    history.add(done[-1], earned[-1], on)
                 again = budget.step(ended)
                 if not self.fill:
                     continue
@@ -193,16 +233,29 @@ class Control(ABC):
                 with measure("simulate"):
                     stage.follow(budget.on, again)
         with measure("baseline"):
-            fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
+            fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned, expected)]
             still, since = budget.counted()
             if self.fill:
                 fields, still, since = packed(fields, still, since)
-            observations, acted, outputs, rewards = fields
+            observations, acted, outputs, rewards, values = fields
             if not (observations.isfinite().all() and rewards.isfinite().all()):
                 raise Unstable(f"{self.name}: an agent left the finite numbers (its actions or the physics exploded)")
-            values = linear_baseline(observations, discounted(rewards, self.discount, since), still, since) * still
-            gains = advantages(rewards, values, still, since, self.discount, self.trace)
-            return Trajectories(observations, acted, outputs, rewards, values, gains, still, since)
+            nothing = torch.zeros_like(values)
+            return Trajectories(observations, acted, outputs, rewards, values, nothing, still, since), state
+
+    def _judged(self, batch: Trajectories, *, expected: bool = False) -> Trajectories:
+        """The rollouts with their advantages; their values are those that are ``expected``, or the linear baseline."""
+        values, (rewards, mask, time) = batch.values, (batch.rewards, batch.mask, batch.time)
+        if not expected:
+            values = linear_baseline(batch.observations, discounted(rewards, self.discount, time), mask, time)
+        gains = advantages(rewards, values * mask, mask, time, self.discount, self.trace)
+        return batch._replace(values=values * mask, advantages=gains)
+
+    def _judged_together(self, batch: Trajectories, *, expected: bool) -> Trajectories:
+        """As `_judged`, with all tasks as one."""
+        together = Trajectories(*(field.flatten(0, 1).unsqueeze(0) for field in batch))
+        found = self._judged(together, expected=expected)
+        return Trajectories(*(field.reshape(batch.mask.shape[:2] + field.shape[2:]) for field in found))
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
         """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.
@@ -232,6 +285,15 @@ class Control(ABC):
         """`losses.clipped` of one task: ProMP's outer loss."""
         return losses.clipped(self.actions, predict(batch.observations), batch, clip)
 
+    def value_error(self, values: Tensor, batch: Trajectories) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+        to_come = discounted(batch.rewards, self.discount, batch.time)
+        return 0.5 * losses.mean((values - to_come) ** 2, batch.mask)
+
+    def entropy(self, outputs: Tensor, batch: Trajectories) -> Tensor:
+        """The mean entropy of the actions in one task's rollouts, for ``outputs [R, T, O]``."""
+        return losses.mean(self.actions.entropy(outputs), batch.mask)
+
     def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
         """The outputs for all observations."""
         return predict(batch.observations)
@@ -260,6 +322,10 @@ class Control(ABC):
         rolled = [*episode.support] + ([episode.query] if episode.query else [])
         return int(sum(batch.mask.sum() for batch in rolled))
 
+    def best_scores(self, split: str, first: int, count: int, key: int) -> list[float]:
+        """An empty list, because most families do not know the best expected score of a task."""
+        return []
+
     def exhibit_path(self, path: list[Trajectories]) -> dict[str, Any] | None:
         """None, because most families have no figure."""
         return None
@@ -267,6 +333,13 @@ class Control(ABC):
     def fingerprint(self) -> dict[str, Any] | None:
         """None, because tasks come from a formula."""
         return None
+
+
+def _where(on: Tensor, new: Params, old: Params) -> Params:
+    """``new`` where ``on [B, R]``, else ``old``."""
+    if on.all():
+        return new
+    return {n: torch.where(on.reshape(*on.shape, *[1] * (p.ndim - 2)), p, old[n]) for n, p in new.items()}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeGuard
 
 from torch import Tensor
 
+from maml_bench.core.memory import Answer, Chance
 from maml_bench.types import Episode, Family, Params, Predict, Shape
 
 Batch = Any
@@ -19,22 +20,36 @@ Batch = Any
 
 
 class Actor(Protocol):
-    """The policies of a setup at given meta-parameters."""
+    """A setup at given meta-parameters, as it acts in R parallel rollouts of each of B tasks.
+
+    It acts from a state. For learners by gradients the state is the adapted policy, which stays as it is during a
+    rollout. For the others it is a memory, which changes at every step.
+    """
 
     steps: int
-    """The number of inner steps that training takes."""
+    """The number of inner steps that training takes; for an actor that remembers, one less than a trial's rollouts."""
+    remembers: bool
+    """Whether the actor acts by a memory. Then the r-th rollouts of a task, after 0, 1, 2, ... rollouts of experience,
+    are one trial, and the actor goes on with the state that it had at the end of the rollout before."""
+    expects: bool
+    """Whether the actor's answers have values, which then take the place of the linear baseline in advantages."""
     measure: Callable[[str], AbstractContextManager[None]]
     """A context that keeps the seconds of a block under a name."""
 
-    def policies(self, path: Sequence[Batch]) -> Params | None:
-        """The policy of every task ``[B, ...]`` after one inner step on each batch of ``path``.
+    def begin(self, path: Sequence[Batch], state: Params, trials: tuple[int, int]) -> Params:
+        """The state at the start of the rollouts ``trials`` = (B, R) that follow those of ``path``.
 
-        None if all tasks still share one policy.
+        For learners by gradients, it is the policy of every task ``[B, ...]`` after one inner step on each batch of
+        ``path``, or empty if all tasks still share one policy. For the others it is ``state``, the memory at the end of
+        the path, or where the path is empty a new memory, ``[B, R, ...]``.
         """
         ...
 
-    def outputs(self, policies: Params | None, x: Tensor) -> Tensor:
-        """The outputs of the policies for observations ``x [B, ...]``."""
+    def act(self, state: Params, x: Tensor, chance: Chance) -> Answer:
+        """The outputs for the inputs ``x [B, R, I]``, the values if the actor has any, and the state after this step.
+
+        ``chance`` draws random numbers ``[B, R, n]`` for agents that need some beside those of their actions.
+        """
         ...
 
 
@@ -61,6 +76,22 @@ class Geometry(Protocol):
 class Acting(Family, Geometry, Protocol):
     """A family of tasks in which an actor collects the data."""
 
+    def sizes(self) -> tuple[int, int]:
+        """The size of an observation, and the dimensions of an action (or the number of actions to choose from)."""
+        ...
+
+    def inputs(self) -> int:
+        """The width of what an agent is given: the observation, and what the options add to it."""
+        ...
+
+    def outputs(self) -> int:
+        """How many outputs of an agent describe the distribution of an action."""
+        ...
+
+    def longest(self) -> int:
+        """The number of steps of a rollout, at most."""
+        ...
+
     def lengths_vary(self) -> bool:
         """Whether the rollouts of a task differ in length from one draw to the next."""
         ...
@@ -71,14 +102,14 @@ class Acting(Family, Geometry, Protocol):
         """Episodes ``first`` to ``first + count - 1`` of ``split``, as ``actor`` collects them.
 
         The support is a list of ``shape.shot`` rollouts before each inner step, the query ``shape.query`` rollouts
-        after the last one.
+        after the last one. For an actor that remembers, the support is empty and the query is whole trials.
         """
         ...
 
     def path(
         self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
     ) -> list[Batch]:
-        """Rollouts after 0, 1, 2, ... inner steps; each step is taken on the rollouts before it."""
+        """Rollouts after 0, 1, 2, ... inner steps, or after so many rollouts of experience; see `Actor`."""
         ...
 
     def estimate(self, estimator: str) -> Callable[[Predict, Batch], Tensor]:
@@ -93,8 +124,20 @@ class Acting(Family, Geometry, Protocol):
         """ProMP's outer loss of one task (rl.losses.clipped)."""
         ...
 
+    def value_error(self, values: Tensor, batch: Batch) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+        ...
+
+    def entropy(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean entropy of the actions in one task's rollouts, for ``outputs [R, T, O]``."""
+        ...
+
     def steps_in(self, episode: Episode) -> int:
         """How many steps the episode's rollouts took in the environment."""
+        ...
+
+    def best_scores(self, split: str, first: int, count: int, key: int) -> list[float]:
+        """The best expected score of each of these tasks; an empty list where the family does not know it."""
         ...
 
     def exhibit_path(self, path: list[Batch]) -> dict[str, Any] | None:

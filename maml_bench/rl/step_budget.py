@@ -47,6 +47,14 @@ class StepBudget:
         return mask
 
 
+class Trial(StepBudget):
+    """Every rollout is one trial of ``horizon`` steps. Where an episode ends the next one follows, in a world that
+    restarts by itself, so all steps count."""
+
+    def _follow(self, over: Tensor) -> Tensor:
+        return torch.zeros_like(over)
+
+
 class InTurn(StepBudget):
     """The first episodes count, rollout by rollout, as if they were collected one after the other. Their order does not
     depend on their length, so neither short nor long ones are over-represented."""

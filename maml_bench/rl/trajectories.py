@@ -18,10 +18,14 @@ RIDGE = 1e-5
 class Trajectories(NamedTuple):
     """Rollouts of one policy per task; inside one task there is no leading B.
 
-    ``observations [B, R, T, D]``, ``actions [B, R, T, A]`` (or int64 ``[B, R, T]`` of a choice), ``behaviour
-    [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (the returns that the baseline expects)
-    and ``advantages`` (standardised over each task), all ``[B, R, T]``, and ``mask [B, R, T]``, 1 while the episode
-    went on. ``time [B, R, T]`` is the number of steps since its episode began, and zero where the mask is zero.
+    ``observations [B, R, T, I]`` are all that the agent was given, ``actions [B, R, T, A]`` (or int64 ``[B, R, T]`` of
+    a choice), ``behaviour [B, R, T, O]`` the outputs of the policy that acted, ``rewards``, ``values`` (the returns
+    that the baseline expects) and ``advantages`` (standardised over each task), all ``[B, R, T]``, and ``mask [B, R,
+    T]``, 1 while the episode went on. ``time [B, R, T]`` is the number of steps since its episode began, and zero where
+    the mask is zero.
+
+    For agents with a memory, what is said of an episode holds of a trial once rollouts are joined (`trials`). Until
+    then ``values`` are what the agent expected, if it expects anything, and ``advantages`` are zero.
     """
 
     observations: Tensor
@@ -32,6 +36,16 @@ class Trajectories(NamedTuple):
     advantages: Tensor
     mask: Tensor
     time: Tensor
+
+
+def trials(path: Sequence[Trajectories]) -> Trajectories:
+    """The rollouts of a path, joined into trials ``[B, R, T]``: the r-th rollouts of a task follow each other. Steps
+    that count come first, and ``time`` runs on through the trial."""
+    whole = Trajectories(*(torch.cat(fields, 2) for fields in zip(*path, strict=True)))
+    order = whole.mask.argsort(dim=2, descending=True, stable=True)
+    b, r = (torch.arange(n, device=order.device) for n in order.shape[:2])
+    found = Trajectories(*(field[b[:, None, None], r[:, None], order] for field in whole))
+    return found._replace(time=torch.arange(order.shape[2], device=order.device) * found.mask)
 
 
 def goes_on(time: Tensor) -> Tensor:

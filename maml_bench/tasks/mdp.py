@@ -10,33 +10,36 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical, Gaussian
-from maml_bench.rl.control import Control, returns
-from maml_bench.rl.trajectories import Trajectories
+from maml_bench.rl.trials import Episodes, Trials
 from maml_bench.rl.world import Noise, World
-from maml_bench.types import Predict
 
 
 @dataclass(frozen=True)
-class MDP(Control):
+class MDP(Trials):
     """The agent observes one of ``states`` states as a one-hot vector and has ``choices`` actions in each of them.
     Without ``hidden`` layers the policy is a table.
 
-    The optimal expected return, divided by the horizon, is subtracted from each reward, so a return is minus the
-    regret. The expected policy gradient does not depend on this constant.
+    A rollout has ``episodes`` episodes of ``horizon`` steps. At the end of each the world says so and returns to state
+    0. With ``total`` the score is the sum of all rewards: the trials of the paper. Without it, the optimal expected
+    return, divided by the horizon, is subtracted from each reward. The expected policy gradient does not depend on
+    this constant.
     """
 
     states: Annotated[int, Ge(1), Doc("Number of states.")] = 10
-    choices: Annotated[int, Ge(1), Doc("Number of actions in each state.")] = 5
-    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout.")] = 10
+    choices: Annotated[int, Ge(2), Doc("Number of actions in each state. One would leave nothing to learn.")] = 5
+    horizon: Annotated[int, Ge(1), Doc("Steps of an episode.")] = 10
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
+    episodes: Episodes = later(1)
 
     name: ClassVar[str] = "mdp"
     metric: ClassVar[Metric] = Metric("regret", higher_is_better=False)
     actions: ClassVar[Actions] = Categorical()
+    prior: ClassVar[tuple[float, float]] = (1.0, 1.0)
 
     def sizes(self) -> tuple[int, int]:
         return self.states, self.choices
@@ -49,14 +52,16 @@ class MDP(Control):
         waits = -uniform(chance[:, pairs:], 1, 2**-25).log().reshape(count, pairs, self.states)
         return torch.cat([rewards, (waits / waits.sum(-1, keepdim=True)).flatten(1)], 1)
 
+    def longest(self) -> int:
+        return self.horizon * self.episodes
+
     def start(self, tasks: Tensor, rollouts: int, noise: Noise) -> World:
         return _Tables(self, tasks, rollouts, noise)
 
     def tables(self, tasks: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean rewards ``[B, states, choices]`` and transitions ``[B, states, choices, states]``."""
-        shape = (len(tasks), self.states, self.choices)
         pairs = self.states * self.choices
-        return tasks[:, :pairs].reshape(shape), tasks[:, pairs:].reshape(*shape, self.states)
+        shape = (*tasks.shape[:-1], self.states, self.choices)
+        return tasks[..., :pairs].reshape(shape), tasks[..., pairs:].reshape(*shape, self.states)
 
     def optimum(self, tasks: Tensor) -> Tensor:
         """The best expected return from state 0 over the horizon ``[B]``, by dynamic programming."""
@@ -66,22 +71,22 @@ class MDP(Control):
             value = (rewards + (leads * value[:, None, None]).sum(-1)).max(-1).values
         return value[:, 0]
 
-    def score(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """Mean regret of the rollouts: how much more the best policy would have earned."""
-        return -returns(batch)
+    def best(self, tasks: Tensor) -> Tensor:
+        """What the best policy earns in a step, on average, ``[B]``."""
+        return self.optimum(tasks) / self.horizon
 
 
 class _Tables:
     """The states ``[B, R]`` of processes given as tables."""
 
     def __init__(self, rules: MDP, tasks: Tensor, rollouts: int, noise: Noise) -> None:
-        shape = (len(tasks), rollouts, rules.horizon)
+        shape = (len(tasks), rollouts, rules.longest())
         rewards, leads = rules.tables(tasks)
         self._rewards, self._leads = rewards.flatten(1), leads.flatten(1, 2).cumsum(-1)
-        self._best = rules.optimum(tasks).unsqueeze(1) / rules.horizon
-        self._noise = Gaussian().from_words(noise("rewards", rollouts * rules.horizon)).reshape(shape)
-        self._luck = uniform(noise("transitions", rollouts * rules.horizon), 0, 1).reshape(shape)
-        self._choices, self._states, self._time = rules.choices, rules.states, 0
+        self._less = rules.offset(tasks)
+        self._noise = Gaussian().from_words(noise("rewards", rollouts * rules.longest())).reshape(shape)
+        self._luck = uniform(noise("transitions", rollouts * rules.longest()), 0, 1).reshape(shape)
+        self._choices, self._states, self._horizon, self._time = rules.choices, rules.states, rules.horizon, 0
         self._at = torch.zeros(shape[:2], dtype=torch.int64, device=tasks.device)
 
     def observe(self) -> Tensor:
@@ -89,8 +94,11 @@ class _Tables:
 
     def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         pair = self._at * self._choices + actions
-        reward = self._rewards.gather(1, pair) + self._noise[..., self._time] - self._best
+        reward = self._rewards.gather(1, pair) + self._noise[..., self._time] - self._less
         leads = self._leads.gather(1, pair.unsqueeze(-1).expand(-1, -1, self._states))
         self._at = (leads[..., :-1] <= self._luck[..., self._time, None]).sum(-1)
         self._time += 1
-        return reward, torch.zeros_like(actions, dtype=torch.bool)
+        ended = self._time % self._horizon == 0
+        if ended:
+            self._at = torch.zeros_like(self._at)
+        return reward, torch.full_like(actions, ended, dtype=torch.bool)

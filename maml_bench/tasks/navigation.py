@@ -103,7 +103,7 @@ class _Plane:
 def _walk(batch: Trajectories, task: int) -> list[list[float]]:
     """Positions of the first episode of one task."""
     steps = int(goes_on(batch.time[task, 0]).argmin()) + 1
-    return [_plain(point) for point in batch.observations[task, 0, :steps]]
+    return [_plain(point) for point in batch.observations[task, 0, :steps, :2]]
 
 
 def _plain(values: Tensor) -> list[float]:

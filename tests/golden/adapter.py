@@ -43,6 +43,9 @@ SMALL = {
     "r2d2": (),  # it has widths of its own
     "mann": ("setup.units=8", "setup.rows=6", "setup.size=4", *NARROW),
     "reptile": ("setup.inner_optimiser=sgd", *NARROW),  # Adam would make whole steps of rounding in inert biases
+    "rl2": ("setup.units=5",),
+    "l2rl": ("setup.units=5",),
+    "snail_rl": ("setup.filters=3", "setup.keys=2", "setup.values=2"),
     "multi_task": ("setup.regressors=3", "outer.meta_batch=3"),
 }
 
@@ -170,8 +173,7 @@ class Problem:
 
     def _rolled(self, name: str, count: int) -> Any:
         tasks = self.run.tasks
-        observed, actions = tasks.sizes()
-        seen = observed + (tasks.draw("train", 0, 1, 0).shape[1] if tasks.reveal else 0)
+        seen, actions = tasks.inputs(), tasks.sizes()[1]
         lead = (count, ROLLOUTS, STEPS)
         discrete = not tasks.actions.spread
         outputs = uniform(f"{name} behaviour", (*lead, tasks.actions.size(actions)), 0.3)
