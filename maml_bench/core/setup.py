@@ -30,6 +30,7 @@ class Capability(Enum):
     )
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
+    IS_DENSITY = "it is a density of its own, so it needs tasks that are scored by one"
     ACTS = "it can act: it does no more with a support than take gradient steps on it"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only in reinforcement learning"
@@ -94,6 +95,10 @@ class Setup(ABC):
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
+
+    def draw(self, learner: Learner, meta: Params, state: Params, noise: Tensor) -> Tensor:
+        """New examples of the task that ``state`` belongs to, where outputs are densities; see Learner.draw."""
+        return learner.draw(state, noise)
 
     def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         """The state and the batch of one task that the outer loss is computed from: by default the state after the

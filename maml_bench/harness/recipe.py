@@ -215,6 +215,10 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     if method.asks_query() and not train.query:
         raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     tasks = registry.build_tasks(content["tasks"], where, method)
+    shapes = {"train": train, "validation": validation, **{f"test[{i}]": one for i, one in enumerate(test)}}
+    for at, shape in shapes.items():
+        if not shape.shot and not registry.scored_by_density(tasks):
+            raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
     if method.pool not in (0, outer.meta_batch):
         raise MamlBenchError(
             f"{where}: outer.meta_batch is {outer.meta_batch}, but {name} needs all its tasks in one, {method.pool}"

@@ -101,7 +101,12 @@ OPTIMISERS: dict[str, type[Outer]] = {cls.optimiser: cls for cls in (Adam, SGD, 
 """The section ``outer`` by the value of its key ``optimiser``; without that key it is the first."""
 
 Way = Annotated[int, Ge(1), Doc("Classes of a task; 1 where there are none."), Also(("ways", "n_way", "classes"))]
-Shot = Annotated[int, Ge(1), Doc("Support examples of a class, or rollouts."), Also(("shots", "k_shot"))]
+Shot = Annotated[
+    int,
+    Ge(0),
+    Doc("Support examples of a class, or rollouts: at least 1, but for a density, which has a score without any."),
+    Also(("shots", "k_shot")),
+]
 Query = Annotated[int, Ge(0), Doc("Query examples of a class, or rollouts."), Also(("queries",))]
 Steps = Annotated[int, Ge(0)]
 
