@@ -48,6 +48,21 @@ def found(look: Callable[[], store.Manifest]) -> store.Manifest:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def omniglot_generation() -> store.Manifest:
+    """The stored Omniglot with its area-averaged images, likewise; older stores lack them."""
+
+    def opened() -> store.Manifest:
+        store.load("omniglot", "area28")
+        return store.manifest("omniglot")
+
+    return found(opened)
+
+
+STORED = ("mini_imagenet", "omniglot", "omniglot_generation")
+"""The families that need stored data, each with a fixture of its name."""
+
+
 @contextmanager
 def shared_images() -> Iterator[None]:
     """Let all task distributions share one tensor for each stored array, so that its images are turned only once."""

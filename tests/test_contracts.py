@@ -13,7 +13,6 @@ from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import meta_gradient
 from maml_bench.core.setup import Capability, Setup
-from maml_bench.data import sources
 from maml_bench.harness.build import build
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.recipe_files import load_files
@@ -21,13 +20,14 @@ from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.record import Metric
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Episode, Params, TaskDistribution
+from tests.conftest import STORED
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 
 def marks(tasks: str, setup: str) -> list[pytest.MarkDecorator]:
     """Real data where there are; tasks that differ in their physics alone meet every setup in the slow tests only."""
     alike = acts(registry.task_class(tasks)) and tasks not in ("navigation", "bandit") and setup != "maml"
-    return [pytest.mark.real_data] * (tasks in sources.names()) + [pytest.mark.slow] * bool(alike)
+    return [pytest.mark.real_data] * (tasks in STORED) + [pytest.mark.slow] * bool(alike)
 
 
 PAIRS = [
@@ -63,7 +63,7 @@ Problem = tuple[Recipe, TaskDistribution, Setup, Learner, Params, Episode]
 def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Problem]:
     """Everything built as the harness builds it, in float64, with two training tasks; one for all tests of a pair."""
     tasks_name, setup_name = request.param
-    if tasks_name in sources.names():
+    if tasks_name in STORED:
         request.getfixturevalue(tasks_name)
     before = torch.get_rng_state()
     with pytest.MonkeyPatch.context() as monkeypatch:

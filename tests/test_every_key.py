@@ -15,7 +15,6 @@ import pytest
 from maml_bench import registry
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Capability
-from maml_bench.data import sources
 from maml_bench.declared import annotations
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import build, loop, meta_test
@@ -29,7 +28,7 @@ from maml_bench.harness.unread import inner_keys
 from maml_bench.rl.losses import ESTIMATORS
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Estimator
-from tests.conftest import shared_images
+from tests.conftest import STORED, shared_images
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 SECTIONS = ("inner", "outer", "train", "validation", "tasks", "setup")
@@ -81,7 +80,7 @@ def groups() -> Iterator[Any]:
             key = (tasks, setup, type(found.recipe.outer), frozenset(found.unread))
             if key not in known:
                 known.add(key)
-                marks = [pytest.mark.real_data] * (tasks in sources.names())
+                marks = [pytest.mark.real_data] * (tasks in STORED)
                 alike = acts(found.tasks) and tasks not in ("navigation", "bandit")
                 marks += [pytest.mark.slow] * (alike and setup != "maml")
                 yield pytest.param(name, setup, id=f"{name}-{setup}", marks=marks)
@@ -126,7 +125,7 @@ def test_every_key_is_read_or_refused(
     tasks = smoke.tasks["name"]
     narrow = ["tasks.conv.filters=6"] * (tasks == "mini_imagenet" and setup != "relation")  # which wants 32 maps
     found = resolution(name, preset="smoke", setup=setup, settings=[*wide, *narrow])
-    if tasks in sources.names():
+    if tasks in STORED:
         request.getfixturevalue(tasks)
     if tasks == "torchmeta":
         real(write_omniglot, request.getfixturevalue("tmp_path"), monkeypatch)
