@@ -206,9 +206,9 @@ class Autoregressive(nn.Module):
     """The log-density of black-and-white images, pixel after pixel in reading order (PixelCNN, van den Oord et al. 2016,
     arXiv:1601.06759), with free parameters that all pixels see.
 
-    A causal convolution of 7x7 without the pixel itself, ``layers`` residual blocks of ELU and 3x3 causal convolution,
+    A causal convolution of 7x7 without the pixel itself, ``layers`` residual blocks of SiLU and 3x3 causal convolution,
     and a linear ``head`` for each pixel. The free parameters ``context [planes, H, W]`` start at zero; two ordinary
-    convolutions of 5x5, with an ELU between them, add them to the maps. A gradient step on the context can write what
+    convolutions of 5x5, with a SiLU between them, add them to the maps. A gradient step on the context can write what
     the examples of a task look like into it.
     """
 
@@ -219,12 +219,12 @@ class Autoregressive(nn.Module):
             *(CausalConvolution(filters, filters, 3, itself=True, generator=generator) for _ in range(layers))
         )
         self.head = empty(nn.Conv2d, filters, 1, 1)
+        self.planes = planes
         shown: list[nn.Module] = [self.head]
-        self.show = nn.Sequential()
         if planes:
             self.context = nn.Parameter(torch.zeros(planes, side, side))
             into, onto = (empty(nn.Conv2d, size, filters, 5, padding=2) for size in (planes, filters))
-            self.show = nn.Sequential(into, nn.ELU(), onto)
+            self.into, self.onto = into, onto
             shown += [into, onto]
         for layer in shown:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -238,28 +238,36 @@ class Autoregressive(nn.Module):
         """
         if draw:
             return self._drawn(x)
-        logits = self._logits(x, self._shown(x))
+        logits = self.logits(x, self.shown(x))
         return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
-    def _shown(self, x: Tensor) -> Tensor:
+    def shown(self, x: Tensor) -> Tensor:
         """What the context adds to the maps, ``[1, filters or 1, H, W]``."""
-        return self.show(self.context.unsqueeze(0)) if len(self.show) else x.new_zeros(1, 1, *x.shape[2:])
+        if not self.planes:
+            return x.new_zeros(1, 1, *x.shape[2:])
+        return self.onto(_silu(self.into(self.context.unsqueeze(0))))  # type: ignore[no-any-return]
 
-    def _logits(self, x: Tensor, shown: Tensor) -> Tensor:
+    def logits(self, x: Tensor, shown: Tensor) -> Tensor:
         maps = self.first(x) + shown
         for layer in self.body:
-            maps = maps + layer(F.elu(maps))
-        return self.head(F.elu(maps))  # type: ignore[no-any-return]
+            maps = maps + layer(_silu(maps))
+        return self.head(_silu(maps))  # type: ignore[no-any-return]
 
     def _drawn(self, uniform: Tensor) -> Tensor:
-        x, shown = torch.zeros_like(uniform), self._shown(uniform)
+        x, shown = torch.zeros_like(uniform), self.shown(uniform)
         above = self.first.reach + sum(layer.reach for layer in self.body)  # a pixel sees no more rows than these
         for row in range(x.shape[2]):
             seen = slice(max(0, row - above), row + 1)
             for column in range(x.shape[3]):
-                ink = self._logits(x[:, :, seen], shown[:, :, seen])[:, :, -1, column].sigmoid()
+                ink = self.logits(x[:, :, seen], shown[:, :, seen])[:, :, -1, column].sigmoid()
                 x[:, :, row, column] = (uniform[:, :, row, column] < ink).to(x)
         return x
+
+
+def _silu(x: Tensor) -> Tensor:
+    """Smooth, and its slope at zero is not zero, so that a context of zeros has a gradient. It is made of two operators
+    whose second derivatives can be recorded; those of F.elu cannot (seen in 2.13)."""
+    return x * x.sigmoid()
 
 
 def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bool = False) -> list[nn.Module]:

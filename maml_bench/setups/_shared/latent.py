@@ -103,7 +103,7 @@ class LatentDensity(Setup):
         mean, log_sd = self.prior(meta, state["about"])
         # A normal number from one that is uniform in [0, 1]; 1e-6 keeps it finite.
         z = mean + log_sd.exp() * math.sqrt(2) * torch.erfinv((2 * first[:, : self.latent] - 1) * (1 - 1e-6))
-        return (second < self._logits(meta, z, state["about"]).sigmoid()).to(noise)
+        return (second < self.logits(meta, z, state["about"]).sigmoid()).to(noise)
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         [state] = self.adapt(learner, meta, episode.support, 0)
@@ -116,7 +116,7 @@ class LatentDensity(Setup):
         z = _at(posterior, normal(key_of_images(x), 0, self.latent, x).unsqueeze(1)).squeeze(1)
         ratio = (2 * (log_sd - prior_log_sd)).exp() + ((mean - prior_mean) * (-prior_log_sd).exp()) ** 2
         divergence = (prior_log_sd - log_sd + (ratio - 1) / 2).sum(-1)
-        return _log_bernoulli(self._logits(meta, z, about), x) - divergence
+        return _log_bernoulli(self.logits(meta, z, about), x) - divergence
 
     def prior(self, meta: Params, about: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation ``[latent]`` of the latent variables of the task."""
@@ -148,7 +148,7 @@ class LatentDensity(Setup):
     ) -> Tensor:
         """Logarithms of the importance weights ``[n, s]`` of the samples that ``noise [n, s, latent]`` makes."""
         z = _at(posterior, noise)
-        logits = self._logits(meta, z.flatten(0, 1), about).reshape(*noise.shape[:2], *x.shape[1:])
+        logits = self.logits(meta, z.flatten(0, 1), about).reshape(*noise.shape[:2], *x.shape[1:])
         likelihood = _log_bernoulli(logits.flatten(0, 1), x.unsqueeze(1).expand_as(logits).flatten(0, 1))
         mean, log_sd = self.prior(meta, about)
         apart = (z - mean) * (-log_sd).exp()
@@ -156,7 +156,7 @@ class LatentDensity(Setup):
         of_posterior = (-(noise**2) / 2 - posterior[1].unsqueeze(1)).sum(-1)
         return likelihood.reshape(noise.shape[:2]) + of_prior - of_posterior
 
-    def _logits(self, meta: Params, z: Tensor, about: Tensor) -> Tensor:
+    def logits(self, meta: Params, z: Tensor, about: Tensor) -> Tensor:
         """Logits ``[n, 1, 28, 28]`` of the pixels at latent variables ``z [n, latent]``."""
         given = torch.cat([z, about.expand(len(z), -1)], dim=-1)
         hidden = F.elu(F.linear(F.elu(F.linear(given, *layer(meta, "thought"))), *layer(meta, "wide")))
