@@ -203,8 +203,8 @@ class CausalConvolution(nn.Module):
 
 
 class Autoregressive(nn.Module):
-    """The log-density of black-and-white images, pixel after pixel in reading order (PixelCNN, van den Oord et al. 2016,
-    arXiv:1601.06759), with free parameters that all pixels see.
+    """The log-density of black-and-white images, pixel after pixel in reading order, with free parameters that all
+    pixels see (PixelCNN, van den Oord et al. 2016, arXiv:1601.06759; the free parameters are ours).
 
     A causal convolution of 7x7 without the pixel itself, ``layers`` residual blocks of SiLU and 3x3 causal convolution,
     and a linear ``head`` for each pixel. The free parameters ``context [planes, H, W]`` start at zero; two ordinary

@@ -256,8 +256,8 @@ def _advice(name: str) -> str:
 def _open(found: Manifest, array: str) -> Array:
     if array not in found.arrays:
         raise MamlBenchError(
-            f"{sources.shown(found.name)} is stored without the array {array!r}{nearest(array, found.arrays)}; to store it "
-            f"again, {_advice(found.name)}"
+            f"{sources.shown(found.name)} is stored without the array {array!r}{nearest(array, found.arrays)}; "
+            f"to store it again, {_advice(found.name)}"
         )
     info = found.arrays[array]
     path = data_home() / found.name / f"{array}.npy"

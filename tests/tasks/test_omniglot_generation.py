@@ -1,6 +1,7 @@
 """Generation on Omniglot, on a store whose images tell their class and their grey level."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_grey_levels_are_the_probability_of_ink_and_are_sampled_anew():
 def test_the_query_is_the_same_after_any_number_of_examples_and_these_are_nested():
     episodes = [ALL.sample("test", 5, 3, key=2, shape=Shape(1, shot, 2)) for shot in (0, 1, 4, 9)]
     assert episodes[0].support.x.shape == (3, 0, 1, 28, 28)
-    for fewer, more in zip(episodes, episodes[1:], strict=False):
+    for fewer, more in pairwise(episodes):
         assert torch.equal(fewer.query.x, more.query.x)
         assert torch.equal(fewer.support.x, more.support.x[:, : fewer.support.x.shape[1]])
 
@@ -89,8 +90,8 @@ def test_the_loss_is_the_mean_over_the_images_that_count():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: ALL.sample("test", 0, 1, key=0, shape=Shape(5, 1, 1)), "way is 5, but an episode of omniglot_generation"),
-        (lambda: ALL.sample("test", 0, 1, key=0, shape=Shape(1, 15, 6)), "need 21 examples of each class, but there are 20"),
+        (lambda: ALL.sample("test", 0, 1, key=0, shape=Shape(5, 1, 1)), "way is 5, but an episode of omniglot_"),
+        (lambda: ALL.sample("test", 0, 1, key=0, shape=Shape(1, 15, 6)), "need 21 examples of each class, but"),
         (lambda: ALL.sample("valid", 0, 1, key=0, shape=Shape(1, 1, 1)), "a class split has no part 'valid'"),
         (lambda: tasks_for("protonet"), "the setup tells classes apart, and omniglot_generation has no classes"),
         (lambda: tasks_for("vae", "sinusoid"), "the setup is a density, and sinusoid is not scored by one"),

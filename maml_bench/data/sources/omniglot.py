@@ -73,8 +73,8 @@ def add(path: Path, *, progress: store.Progress | None = None, keep_105: bool = 
     """Store Omniglot from ``path``: a folder with the two zips or the two extracted folders, or one of these.
 
     Stores ``binary28``, ``grey28`` and ``area28``, uint8 ``[1623, 20, 1, 28, 28]``, and with ``keep_105`` also
-    ``full105``. Classes are named ``<half>/<alphabet>/<character>`` and sorted, drawings sorted by file name. ``progress`` counts drawings.
-    MamlBenchError in one sentence for whatever is missing, too much, damaged or not of Omniglot's form.
+    ``full105``. Classes are named ``<half>/<alphabet>/<character>`` and sorted, drawings sorted by file name.
+    ``progress`` counts drawings. MamlBenchError in one sentence for whatever is missing, too much, damaged or not of Omniglot's form.
     """
     place = _find(Path(path))
     with ExitStack() as stack:
@@ -287,7 +287,7 @@ def _convert(image: "Image", array: str) -> store.Array:
     if array == "grey28":
         return np.asarray(ImageOps.invert(image.convert("L")).resize((28, 28), Image.Resampling.BILINEAR))
     if array == "area28":
-        ink = _COVER @ ~np.asarray(image) @ _COVER.T  # 0 to 225 sixteenths of a pixel of the drawing
+        ink = _COVER @ ~np.asarray(image) @ _COVER.T  # 0 to 225, in sixteenths of a pixel of the drawing
         return ((2 * 255 * ink + 225) // (2 * 225)).astype(np.uint8)
     if array == "binary28":
         image = image.resize((28, 28), Image.Resampling.NEAREST)

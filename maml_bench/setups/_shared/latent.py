@@ -1,8 +1,8 @@
 """Densities of black-and-white images with latent variables: networks, noise, and bounds of the log-density.
 
-A variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) whose prior, encoder and decoder may be told something
-about the task. Its log-density is bounded from below by importance sampling (Burda, Grosse & Salakhutdinov 2016,
-arXiv:1509.00519, equation 8).
+A variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) whose prior, encoder and decoder may be told
+something about the task. Its log-density is bounded from below by importance sampling (Burda, Grosse & Salakhutdinov
+2016, arXiv:1509.00519, equation 8).
 """
 
 import math
@@ -24,7 +24,7 @@ from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Batch, Episode, Params
 
 AT_ONCE = 10
-"""Samples of each image that are decoded together, so that their images stay in the cache."""
+"""Samples of each image that are decoded together, an even number, so that their images stay in the cache."""
 PREFIX = "vae"
 
 
@@ -40,9 +40,9 @@ class LatentDensity(Setup):
 
     latent: Annotated[int, Ge(1), Doc("Number of latent variables.")] = 50
     units: Annotated[int, Ge(1), Doc("Units of the layers between images and latent variables.")] = 256
-    filters: Annotated[int, Ge(1), Doc("Filters of the convolution next to the image; the other has twice as many.")] = (
-        32
-    )
+    filters: Annotated[
+        int, Ge(1), Doc("Filters of the convolution next to the image; the other has twice as many.")
+    ] = 32
     samples: Annotated[int, Ge(1), Doc("Importance samples an image in validation and test.")] = 1000
 
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY}
@@ -87,7 +87,7 @@ class LatentDensity(Setup):
         return [{"about": self.about(meta, support)}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
-        """A lower bound of the log-density ``[n]`` of images ``x [n, 1, 28, 28]``, in nats, from ``samples`` samples."""
+        """A lower bound of the log-density ``[n]``, in nats, of images ``x [n, 1, 28, 28]`` from ``samples`` samples."""
         key, posterior = key_of_images(x), self._posterior(meta, self.features(meta, x), state["about"])
         parts = []
         for first in range(0, self.samples, AT_ONCE):
@@ -130,7 +130,9 @@ class LatentDensity(Setup):
             MamlBenchError: the images have another size.
         """
         if x.shape[1:] != (1, 28, 28):
-            raise MamlBenchError(f"the setup reads images of 1x28x28, but one here is {'x'.join(map(str, x.shape[1:]))}")
+            raise MamlBenchError(
+                f"the setup reads images of 1x28x28, but one here is {'x'.join(map(str, x.shape[1:]))}"
+            )
         maps = x
         for name in ("near", "far"):
             weight, bias = layer(meta, name)
