@@ -74,7 +74,8 @@ def add(path: Path, *, progress: store.Progress | None = None, keep_105: bool = 
 
     Stores ``binary28``, ``grey28`` and ``area28``, uint8 ``[1623, 20, 1, 28, 28]``, and with ``keep_105`` also
     ``full105``. Classes are named ``<half>/<alphabet>/<character>`` and sorted, drawings sorted by file name.
-    ``progress`` counts drawings. MamlBenchError in one sentence for whatever is missing, too much, damaged or not of Omniglot's form.
+    ``progress`` counts drawings. MamlBenchError in one sentence for whatever is missing, too much, damaged or not of
+    Omniglot's form.
     """
     place = _find(Path(path))
     with ExitStack() as stack:

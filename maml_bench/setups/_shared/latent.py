@@ -87,7 +87,7 @@ class LatentDensity(Setup):
         return [{"about": self.about(meta, support)}]
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
-        """A lower bound of the log-density ``[n]``, in nats, of images ``x [n, 1, 28, 28]`` from ``samples`` samples."""
+        """A lower bound of the log-density ``[n]``, in nats, of images ``x [n, 1, 28, 28]``, from ``samples`` of z."""
         key, posterior = key_of_images(x), self._posterior(meta, self.features(meta, x), state["about"])
         parts = []
         for first in range(0, self.samples, AT_ONCE):
