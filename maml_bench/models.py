@@ -215,12 +215,12 @@ class Autoregressive(nn.Module):
     def __init__(self, side: int, filters: int, layers: int, planes: int, generator: Generator) -> None:
         super().__init__()
         self.first = CausalConvolution(1, filters, 7, itself=False, generator=generator)
-        self.body = nn.Sequential(
-            *(CausalConvolution(filters, filters, 3, itself=True, generator=generator) for _ in range(layers))
-        )
+        blocks = [CausalConvolution(filters, filters, 3, itself=True, generator=generator) for _ in range(layers)]
+        self.body = nn.Sequential(*blocks)
+        self.above = self.first.reach + sum(block.reach for block in blocks)  # rows that a pixel sees above its own
         self.head = empty(nn.Conv2d, filters, 1, 1)
         self.planes = planes
-        shown: list[nn.Module] = [self.head]
+        shown: list[Any] = [self.head]
         if planes:
             self.context = nn.Parameter(torch.zeros(planes, side, side))
             into, onto = (empty(nn.Conv2d, size, filters, 5, padding=2) for size in (planes, filters))
@@ -255,9 +255,8 @@ class Autoregressive(nn.Module):
 
     def _drawn(self, uniform: Tensor) -> Tensor:
         x, shown = torch.zeros_like(uniform), self.shown(uniform)
-        above = self.first.reach + sum(layer.reach for layer in self.body)  # a pixel sees no more rows than these
         for row in range(x.shape[2]):
-            seen = slice(max(0, row - above), row + 1)
+            seen = slice(max(0, row - self.above), row + 1)
             for column in range(x.shape[3]):
                 ink = self.logits(x[:, :, seen], shown[:, :, seen])[:, :, -1, column].sigmoid()
                 x[:, :, row, column] = (uniform[:, :, row, column] < ink).to(x)

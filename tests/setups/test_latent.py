@@ -12,7 +12,8 @@ from maml_bench.core.evaluate import evaluate
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Autoregressive
-from maml_bench.setups._shared.latent import AT_ONCE, LatentDensity
+from maml_bench.setups._shared.bounds import AT_ONCE
+from maml_bench.setups._shared.latent import LatentDensity
 from maml_bench.setups.conditional_vae import ConditionalVAE
 from maml_bench.setups.vae import VAE
 from maml_bench.tasks.omniglot_generation import OmniglotGeneration
@@ -80,7 +81,7 @@ def test_samples_that_are_decoded_in_parts_are_the_same_samples(monkeypatch: pyt
     meta, x = drawn(setup, built), images(3)
     [state] = setup.adapt(built, meta, Batch(x[:0], torch.zeros(0)), 0)
     parts = setup.predict(built, meta, state, x)
-    monkeypatch.setattr("maml_bench.setups._shared.latent.AT_ONCE", 1000)
+    monkeypatch.setattr("maml_bench.setups._shared.bounds.AT_ONCE", 1000)
     torch.testing.assert_close(setup.predict(built, meta, state, x), parts, **EXACT)
 
 

@@ -15,10 +15,9 @@ from functools import cache
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError, nearest
@@ -44,7 +43,7 @@ HOW = {
 }
 
 
-def _cover(small: int, large: int) -> npt.NDArray[np.int64]:
+def _cover(small: int, large: int) -> Any:
     """How much of each of ``large`` pixels in a line lies in each of ``small`` equal parts of it ``[small, large]``.
 
     The unit is a quarter of a pixel where 105 pixels become 28.
@@ -289,7 +288,7 @@ def _convert(image: "Image", array: str) -> store.Array:
         return np.asarray(ImageOps.invert(image.convert("L")).resize((28, 28), Image.Resampling.BILINEAR))
     if array == "area28":
         ink = _COVER @ ~np.asarray(image) @ _COVER.T  # 0 to 225, in sixteenths of a pixel of the drawing
-        return ((2 * 255 * ink + 225) // (2 * 225)).astype(np.uint8)
+        return np.asarray((2 * 255 * ink + 225) // (2 * 225), dtype=np.uint8)
     if array == "binary28":
         image = image.resize((28, 28), Image.Resampling.NEAREST)
     return np.where(np.asarray(image), np.uint8(0), np.uint8(255))

@@ -1,13 +1,13 @@
-"""Densities of black-and-white images with latent variables: networks, noise, and bounds of the log-density.
+"""Densities of black-and-white images with one vector of latent variables: their networks.
 
 A variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) whose prior, encoder and decoder may be told
-something about the task. Its log-density is bounded from below by importance sampling (Burda, Grosse & Salakhutdinov
-2016, arXiv:1509.00519, equation 8).
+something about the task.
 """
 
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -18,13 +18,17 @@ from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
-from maml_bench.errors import MamlBenchError
+from maml_bench.setups._shared.bounds import (
+    divergence,
+    importance_bound,
+    log_bernoulli,
+    normal_of,
+    refuse_other_sizes,
+)
 from maml_bench.setups._shared.noise import key_of_images, normal
 from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Batch, Episode, Params
 
-AT_ONCE = 10
-"""Samples of each image that are decoded together, an even number, so that their images stay in the cache."""
 PREFIX = "vae"
 
 
@@ -34,8 +38,8 @@ class LatentDensity(Setup):
     ELU; the decoder has two layers and two transposed convolutions of 4x4. Latent variables are normal and
     independent given what is known.
 
-    A setup defines ``about``, what it knows of a task, as a vector. Noise is a function of the
-    image (see `noise`). The network of the tasks is not used.
+    A setup defines ``about``, what it knows of a task, as a vector. Noise is a function of the image (see `noise`). The
+    network of the tasks is not used.
     """
 
     latent: Annotated[int, Ge(1), Doc("Number of latent variables.")] = 50
@@ -88,22 +92,15 @@ class LatentDensity(Setup):
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         """A lower bound of the log-density ``[n]``, in nats, of images ``x [n, 1, 28, 28]``, from ``samples`` of z."""
-        key, posterior = key_of_images(x), self._posterior(meta, self.features(meta, x), state["about"])
-        parts = []
-        for first in range(0, self.samples, AT_ONCE):
-            count = min(AT_ONCE, self.samples - first)
-            noise = normal(key, first * self.latent, count * self.latent, x).reshape(-1, count, self.latent)
-            parts.append(self._weights(meta, x, state["about"], posterior, noise))
-        return torch.cat(parts, dim=1).logsumexp(1) - math.log(self.samples)
+        about = state["about"]
+        posterior = self._posterior(meta, self.features(meta, x), about)
+        weights = partial(self._weights, meta, x, about, posterior)
+        return importance_bound(weights, x, self.latent, self.samples)
 
     def draw(self, learner: Learner, meta: Params, state: Params, noise: Tensor) -> Tensor:
-        first, second = noise[:, 0].flatten(1), noise[:, 1:]
-        if self.latent > first.shape[1]:
-            raise MamlBenchError(f"setup.latent is {self.latent}, but images are drawn from {first.shape[1]} numbers")
         mean, log_sd = self.prior(meta, state["about"])
-        # A normal number from one that is uniform in [0, 1]; 1e-6 keeps it finite.
-        z = mean + log_sd.exp() * math.sqrt(2) * torch.erfinv((2 * first[:, : self.latent] - 1) * (1 - 1e-6))
-        return (second < self.logits(meta, z, state["about"]).sigmoid()).to(noise)
+        z = mean + log_sd.exp() * normal_of(noise[:, 0], self.latent)
+        return (noise[:, 1:] < self.logits(meta, z, state["about"]).sigmoid()).to(noise)
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         [state] = self.adapt(learner, meta, episode.support, 0)
@@ -112,11 +109,8 @@ class LatentDensity(Setup):
     def elbo(self, meta: Params, about: Tensor, x: Tensor) -> Tensor:
         """The evidence lower bound ``[n]`` from one sample, with the exact divergence of posterior and prior."""
         posterior = mean, log_sd = self._posterior(meta, self.features(meta, x), about)
-        prior_mean, prior_log_sd = self.prior(meta, about)
         z = _at(posterior, normal(key_of_images(x), 0, self.latent, x).unsqueeze(1)).squeeze(1)
-        ratio = (2 * (log_sd - prior_log_sd)).exp() + ((mean - prior_mean) * (-prior_log_sd).exp()) ** 2
-        divergence = (prior_log_sd - log_sd + (ratio - 1) / 2).sum(-1)
-        return _log_bernoulli(self.logits(meta, z, about), x) - divergence
+        return log_bernoulli(self.logits(meta, z, about), x) - divergence(mean, log_sd, *self.prior(meta, about))
 
     def prior(self, meta: Params, about: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation ``[latent]`` of the latent variables of the task."""
@@ -129,10 +123,7 @@ class LatentDensity(Setup):
         Raises:
             MamlBenchError: the images have another size.
         """
-        if x.shape[1:] != (1, 28, 28):
-            raise MamlBenchError(
-                f"the setup reads images of 1x28x28, but one here is {'x'.join(map(str, x.shape[1:]))}"
-            )
+        refuse_other_sizes(x)
         maps = x
         for name in ("near", "far"):
             weight, bias = layer(meta, name)
@@ -151,7 +142,7 @@ class LatentDensity(Setup):
         """Logarithms of the importance weights ``[n, s]`` of the samples that ``noise [n, s, latent]`` makes."""
         z = _at(posterior, noise)
         logits = self.logits(meta, z.flatten(0, 1), about).reshape(*noise.shape[:2], *x.shape[1:])
-        likelihood = _log_bernoulli(logits.flatten(0, 1), x.unsqueeze(1).expand_as(logits).flatten(0, 1))
+        likelihood = log_bernoulli(logits.flatten(0, 1), x.unsqueeze(1).expand_as(logits).flatten(0, 1))
         mean, log_sd = self.prior(meta, about)
         apart = (z - mean) * (-log_sd).exp()
         of_prior = (-(apart**2) / 2 - log_sd).sum(-1)
@@ -176,8 +167,3 @@ def _at(posterior: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
     """Latent variables ``[n, s, latent]`` of the standard normal ``noise [n, s, latent]``."""
     mean, log_sd = (part.unsqueeze(1) for part in posterior)
     return mean + log_sd.exp() * noise
-
-
-def _log_bernoulli(logits: Tensor, x: Tensor) -> Tensor:
-    """The log-probability ``[n]`` of images ``x [n, ...]`` of zeros and ones."""
-    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
