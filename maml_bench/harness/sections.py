@@ -62,10 +62,11 @@ class Descent(Outer):
     repeats: Annotated[int, Ge(1), Doc("Steps on the same tasks before new ones are drawn.")] = later(1)
 
     def rate_at(self, step: int) -> float:
+        done = step / max(1, self.steps)  # of no steps at all, too, the first has a size to be shown
         if self.decay == "linear":
-            return self.floor + (self.rate - self.floor) * (1 - step / self.steps)
+            return self.floor + (self.rate - self.floor) * (1 - done)
         if self.decay == "cosine":
-            return self.floor + (self.rate - self.floor) * (1 + math.cos(math.pi * step / self.steps)) / 2
+            return self.floor + (self.rate - self.floor) * (1 + math.cos(math.pi * done)) / 2
         if self.decay == "halve":
             return self.rate * 0.5 ** (step // self.halve_every)
         return self.rate
