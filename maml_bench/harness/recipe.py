@@ -219,6 +219,11 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     for at, shape in shapes.items():
         if not shape.shot and not registry.scored_by_density(tasks):
             raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
+    if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
+        raise MamlBenchError(
+            f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "
+            f"{name} with these options does not"
+        )
     if method.pool not in (0, outer.meta_batch):
         raise MamlBenchError(
             f"{where}: outer.meta_batch is {outer.meta_batch}, but {name} needs all its tasks in one, {method.pool}"
