@@ -96,7 +96,7 @@ class SequentialGenerator(Setup):
     def draw(self, learner: Learner, meta: Params, state: Params, noise: Tensor) -> Tensor:
         numbers = normal_of(noise[:, 0], self.turns * self.latent)
         turn = self._start(meta, len(noise))
-        for z in numbers.unflatten(1, (self.turns, self.latent)).unbind(1):
+        for z in self._by_turn(numbers):
             glimpse = self._glimpse(meta, state, turn)
             mean, log_sd = self._prior(meta, turn, glimpse)
             turn = self._drawn(meta, turn, glimpse, mean + log_sd.exp() * z)
@@ -111,7 +111,7 @@ class SequentialGenerator(Setup):
         refuse_other_sizes(x)
         numbers = normal(key_of_images(x), 0, self.turns * self.latent, x)
         turn, costs = self._start(meta, len(x)), []
-        for noise in numbers.unflatten(1, (self.turns, self.latent)).unbind(1):
+        for noise in self._by_turn(numbers):
             turn, posterior, prior = self._turn(meta, state, turn, x.squeeze(1), noise)
             costs.append(divergence(*posterior, *prior))
         return log_bernoulli(turn.canvas, x.squeeze(1)) - torch.stack(costs).sum(0)
@@ -121,11 +121,15 @@ class SequentialGenerator(Setup):
         count = noise.shape[1]
         images = x.expand(-1, count, -1, -1).flatten(0, 1)
         turn, found = self._start(meta, len(images)), []
-        for one in noise.flatten(0, 1).unflatten(1, (self.turns, self.latent)).unbind(1):
+        for one in self._by_turn(noise.flatten(0, 1)):
             turn, (mean, log_sd), (prior_mean, prior_log_sd) = self._turn(meta, state, turn, images, one)
             apart = (mean + log_sd.exp() * one - prior_mean) * (-prior_log_sd).exp()
             found.append((one**2 / 2 + log_sd - apart**2 / 2 - prior_log_sd).sum(-1))
-        return (log_bernoulli(turn.canvas, images) + torch.stack(found).sum(0)).unflatten(0, (-1, count))
+        return (log_bernoulli(turn.canvas, images) + torch.stack(found).sum(0)).reshape(-1, count)
+
+    def _by_turn(self, numbers: Tensor) -> tuple[Tensor, ...]:
+        """The numbers of each turn ``[m, latent]``, of all numbers ``[m, turns * latent]``."""
+        return numbers.reshape(-1, self.turns, self.latent).unbind(1)
 
     def _start(self, meta: Params, count: int) -> _Turn:
         canvas = meta[f"{PREFIX}.canvas"].expand(count, -1, -1)
@@ -166,7 +170,7 @@ class SequentialGenerator(Setup):
         drive = F.linear(torch.cat([z, glimpse], dim=-1), network["input"], network["bias"])
         hidden, cell = lstm_step(drive, turn.hidden, turn.cell, network["hidden"])
         place = window(_linear(meta, "write", hidden), self.size, SIDE)
-        patch = _linear(meta, "patch", hidden).unflatten(1, (self.size, self.size))
+        patch = _linear(meta, "patch", hidden).reshape(-1, self.size, self.size)
         return _Turn(hidden, cell, turn.canvas + place.write(patch))
 
 
