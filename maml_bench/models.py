@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor, nn
@@ -177,6 +178,95 @@ class Conv4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = self.body(x)
         return self.head(maps.mean((-2, -1)) if self.average else maps.flatten(1))  # type: ignore[no-any-return]
+
+
+class CausalConvolution(nn.Module):
+    """A convolution ``[n, C, H, W] -> [n, F, H, W]`` of which each pixel sees only the pixels before it in reading
+    order, and with ``itself`` also itself (van den Oord et al. 2016, arXiv:1601.06759, section 3.4)."""
+
+    mask: Tensor
+
+    def __init__(self, channels: int, filters: int, size: int, *, itself: bool, generator: Generator) -> None:
+        super().__init__()
+        self.reach = size // 2
+        mask = torch.ones(1, 1, self.reach + 1, size)
+        mask[..., -1, self.reach + itself :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+        self.weight = nn.Parameter(torch.empty(filters, channels, self.reach + 1, size))
+        bound = math.sqrt(3 / (channels * float(mask.sum())))
+        nn.init.uniform_(self.weight, -bound, bound, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(filters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (self.reach, self.reach, self.reach, 0))
+        return F.conv2d(padded, self.weight * self.mask, self.bias)
+
+
+class Autoregressive(nn.Module):
+    """The log-density of black-and-white images, pixel after pixel in reading order, with free parameters that all
+    pixels see (PixelCNN, van den Oord et al. 2016, arXiv:1601.06759; the free parameters are ours).
+
+    A causal convolution of 7x7 without the pixel itself, ``layers`` residual blocks of SiLU and 3x3 causal convolution,
+    and a linear ``head`` for each pixel. The free parameters ``context [planes, H, W]`` start at zero; two ordinary
+    convolutions of 5x5, with a SiLU between them, add them to the maps. A gradient step on the context can write what
+    the examples of a task look like into it.
+    """
+
+    def __init__(self, side: int, filters: int, layers: int, planes: int, generator: Generator) -> None:
+        super().__init__()
+        self.first = CausalConvolution(1, filters, 7, itself=False, generator=generator)
+        blocks = [CausalConvolution(filters, filters, 3, itself=True, generator=generator) for _ in range(layers)]
+        self.body = nn.Sequential(*blocks)
+        self.above = self.first.reach + sum(block.reach for block in blocks)  # rows that a pixel sees above its own
+        self.head = empty(nn.Conv2d, filters, 1, 1)
+        self.planes = planes
+        shown: list[Any] = [self.head]
+        if planes:
+            self.context = nn.Parameter(torch.zeros(planes, side, side))
+            into, onto = (empty(nn.Conv2d, size, filters, 5, padding=2) for size in (planes, filters))
+            self.into, self.onto = into, onto
+            shown += [into, onto]
+        for layer in shown:
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, *, draw: bool = False) -> Tensor:
+        """The log-density ``[n]``, in nats, of images ``x [n, 1, H, W]`` of zeros and ones.
+
+        With ``draw``, x are numbers that are uniform in [0, 1], and the images ``[n, 1, H, W]`` that they make are
+        returned: a pixel is 1 where its number is below its probability.
+        """
+        if draw:
+            return self._drawn(x)
+        logits = self.logits(x, self.shown(x))
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What the context adds to the maps, ``[1, filters or 1, H, W]``."""
+        if not self.planes:
+            return x.new_zeros(1, 1, *x.shape[2:])
+        return self.onto(_silu(self.into(self.context.unsqueeze(0))))  # type: ignore[no-any-return]
+
+    def logits(self, x: Tensor, shown: Tensor) -> Tensor:
+        maps = self.first(x) + shown
+        for layer in self.body:
+            maps = maps + layer(_silu(maps))
+        return self.head(_silu(maps))  # type: ignore[no-any-return]
+
+    def _drawn(self, uniform: Tensor) -> Tensor:
+        x, shown = torch.zeros_like(uniform), self.shown(uniform)
+        for row in range(x.shape[2]):
+            seen = slice(max(0, row - self.above), row + 1)
+            for column in range(x.shape[3]):
+                ink = self.logits(x[:, :, seen], shown[:, :, seen])[:, :, -1, column].sigmoid()
+                x[:, :, row, column] = (uniform[:, :, row, column] < ink).to(x)
+        return x
+
+
+def _silu(x: Tensor) -> Tensor:
+    """Smooth, and its slope at zero is not zero, so that a context of zeros has a gradient. It is made of two operators
+    whose second derivatives can be recorded; those of F.elu cannot (seen in 2.13)."""
+    return x * x.sigmoid()
 
 
 def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bool = False) -> list[nn.Module]:

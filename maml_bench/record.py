@@ -42,7 +42,7 @@ def mean_ci95(values: Sequence[float]) -> tuple[float, float]:
 class Metric:
     """What the score of an episode is."""
 
-    name: Annotated[str, Doc("`accuracy`, `mse` or `return`.")]
+    name: Annotated[str, Doc("`accuracy`, `mse`, `return` or `nats` (an example, of a density).")]
     unit: Annotated[str, Doc("The unit of the score, if it has one.")] = ""
     higher_is_better: Annotated[bool, Doc("Whether a larger score is the better one.")] = True
     diverged_above: Annotated[float | None, Doc("An episode with a larger score counts as diverged.")] = None

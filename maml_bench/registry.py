@@ -119,6 +119,9 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
             Capability.TRAINS_JOINTLY in can and not classes
         ),
         f"the setup tells classes apart, and {name} has no classes": Capability.CLASSIFIES in can and not classes,
+        f"the setup is a density, and {name} is not scored by one": (
+            Capability.IS_DENSITY in can and not scored_by_density(tasks)
+        ),
         f"the setup needs the same tasks again at every step, which {name} lacks": (
             Capability.NEEDS_POOL in can and "pool" not in options
         ),
@@ -129,6 +132,11 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
 def in_order(tasks: Any) -> bool:
     """Whether a class of task distributions has tasks of one sequence each, see classification.StoredImages."""
     return bool(getattr(tasks, "in_order", False))
+
+
+def scored_by_density(tasks: Any) -> bool:
+    """Whether tasks, or a class of them, are scored by a density, which needs no examples."""
+    return bool(tasks.metric.name == "nats")
 
 
 def build_setup(options: Mapping[str, Any], where: str) -> Setup:

@@ -1,5 +1,6 @@
 """What the site takes from the recipes and the records: settings, published numbers, and our numbers beside them."""
 
+import base64
 import re
 import tempfile
 from functools import cache
@@ -51,6 +52,16 @@ def own_numbers(raw: dict[str, Any], setup: str) -> list[dict[str, Any]]:
     """The published numbers for a setup that a recipe's table brings itself, without those of what it extends."""
     shared = [row for row in raw.get("published", ()) if row["setup"] == setup]
     return [*shared, *raw.get("setups_published", {}).get(setup, ())]
+
+
+def figure(recipe: str, kind: str) -> str:
+    """A figure of ``report``, of the largest preset that has one, inside the page: figures lie outside of the site."""
+    for preset in reversed(presets_of(recipe)):
+        path = RESULTS / "figures" / f"{recipe}-{kind}-{preset}.png"
+        if path.exists():
+            content = base64.b64encode(path.read_bytes()).decode()
+            return f'<img alt="{recipe}: {kind}, preset {preset}" src="data:image/png;base64,{content}">'
+    return "There is no figure yet, because no run of this recipe is recorded."
 
 
 def recipes(tasks: str) -> str:

@@ -58,6 +58,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "methods": from_results.methods,
     "results": from_results.results,
     "results_of": from_results.results_of,
+    "figure": from_results.figure,
     "reproduction": from_results.reproduction,
     "speed": from_results.speed,
     "recipe_keys": from_code.recipe_keys,

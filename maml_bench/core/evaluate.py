@@ -112,11 +112,17 @@ def answer(
     support: Any,
     x: Tensor,
     steps: Sequence[int],
+    *,
+    draw: bool = False,
 ) -> dict[int, Tensor]:
-    """Outputs of one task on inputs ``x [examples, ...]`` after each number of inner steps on ``support``."""
+    """Outputs of one task on inputs ``x [examples, ...]`` after each number of inner steps on ``support``.
+
+    With ``draw``, ``x`` is noise, and new examples are drawn from it instead (Setup.draw).
+    """
     with torch.no_grad():
-        predictors = _predictors(setup, learner, meta, support, steps)
-        return {k: predict(x) for k, predict in zip(steps, predictors, strict=True)}
+        states = setup.adapt(learner, meta, support, max(steps))
+        answers = setup.draw if draw else setup.predict
+        return {k: answers(learner, meta, states[min(k, len(states) - 1)], x) for k in steps}
 
 
 def asked(query: Any, steps: int) -> Any:

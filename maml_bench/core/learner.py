@@ -167,6 +167,14 @@ class Learner:
         with ExactNormalisation():
             return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
 
+    def draw(self, params: Params, noise: Tensor) -> Tensor:
+        """Examples that the network at ``params``, which is a density, makes of ``noise [examples, 2, ...]``.
+
+        The noise is uniform in [0, 1]. A network without latent variables reads the second half of it.
+        """
+        own = {n: params[n] for n in self.names}
+        return functional_call(self.network, own, (noise[:, 1:],), {"draw": True})  # type: ignore[no-any-return]
+
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """The inputs of the last layer: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
         given: list[Tensor] = []

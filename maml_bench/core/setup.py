@@ -31,6 +31,7 @@ class Capability(Enum):
     NEEDS_IDENTITY = "it is told which task it faces, as a part of the input"
     NEEDS_POOL = "it needs the same training tasks again at every meta-step, all of them in one meta-batch"
     READS_IN_ORDER = "it predicts each training example from those before it, so they come in random order"
+    IS_DENSITY = "it is a density of its own, so it needs tasks that are scored by one"
     ACTS = "it can act: it takes gradient steps on a support, or it carries a memory through the rollouts of a task"
     REMEMBERS = "it acts by a memory, without gradients, so it is told its last action and reward"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
@@ -98,6 +99,10 @@ class Setup(ABC):
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
+
+    def draw(self, learner: Learner, meta: Params, state: Params, noise: Tensor) -> Tensor:
+        """New examples of the task that ``state`` belongs to, where outputs are densities; see Learner.draw."""
+        return learner.draw(state, noise)
 
     def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         """The state and the batch of one task that the outer loss is computed from: by default the state after the

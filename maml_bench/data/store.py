@@ -63,8 +63,11 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that change with every class name and array; the optional ``full...`` arrays do not count."""
-        counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith("full"))
+        """12 hex digits that change with every class name and array.
+
+        Arrays that a store may lack do not count: the optional ``full...``, and ``area...``, which came later.
+        """
+        counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith(("full", "area")))
         parts = [f"{name} {info.sha256}" for name, info in counted]
         own = [f"{name} {label}" for name, info in counted for label in info.classes or ()]
         return hashlib.sha256("\n".join([*parts, *self.classes, *own]).encode()).hexdigest()[:12]
@@ -253,7 +256,8 @@ def _advice(name: str) -> str:
 def _open(found: Manifest, array: str) -> Array:
     if array not in found.arrays:
         raise MamlBenchError(
-            f"{sources.shown(found.name)} is stored without the array {array!r}{nearest(array, found.arrays)}"
+            f"{sources.shown(found.name)} is stored without the array {array!r}{nearest(array, found.arrays)}; "
+            f"to store it again, {_advice(found.name)}"
         )
     info = found.arrays[array]
     path = data_home() / found.name / f"{array}.npy"

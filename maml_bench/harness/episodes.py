@@ -171,9 +171,10 @@ class LabelledEpisodes:
         if show is None:
             return None
 
-        def answers(x: Tensor, support: Batch, shape: Shape) -> dict[int, Tensor]:
+        def answers(x: Tensor, support: Batch, shape: Shape, *, draw: bool = False) -> dict[int, Tensor]:
             inputs, *one = (take(tensor, 0).to(self._device) for tensor in (x, *support))
-            return answer(self._setup, self._learner, meta, Batch(*one), inputs, EXHIBIT_STEPS)
+            steps = (self._learner.inner.steps,) if draw else EXHIBIT_STEPS
+            return answer(self._setup, self._learner, meta, Batch(*one), inputs, steps, draw=draw)
 
         return show(answers)  # type: ignore[no-any-return]
 

@@ -218,6 +218,10 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
         raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     if isinstance(method, Remembering) and acts(tasks):
         trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
+    shapes = {"train": train, "validation": validation, **{f"test[{i}]": one for i, one in enumerate(test)}}
+    for at, shape in shapes.items():
+        if not shape.shot and not registry.scored_by_density(tasks):
+            raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
     if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
         raise MamlBenchError(
             f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "

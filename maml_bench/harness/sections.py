@@ -63,10 +63,11 @@ class Descent(Outer):
     repeats: Annotated[int, Ge(1), Doc("Steps on the same tasks before new ones are drawn.")] = later(1)
 
     def rate_at(self, step: int) -> float:
+        done = step / max(1, self.steps)  # of no steps at all, too, the first has a size to be shown
         if self.decay == "linear":
-            return self.floor + (self.rate - self.floor) * (1 - step / self.steps)
+            return self.floor + (self.rate - self.floor) * (1 - done)
         if self.decay == "cosine":
-            return self.floor + (self.rate - self.floor) * (1 + math.cos(math.pi * step / self.steps)) / 2
+            return self.floor + (self.rate - self.floor) * (1 + math.cos(math.pi * done)) / 2
         if self.decay == "halve":
             return self.rate * 0.5 ** (step // self.halve_every)
         return self.rate
@@ -115,7 +116,12 @@ OPTIMISERS: dict[str, type[Outer]] = {cls.optimiser: cls for cls in (Adam, SGD, 
 """The section ``outer`` by the value of its key ``optimiser``; without that key it is the first."""
 
 Way = Annotated[int, Ge(1), Doc("Classes of a task; 1 where there are none."), Also(("ways", "n_way", "classes"))]
-Shot = Annotated[int, Ge(1), Doc("Support examples of a class, or rollouts."), Also(("shots", "k_shot"))]
+Shot = Annotated[
+    int,
+    Ge(0),
+    Doc("Support examples of a class, or rollouts: at least 1, but for a density, which has a score without any."),
+    Also(("shots", "k_shot")),
+]
 Query = Annotated[int, Ge(0), Doc("Query examples of a class, or rollouts."), Also(("queries",))]
 Steps = Annotated[int, Ge(0)]
 

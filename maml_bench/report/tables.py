@@ -149,6 +149,12 @@ def _regret_in_words(score: Score) -> str:
     return f", regret {plus_minus(regret.mean, regret.ci95, 'regret')}" if regret else ""
 
 
+def density_in_words(recipe: dict[str, Any]) -> list[str]:
+    """What a number in nats depends on: the pixels, and the importance samples of a bound."""
+    tasks, samples = recipe["tasks"], recipe["setup"].get("samples")
+    return [f"{tasks['images']} {tasks['binary']}"] + ([f"{samples:,} samples"] if samples else [])
+
+
 def _name(group: Group) -> tuple[str, ...]:
     return group.recipe, group.changed, group.setup, group.preset
 
@@ -173,6 +179,7 @@ def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
     reference = score.published or {}
     several_checkpoints = [score.checkpoint] if test.checkpoint in ("selected", "given") else []
     words = [in_words(test.way, test.shot), f"{test.query} query", *unusual(**vars(test)), *several_checkpoints]
+    words += density_in_words(group.first.recipe) if metric == "nats" else []
     over = f"{len(group.seeds)} seeds" if score.estimate.over == "seeds" else f"{test.episodes:,} tasks"
     return row | {
         "test": ", ".join(words),

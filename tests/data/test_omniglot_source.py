@@ -44,7 +44,7 @@ def test_arrays_classes_and_order(home: Path, files: Files, as_zips: Write) -> N
         "evaluation/Tengwar/character01",
     )
     assert manifest.examples_per_class == 20
-    assert set(manifest.arrays) == {"binary28", "grey28"}
+    assert set(manifest.arrays) == {"binary28", "grey28", "area28"}
     drawing = Image.open(BytesIO(files["images_background/Greek/character02/0002_03.png"]))
     binary, grey = (store.load("omniglot", name)[1, 2, 0] for name in ("binary28", "grey28"))
     # Nearest neighbour takes the pixel under each new pixel's centre: (i + 1/2) * 105 / 28, rounded down.
@@ -54,6 +54,9 @@ def test_arrays_classes_and_order(home: Path, files: Files, as_zips: Write) -> N
     np.testing.assert_array_equal(grey, np.asarray(inverted.resize((28, 28), Image.Resampling.BILINEAR)))
     assert set(np.unique(store.load("omniglot", "binary28"))) == {0, 255}
     assert len(np.unique(grey)) > 20
+    # Pixels of 420x420 are quarters of those of the drawing, so each of 28x28 areas has 15x15 of them.
+    fine = np.kron(~np.asarray(drawing), np.ones((4, 4))).reshape(28, 15, 28, 15).mean((1, 3))
+    np.testing.assert_array_equal(store.load("omniglot", "area28")[1, 2, 0], np.floor(255 * fine + 0.5))
 
 
 def test_full_size_only_when_asked_for(home: Path, files: Files, as_zips: Write) -> None:

@@ -12,7 +12,7 @@ from maml_bench.data import splits, store
 from maml_bench.data.sources import omniglot
 from maml_bench.errors import MamlBenchError
 
-COUNTS = {"finn": (1100, 100, 423), "vinyals": (1028, 172, 423)}
+COUNTS = {"finn": (1100, 100, 423), "vinyals": (1028, 172, 423), "lake": (883, 81, 659)}
 
 
 def all_classes() -> list[str]:
@@ -38,7 +38,7 @@ def test_the_parts_cover_omniglot_once(name: str) -> None:
 
 def test_the_content_is_pinned() -> None:
     known = {name: splits.load_split("omniglot", name).sha256[:12] for name in COUNTS}
-    assert known == {"finn": "c11eb83c14c5", "vinyals": "eae9990c08d0"}
+    assert known == {"finn": "c11eb83c14c5", "vinyals": "eae9990c08d0", "lake": "798c411344bd"}
 
 
 def test_finn_follows_from_its_rule() -> None:
@@ -49,6 +49,18 @@ def test_finn_follows_from_its_rule() -> None:
     assert parts["train"] == tuple(sorted(classes[index] for index in order[:1100]))
     assert parts["validation"] == tuple(sorted(classes[index] for index in order[1100:1200]))
     assert parts["test"] == tuple(sorted(classes[index] for index in order[1200:]))
+
+
+def test_lake_follows_from_its_rule() -> None:
+    sizes = omniglot.alphabets()["background"]
+    fewest = sorted(sizes, key=lambda alphabet: sizes[alphabet])[:5]
+    assert sum(sizes[alphabet] <= sizes[fewest[-1]] for alphabet in sizes) == 5, "the rule leaves no choice"
+    for part, names in splits.load_split("omniglot", "lake").parts.items():
+        assert list(names) == sorted(names)
+        where = {tuple(name.split("/")[:2]) for name in names}
+        assert {half for half, _ in where} == {"evaluation" if part == "test" else "background"}
+        if part != "test":
+            assert {alphabet in fewest for _, alphabet in where} == {part == "validation"}
 
 
 def test_vinyals_keeps_alphabets_together_except_gurmukhi() -> None:

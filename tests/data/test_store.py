@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +141,18 @@ def test_unknown_names_suggest_the_nearest(home: Path) -> None:
     with pytest.raises(MamlBenchError, match="did you mean 'omniglot'"):
         store.load("omniglto", "x")
     write()
-    with pytest.raises(MamlBenchError, match="without the array 'z'"):
+    with pytest.raises(MamlBenchError, match=r"without the array 'z' .*; to store it again, add your copy with `"):
         store.load("omniglot", "z")
+
+
+def test_arrays_that_a_store_may_lack_do_not_count_in_the_fingerprint(home: Path) -> None:
+    before = write().fingerprint
+    images = np.zeros((3, 2, 1, 4, 4), np.uint8)
+    for name, counts in (("area28", False), ("full105", False), ("other", True)):
+        manifest = write()
+        info = store.ArrayInfo(images.shape, "uint8", "0" * 64, "by hand")
+        more = replace(manifest, arrays=manifest.arrays | {name: info})
+        assert (more.fingerprint != before) == counts
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"arrays": {"x": {}}}', "\xff"])

@@ -158,10 +158,10 @@ class Problem:
         else:
             key = 5
             drawn = run.tasks.sample("train", 0, count, key=key, shape=recipe.train.shape)
-            self.episodes = Episode(*(_filled(f"train {part}", b) for part, b in zip(("s", "q"), drawn, strict=True)))
+            self.episodes = _filled("train", drawn, tasks)
             test = recipe.test[0]
             drawn = run.tasks.sample("test", 0, TASKS, key=key, shape=test.shape)
-            self.test = Episode(*(_filled(f"test {part}", b) for part, b in zip(("s", "q"), drawn, strict=True)))
+            self.test = _filled("test", drawn, tasks)
 
     def _acted(self, rolled: Any, before: list[Any]) -> Any:
         """The same trajectories, as if they were of the policy that was adapted to those before."""
@@ -264,7 +264,8 @@ def drawn() -> dict[str, list[float] | str]:
             if hasattr(tasks, "draw"):
                 found[where] = tasks.draw(split, 3, 2, 7).flatten().tolist()[:6]
                 continue
-            shapes = [Shape(1, 5, 3)] if name == "sinusoid" else [Shape(5, 1, 2), Shape(20, 5, 1)]
+            of_one = {"sinusoid": [Shape(1, 5, 3)], "omniglot_generation": [Shape(1, 4, 2), Shape(1, 0, 1)]}
+            shapes = of_one.get(name) or [Shape(5, 1, 2), Shape(20, 5, 1)]
             shapes = [Shape(5, 3, 0)] if registry.in_order(type(tasks)) else shapes
             for shape in shapes if name != "mini_imagenet" else shapes[:1]:
                 episode = tasks.sample(split, 3, 2, key=7, shape=shape)
@@ -284,6 +285,13 @@ def _replaced(name: str, p: Tensor) -> Tensor:
     return uniform(name, tuple(p.shape), 1.5 / max(1, p[0].numel()) ** 0.5)
 
 
-def _filled(name: str, batch: Any) -> Any:
+def _filled(name: str, episode: Episode, tasks: str) -> Episode:
+    """The episode with fixed real numbers, in float64; a density is of zeros and ones and keeps its own."""
+    if tasks == "omniglot_generation":
+        return pytree.tree_map(lambda t: t.double(), episode)
+    return Episode(*(_filled_batch(f"{name} {part}", b) for part, b in zip(("s", "q"), episode, strict=True)))
+
+
+def _filled_batch(name: str, batch: Any) -> Any:
     fields = [uniform(f"{name} {i}", tuple(t.shape)) if t.is_floating_point() else t for i, t in enumerate(batch)]
     return Batch(*fields)

@@ -41,6 +41,11 @@ def test_outer_rates_by_step(decay, rates):
     assert [outer.rate_at(step) for step in range(4)] == pytest.approx(rates, rel=1e-15)
 
 
+@pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
+def test_a_setup_without_training_has_an_outer_rate_to_show(decay):
+    assert Adam(steps=0, meta_batch=1, rate=0.5, decay=decay).rate_at(0) == 0.5
+
+
 def test_one_step_of_sgd_is_rate_times_gradient_with_entries_clipped(training, monkeypatch):
     sizes = iter(torch.linspace(-3, 3, 100))
 

@@ -36,13 +36,15 @@ def names(paths):
 
 
 def test_every_figure_file_is_found():
-    assert list(discover()) == ["examples", "learning-curves", "score-seconds", "seed-intervals", "steps", "walks"]
+    names = ["examples", "generation", "learning-curves", "score-seconds", "seed-intervals", "steps", "walks"]
+    assert list(discover()) == names
 
 
 def test_all_figures_are_drawn_and_equal_when_drawn_again(tmp_path):
     records = [sinusoid(setup, seed) for setup in SETUPS for seed in (0, 1)]
     first, second = (write_figures(records, tmp_path / folder) for folder in ("a", "b"))
-    stems = [f"sinusoid-k10-{name}-paper" for name in discover() if name not in ("walks", "seed-intervals")]
+    apart = ("generation", "walks", "seed-intervals")
+    stems = [f"sinusoid-k10-{name}-paper" for name in discover() if name not in apart]
     assert names(first) == [stem + suffix for stem in stems for suffix in (".pdf", ".png")]
     assert all(path.stat().st_size > 5000 for path in first)
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True] * len(first)
@@ -69,6 +71,24 @@ def test_walks_are_drawn_a_row_per_setup_and_a_column_per_goal():
     assert "Each row has its own scale." in caption(figure)[1]
     assert [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes] == ["y", "", "xy", "x"]
     assert draw("walks", [record()]) is None
+
+
+def test_generation_shows_examples_beside_what_is_drawn_after_them():
+    """Two images of 8x8: the first has ink in its first row, the second nowhere."""
+    packed = ["ff" + 14 * "0", 16 * "0"]
+    rows = [{"shot": shot, "support": packed[:shot], "drawn": {"1": packed}} for shot in (0, 1)]
+    kept = {"kind": "generation", "side": 8, "rows": rows}
+    figure = draw("generation", [replace(record(setup=setup), exhibit=kept) for setup in ("maml", "vae", "cavia")])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:4] == ["0 examples", "cavia, 1 inner step", "1 example", "cavia, 1 inner step"]
+    assert [title.partition(",")[0] for title in titles[1::4]] == ["cavia", "maml", "vae"]
+    none, two = (axes.get_images() for axes in figure.axes[:2])
+    assert none == []
+    shown = two[0].get_array()
+    assert shown.shape == (8, 8 + 2 + 8)
+    assert (shown[0] == [1] * 8 + [0] * 10).all()
+    assert (shown[1:] == 0).all()
+    assert draw("generation", [record()]) is None
 
 
 def test_learning_curves_are_drawn_against_steps_in_the_environment_in_reinforcement_learning():

@@ -21,6 +21,17 @@ def test_shapes_in_words():
     assert (in_words(5, 1), in_words(1, 10)) == ("5-way 1-shot", "10-shot")
 
 
+def test_a_row_in_nats_names_the_pixels_and_the_importance_samples():
+    scores = evaluation({0: [90.0, 92.0]}, Metric("nats", unit="nats", higher_is_better=False), 1, 4)
+    found = []
+    for setup in ({"name": "vae", "samples": 1000}, {"name": "maml"}):
+        one = record(metric=Metric("nats", higher_is_better=False), evaluations=[scores])
+        tasks = {"name": "omniglot_generation", "images": "area28", "binary": "sampled"}
+        one = replace(one, recipe=one.recipe | {"setup": setup, "tasks": tasks})
+        found += summary([one])["test"].tolist()
+    assert [words.split(", ")[2:] for words in found] == [["area28 sampled", "1,000 samples"], ["area28 sampled"]]
+
+
 def directions(means=(273.0, 18.0, 185.0), **fields):
     """Half-cheetah, forward or backward: a seed each of this mean over 40 test tasks."""
     tasks = np.linspace(-5, 5, 40)

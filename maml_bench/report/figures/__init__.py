@@ -68,9 +68,13 @@ class Selection:
     def exhibits(self, kind: str) -> dict[str, dict[str, Any]]:
         """The material for figures that MAML and the pretrained network (the paper's two setups) have kept, or else
         that of the first two setups that have any; from each the lowest seed."""
-        kept = {setup: group.first.exhibit for setup, group in self.groups.items()}
-        shown = {setup: exhibit for setup, exhibit in kept.items() if exhibit and exhibit.get("kind") == kind}
+        shown = self.all_exhibits(kind)
         return {setup: shown[setup] for setup in [s for s in PAPER_PAIR if s in shown] or list(shown)[:2]}
+
+    def all_exhibits(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The material for figures that each setup has kept; from each the lowest seed."""
+        kept = {setup: group.first.exhibit for setup, group in self.groups.items()}
+        return {setup: exhibit for setup, exhibit in kept.items() if exhibit and exhibit.get("kind") == kind}
 
     def title(self, what: str, seed: int | None = None) -> str:
         """The title of a figure: the recipe and what is shown; the budget and seeds of most setups, or ``seed``."""
