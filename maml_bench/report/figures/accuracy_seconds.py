@@ -54,7 +54,7 @@ def _figure(view: View, cells: Panels) -> Figure:
     where = f"machine {record.machines}, {record.device}, {threads}, {record.memory} memory"
     heading(
         figure,
-        f"accuracy against training time, {view.preset} preset{rank}\n{where}",
+        f"accuracy against time, {view.preset} preset{rank}\n{where}",
         "A mark is the end of training; an open one is before the end of the budget."
         if partial
         else "A mark is the end of training.",

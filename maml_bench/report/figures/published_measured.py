@@ -36,7 +36,7 @@ def draw_suite(view: View) -> dict[str, Figure]:
     if not cells:
         return {}
     columns = min(COLUMNS, len(cells))
-    figure, panels = canvas(-(-len(cells) // columns), columns, 2.4)
+    figure, panels = canvas(-(-len(cells) // columns), columns, 2.1)
     for axes, (cell, mine) in zip(panels, cells.items(), strict=False):
         for place, score in mine:
             _point(axes, place, score, view.looks[place.group.setup])
