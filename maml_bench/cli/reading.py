@@ -194,6 +194,9 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
 
 
 def _facts(record: "Record") -> dict[str, str]:
+    from maml_bench.report.training_time import steps_per_s, training_time
+
+    time = training_time(record)
     done = f"{record.outer_steps:,} of {record.budget_steps:,} outer steps"
     return {
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
@@ -202,7 +205,8 @@ def _facts(record: "Record") -> dict[str, str]:
         "budget": done + (f" in {record.segments} segments" if record.segments > 1 else ""),
         "seed": str(record.seed),
         **{f"weights {i}": f"{w['file']}, SHA-256 {w['sha256']}" for i, w in enumerate(record.weights, 1)},
-        "training": f"{record.train_s:,.1f} s, {_short(record.steps_per_s)} steps/s, schedule {record.schedule}",
+        "training": f"{time.seconds:,.1f} s ({time.kind}), {_short(steps_per_s(record))} steps/s, "
+        f"schedule {record.schedule}",
         "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB, {record.memory}",
         "machine": f"{record.machine_id}: " + ", ".join(f"{k} {v}" for k, v in record.machine.items()),
         "device": f"{record.device}, {record.threads} threads, {record.machine_gflops:,.0f} GFLOP/s in convolutions",

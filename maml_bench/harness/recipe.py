@@ -215,6 +215,11 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     if method.asks_query() and not train.query:
         raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
     tasks = registry.build_tasks(content["tasks"], where, method)
+    if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
+        raise MamlBenchError(
+            f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "
+            f"{name} with these options does not"
+        )
     if method.pool not in (0, outer.meta_batch):
         raise MamlBenchError(
             f"{where}: outer.meta_batch is {outer.meta_batch}, but {name} needs all its tasks in one, {method.pool}"

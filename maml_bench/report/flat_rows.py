@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from maml_bench.record import Evaluation, Point, Record
+from maml_bench.report.training_time import contended, steps_per_s, training_time
 
 NO_OTHER_EXPERIMENT = ("validation.",)
 """Keys that change neither the budget nor the algorithm: they decide what is validated while the run goes on."""
-CONTENDED = 1.5
 
 
 def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) -> list[dict[str, Any]]:
     """One dict per record and evaluation point, all with the same keys in the same order, ready for JSON.
 
-    Scores are raw values of the metric (accuracy is a fraction), and times are seconds of training. A number that is
-    missing or not finite is None. A record that was never evaluated has one row, in which everything about the
-    evaluation is None. ``path`` is relative to ``root`` where it lies below it, with forward slashes.
+    Scores are raw values of the metric (accuracy is a fraction), and times are seconds of training. ``train_s_is`` says
+    what these are (`training_time.TrainingTime`). A number that is missing or not finite is None. A record that was
+    never evaluated has one row, in which everything about the evaluation is None. ``path`` is relative to ``root``
+    where it lies below it, with forward slashes.
     """
     return [
         _row(_place(path, root), record, evaluation, point)
@@ -33,17 +34,6 @@ def changed(record: Record) -> str:
     """
     settings = record.recipe.get("changed") or ()
     return ", ".join(setting for setting in settings if not setting.startswith(NO_OTHER_EXPERIMENT))
-
-
-def contended(record: Record) -> bool | None:
-    """Whether the run probably shared its machine: its mean meta-step took ``CONTENDED`` times its 5th percentile.
-
-    None where the record has no times of meta-steps.
-    """
-    steps = record.timing_s.get("outer_step")
-    if not steps or not steps["count"] or not steps["p05"]:
-        return None
-    return steps["total"] / steps["count"] > CONTENDED * steps["p05"]
 
 
 def commits(record: Record) -> str:
@@ -89,7 +79,7 @@ def _place(path: Path, root: Path | None) -> str:
 
 
 def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point | None) -> dict[str, Any]:
-    recipe = record.recipe
+    recipe, time = record.recipe, training_time(record)
     reference = published(record, evaluation, point.inner_steps) if evaluation and point else None
     row = {
         "kind": record.kind,
@@ -126,9 +116,10 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "outer_steps": record.outer_steps,
         "env_steps": record.env_steps,
         "budget_share": record.budget_share,
-        "train_s": record.train_s,
+        "train_s": time.seconds,
+        "train_s_is": time.kind,
         "contended": contended(record),
-        "steps_per_s": record.steps_per_s,
+        "steps_per_s": steps_per_s(record),
         "peak_memory_bytes": record.peak_memory_bytes,
         "normalisation": normalisation(record, evaluation),
         "schedule": record.schedule,

@@ -12,9 +12,10 @@ import pandas as pd
 
 from maml_bench.record import Record
 from maml_bench.report.aggregate import Group, Score, aggregate, in_words, published_steps, unusual
-from maml_bench.report.flat_rows import commits, contended, normalisation
+from maml_bench.report.flat_rows import commits, normalisation
 from maml_bench.report.formats import NONE, plus_minus, scale, three_digits, unit
 from maml_bench.report.statistics import MIN_SEEDS
+from maml_bench.report.training_time import contended, steps_per_s, training_time
 
 COLUMNS = ("recipe", "setup", "preset", "test", "steps", "score", "± over", "seeds", "budget", "published", "verdict")
 PAPER_COLUMNS = ("recipe", "setup", "test", "steps", "score", "seeds", "published", "verdict")
@@ -33,7 +34,8 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
 
     ``mean`` and ``ci95`` are those of `statistics.estimate`, and ``ci95_over`` says what the interval is over.
     ``seeds`` is the number of seeds, with the lowest and the highest of their means beside it. ``recipe_steps`` are the
-    outer steps of the recipe's own budget. Costs are medians over the seeds. A missing number is NaN. A group that was
+    outer steps of the recipe's own budget. Costs are medians over the seeds, and ``train_s_is`` says what the seconds
+    of training are (`training_time.TrainingTime`; the kinds of all seeds). A missing number is NaN. A group that was
     never evaluated has one row.
     """
     rows = [
@@ -207,9 +209,11 @@ def _score(group: Group, score: Score | None) -> dict[str, Any]:
 
 
 def _cost(group: Group) -> dict[str, Any]:
-    record, speeds = group.first, [r.steps_per_s for r in group.records if r.steps_per_s]
+    record, times = group.first, [training_time(r) for r in group.records]
+    speeds = [speed for r in group.records if (speed := steps_per_s(r))]
     return {
-        "train_s": median(r.train_s for r in group.records),
+        "train_s": median(time.seconds for time in times),
+        "train_s_is": ", ".join(sorted({time.kind for time in times})),
         "steps_per_s": median(speeds) if speeds else None,
         "contended": any(contended(r) for r in group.records),
         "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,

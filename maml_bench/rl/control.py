@@ -4,17 +4,18 @@ the losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from torch import Generator, Tensor
 
-from maml_bench.data.draws import key_of, words
+from maml_bench.checked import later
+from maml_bench.data.draws import key_of
 from maml_bench.declared import When
 from maml_bench.errors import MamlBenchError, Unstable, nearest
 from maml_bench.record import Metric
@@ -24,55 +25,20 @@ from maml_bench.rl.policy import Policy
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed
+from maml_bench.rl.world import MixedStage, Noise, Stage, Streams, World
 from maml_bench.types import Episode, Predict, Shape
-
-Noise = Callable[[str, int], Tensor]
-"""Random words ``[B, draws]`` (int64) of each task for a purpose, such as the start of its rollouts."""
 
 Fill = Annotated[bool, Doc("Whether new episodes follow until there are as many steps as in full rollouts.")]
 Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
 First = Annotated[
     bool,
     When("fill"),
-    Doc("Whether validation and test count the episodes that end first, and not the first ones in order."),
+    Doc("Whether validation, test and mixed training count the episodes that end first, not the first ones in order."),
 ]
-
-
-@dataclass(frozen=True)
-class _Streams:
-    """Random words for tasks ``first`` to ``first + count - 1``; each purpose has its own stream."""
-
-    key: tuple[object, ...]
-    first: int
-    count: int
-    device: str
-
-    def words(self, purpose: str, draws: int) -> Tensor:
-        return words(key_of(*self.key, purpose), self.first, self.count, draws, self.device)
-
-
-class World(Protocol):
-    """B tasks with R copies each, all at the same time step."""
-
-    def observe(self) -> Tensor:
-        """The observations of the agents, ``[B, R, D]``."""
-        ...
-
-    def act(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step; return its rewards ``[B, R]`` and whether it ended the episode, ``[B, R]`` bool."""
-        ...
-
-
-class Restarting(World, Protocol):
-    """A world whose episodes can end before the horizon."""
-
-    def rest(self, which: Tensor) -> None:
-        """The copies ``which [B, R]`` are no longer needed, so they need not move."""
-        ...
-
-    def restart(self, which: Tensor) -> None:
-        """Restart the copies ``which [B, R]``."""
-        ...
+Mixed = Annotated[
+    bool,
+    Doc("Whether training rollouts have a task each, with one baseline and one scale of advantages for all of them."),
+]
 
 
 @dataclass(frozen=True)
@@ -84,7 +50,13 @@ class Control(ABC):
     ``hidden`` are the widths of the policy, and ``context`` is the size of its context vector. ``reveal`` adds the task
     to the observations. Where episodes can end early, ``fill`` lets complete new episodes follow until there are as
     many steps as rollouts times the horizon, as in the released code; without it the number of rollouts is fixed. The
-    episodes count in order or, at validation and test with ``first_ended``, those that end first (see step_budget.py).
+    episodes count in order or, with ``first_ended``, those that end first, except in training that is not mixed (see
+    step_budget.py).
+
+    With ``mixed``, training is plain policy gradients for one policy: every rollout has a task of its own, and so has
+    every episode that follows another one. A training batch is then one task for the learner, ``[1, R, T]`` with the
+    rollouts of all tasks. One baseline is fitted to them, and the advantages are standardised over all of them.
+    Validation and test stay as they are.
     """
 
     horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
@@ -93,6 +65,7 @@ class Control(ABC):
     hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
     context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
     reveal: Annotated[bool, Doc("Whether the agent observes the task.")] = False
+    mixed: Mixed = later(False)
     normalisation: Annotated[Literal["none"], Doc("The policy has no normalisation.")] = "none"
 
     name: ClassVar[str]
@@ -157,41 +130,60 @@ class Control(ABC):
         self, split: str, first: int, count: int, *, key: int, rollouts: list[int], actor: Actor, device: str = "cpu"
     ) -> list[Trajectories]:
         """Rollouts after 0, 1, 2, ... inner steps, each step on the rollouts before it; a last 0 gives no rollouts."""
-        tasks = self.draw(split, first, count, key).to(device)
+        mixed = self.mixed and split == "train"
         found: list[Trajectories] = []
         for step, number in enumerate(rollouts):
             if number:
                 with actor.measure("adapt"):
                     policies = actor.policies(found)
-                streams = _Streams((key, self.name, split, step), first, count, device)
-                budget = self._budget(split)(count, number, self.horizon, device)
-                found.append(self._roll(tasks, budget, partial(actor.outputs, policies), streams.words, actor.measure))
+                copies, begin, tasks = (1, first * number, count * number) if mixed else (number, first, count)
+                streams = Streams((key, self.name, split, step), begin, tasks, device)
+                with actor.measure("simulate"):
+                    stage = self._stage(split, key, streams, copies, mixed=mixed)
+                shape = (1, tasks) if mixed else (tasks, copies)
+                budget = self._budget(in_order=split == "train" and not mixed)(*shape, self.horizon, device)
+                found.append(self._roll(stage, budget, partial(actor.outputs, policies), streams, actor.measure))
         return found
 
-    def _budget(self, split: str) -> type[StepBudget]:
-        """In training the released code runs one episode of each task after the other, so episodes count in order."""
+    def _stage(self, split: str, key: int, streams: Streams, copies: int, *, mixed: bool) -> Stage:
+        """The worlds of the tasks of ``streams``, with so many copies each, at the start of their rollouts."""
+
+        def draw(key: int) -> Tensor:
+            return self.draw(split, streams.first, streams.count, key).to(streams.device)
+
+        tasks = draw(key)
+        world = self.start(tasks, copies, streams.words)
+        if not mixed:
+            return Stage(world, tasks, reveal=self.reveal)
+        return MixedStage(world, tasks, reveal=self.reveal, more=lambda time: draw(key_of(key, "more", time)))
+
+    def _budget(self, *, in_order: bool) -> type[StepBudget]:
+        """``in_order`` holds for the training of MAML, whose released code runs the episodes of a task in turn."""
         if not self.fill:
             return StepBudget
-        return FirstEnded if self.first_ended and split != "train" else InTurn
+        return FirstEnded if self.first_ended and not in_order else InTurn
 
     def _roll(
-        self, tasks: Tensor, budget: StepBudget, answer: Callable[[Tensor], Tensor], noise: Noise, measure: Any
+        self,
+        stage: Stage,
+        budget: StepBudget,
+        answer: Callable[[Tensor], Tensor],
+        streams: Streams,
+        measure: Callable[[str], AbstractContextManager[None]],
     ) -> Trajectories:
         shape = budget.on.shape
-        with measure("simulate"):
-            world = self.start(tasks, shape[1], noise)
         draws = self.actions.draws(self.sizes()[1])
-        chance = noise("actions", shape[1] * budget.longest * draws)
+        chance = streams.words("actions", shape.numel() // streams.count * budget.longest * draws)
         chance = self.actions.from_words(chance).reshape(*shape, budget.longest, draws)
         seen, done, said, earned = [], [], [], []
         with _one_thread():
             for t in range(budget.longest):
                 with measure("policy"):
-                    seen.append(self._seen(world, tasks))
+                    seen.append(stage.observe())
                     said.append(answer(seen[-1]))
                     done.append(self.actions.draw(said[-1], chance[:, :, t]))
                 with measure("simulate"):
-                    reward, ended = world.act(done[-1])
+                    reward, ended = stage.act(done[-1])
                 earned.append(reward * budget.on)
                 again = budget.step(ended)
                 if not self.fill:
@@ -199,9 +191,7 @@ class Control(ABC):
                 if not budget.on.any():
                     break
                 with measure("simulate"):
-                    cast(Restarting, world).rest(~budget.on)
-                    if again.any():
-                        cast(Restarting, world).restart(again)
+                    stage.follow(budget.on, again)
         with measure("baseline"):
             fields = [torch.stack(steps, 2) for steps in (seen, done, said, earned)]
             still, since = budget.counted()
@@ -213,10 +203,6 @@ class Control(ABC):
             values = linear_baseline(observations, discounted(rewards, self.discount, since), still, since) * still
             gains = advantages(rewards, values, still, since, self.discount, self.trace)
             return Trajectories(observations, acted, outputs, rewards, values, gains, still, since)
-
-    def _seen(self, world: World, tasks: Tensor) -> Tensor:
-        x = world.observe()
-        return torch.cat([x, tasks.unsqueeze(1).expand(*x.shape[:2], -1)], -1) if self.reveal else x
 
     def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
         """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.

@@ -19,8 +19,9 @@ from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
 from maml_bench.rl.actions import Actions, Gaussian
-from maml_bench.rl.control import Control, Fill, First, Noise, World
+from maml_bench.rl.control import Control, Fill, First
 from maml_bench.rl.physics import ALL, Numbers, Physics, Rows, versions
+from maml_bench.rl.world import Noise, World
 
 HEALTHY_HEIGHT = (0.2, 1.0)
 CONTACT_COST = 5e-4
@@ -127,7 +128,7 @@ class _Track:
         )
         self._time = 0
         self._rows: Rows = ALL
-        self.restart(torch.ones(self._shape, dtype=torch.bool))
+        self.restart(torch.ones(self._shape, dtype=torch.bool), tasks)
 
     def observe(self) -> Tensor:
         physics, body = self._physics, self._body
@@ -174,8 +175,9 @@ class _Track:
         """The copies ``which`` stay where they are."""
         self._rows = np.flatnonzero(~which.flatten().cpu().numpy()) if which.any() else ALL
 
-    def restart(self, which: Tensor) -> None:
+    def restart(self, which: Tensor, tasks: Tensor) -> None:
         """Place the copies at rest with some noise: normal of 0.01 and 0.1 in rllab, otherwise that of gymnasium."""
+        self._tasks = tasks
         model = self._physics.model
         nq, nv = model.nq, model.nv
         rest = np.asarray(model.qpos0)

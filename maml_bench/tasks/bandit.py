@@ -12,8 +12,9 @@ from torch import Tensor
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical
-from maml_bench.rl.control import Control, Noise, World, returns
+from maml_bench.rl.control import Control, returns
 from maml_bench.rl.trajectories import Trajectories
+from maml_bench.rl.world import Noise, World
 from maml_bench.types import Predict
 
 

@@ -17,8 +17,9 @@ from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
 from maml_bench.declared import When
 from maml_bench.rl.actions import Actions, Gaussian
-from maml_bench.rl.control import Activation, Control, Fill, First, Noise, World
+from maml_bench.rl.control import Activation, Control, Fill, First
 from maml_bench.rl.trajectories import Trajectories, goes_on
+from maml_bench.rl.world import Noise, World
 
 REACH = 0.5
 STRIDE = 0.1
@@ -94,7 +95,8 @@ class _Plane:
     def rest(self, which: Tensor) -> None:
         """Do nothing: these copies move on with the others, which costs nothing."""
 
-    def restart(self, which: Tensor) -> None:
+    def restart(self, which: Tensor, tasks: Tensor) -> None:
+        self._goals = tasks.unsqueeze(1)
         self._at = self._at.masked_fill(which.unsqueeze(-1), 0.0)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from record_factory import ACCURACY, PAPER, evaluation, record, timing
+from record_factory import ACCURACY, PAPER, evaluation, record
 
-from maml_bench.report.flat_rows import commits, contended, flat_rows
+from maml_bench.report.flat_rows import commits, flat_rows
 
 KEYS = [
     *(
@@ -39,6 +39,7 @@ KEYS = [
     ),
     *(
         "train_s",
+        "train_s_is",
         "contended",
         "steps_per_s",
         "peak_memory_bytes",
@@ -148,10 +149,3 @@ def test_a_segment_without_a_commit_is_unknown():
     assert commits(record(earlier=segments)) == "unknown+abc"
     assert commits(record(earlier=segments, commit=None)) == "unknown+abc"
     assert commits(record(commit=None)) == "unknown"
-
-
-def test_steps_that_took_far_longer_than_their_fastest_share_the_machine():
-    quiet, shared = timing(0.1), timing(0.1) | {"total": 1500 * 0.2}
-    assert contended(record(timing_s={"outer_step": quiet})) is False
-    assert contended(record(timing_s={"outer_step": shared})) is True
-    assert contended(record(timing_s={})) is None

@@ -188,7 +188,7 @@ def test_copies_at_rest_stay_and_the_others_do_as_they_would(name: str, variant:
             stopped = some.observe()[resting]
         if step == 4:
             for world in (some, all_of_them):
-                world.restart(again)
+                world.restart(again, goals)
         chosen = actions(step, some._physics.model.nu)
         reward, ended = some.act(chosen)
         wanted, ends = all_of_them.act(chosen)
@@ -197,3 +197,19 @@ def test_copies_at_rest_stay_and_the_others_do_as_they_would(name: str, variant:
         assert torch.equal(some.observe()[~resting], all_of_them.observe()[~resting])
     assert torch.equal(some.observe()[resting], stopped)
     assert not torch.equal(all_of_them.observe()[resting], stopped)
+
+
+@pytest.mark.parametrize("name", ["ant_vel", "ant_dir"])
+def test_after_a_restart_the_copies_are_paid_for_the_tasks_that_it_names(name: str) -> None:
+    rules = tasks(name)
+    before, after = torch.tensor([[1.0], [-1.0]]), torch.tensor([[-1.0], [1.0]])
+    old, new = (rules.start(goals, COPIES, words) for goals in (before, after))
+    again = torch.ones(2, COPIES, dtype=torch.bool)
+    old.restart(again, after)
+    new.restart(again, after)
+    chosen = actions(0, old._physics.model.nu)
+    reward, wanted = old.act(chosen)[0], new.act(chosen)[0]
+    assert torch.equal(reward, wanted)
+    unlike = rules.start(before, COPIES, words)
+    unlike.restart(again, before)
+    assert not torch.equal(unlike.act(chosen)[0], wanted)

@@ -1,11 +1,13 @@
 """What the recipes of gradient-based setups say: settings and published numbers against the papers'."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 from maml_bench.harness.build import build
+from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options, run
@@ -81,6 +83,43 @@ def test_navigation_pretrained_takes_one_first_order_step_a_batch() -> None:
     assert (outer.optimiser, outer.rate, outer.repeats, outer.meta_batch, outer.steps) == ("adam", 1e-3, 1, 20, 100)
     assert (outer.estimator, found.train.shot, found.train.query) == ("likelihood", 20, 0)
     assert (found.inner.rate, found.inner.later_rate) == (0.5, 0.25)
+
+
+LOOPS = [
+    ("navigation", "oracle", 100, 10),
+    ("cheetah-dir", "oracle", 1000, 100),
+    ("cheetah-dir", "pretrained", 1000, 100),
+    ("cheetah-vel", "oracle", 975, 100),
+    ("cheetah-vel", "pretrained", 475, 100),
+    ("ant-dir", "oracle", 1975, 100),
+    ("ant-dir", "pretrained", 2000, 100),
+    ("ant-vel", "oracle", 550, 100),
+    ("ant-vel", "pretrained", 575, 100),
+]
+
+
+@pytest.mark.parametrize(("recipe", "setup", "steps", "rollouts"), LOOPS)
+def test_baselines_that_trpo_trained_have_the_loop_of_their_own_scripts(
+    recipe: str, setup: str, steps: int, rollouts: int
+) -> None:
+    """trpo_point.py and cluster_trpo_*.py of cbfinn/maml_rl, up to the weights that test_maml_*.py loads."""
+    found = resolve(recipe, preset="paper", setup=setup)
+    outer, trust = found.outer, found.outer.trust
+    assert (outer.optimiser, outer.steps, outer.meta_batch, trust.bound, trust.share) == (
+        "trpo",
+        steps,
+        rollouts,
+        0.01,
+        1.0,
+    )
+    assert (found.train.shot, found.train.query, found.tasks["mixed"]) == (1, 0, True)
+    assert [test.checkpoint for test in asked_tests(found)] == ["last"]
+    of_maml = resolve(recipe, preset="paper").test[0]
+    assert found.test == (replace(of_maml, checkpoint="last"),)
+    assert steps % found.validation.every == 0
+    quick = resolve(recipe, preset="quick", setup=setup)
+    assert quick.outer.steps == resolve(recipe, preset="quick").outer.steps
+    assert (quick.outer.trust.bound, quick.outer.trust.share) == (0.01, 0.2)
 
 
 def test_tasks_and_rollouts_are_those_of_the_released_result_files() -> None:

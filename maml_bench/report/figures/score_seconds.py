@@ -10,6 +10,7 @@ from maml_bench.report.figures import Selection
 from maml_bench.report.formats import scale
 from maml_bench.report.statistics import INTERVAL
 from maml_bench.report.style import amount_axis, canvas, heading, legend, log_ticks, score_axis
+from maml_bench.report.training_time import training_time
 
 WIDE = 30  # the axis of seconds is logarithmic if the longest training takes this many times the shortest
 
@@ -20,16 +21,23 @@ def draw(selection: Selection) -> Figure | None:
 
     The test is the one that has the way and shot of training, else the first one; after the inner steps that have a
     published value, else after those of validation, else after the last. Vertical bars are the 95 % interval,
-    horizontal bars the range over the seeds."""
+    horizontal bars the range over the seeds. A note names the setups whose machine was shared, and says what their
+    seconds are (`training_time`)."""
     finals = {setup: score for setup in selection.timed if (score := _final(selection.groups[setup]))}
     finals = {setup: score for setup, score in finals.items() if math.isfinite(score.mean)}
     if len(finals) < 2 or not any(selection.groups[setup].first.train_s for setup in finals):
         return None
     times = scale(selection.metric.name)
+    spent: list[float] = []
+    kinds: dict[str, list[str]] = {}
     figure, (axes,) = canvas(1, 1, 2.6)
     for setup, score in finals.items():
         look, label = selection.looks[setup], selection.label(setup)
-        seconds = [record.train_s for record in selection.groups[setup].records]
+        found = [training_time(record) for record in selection.groups[setup].records]
+        seconds = [time.seconds for time in found]
+        spent += [second for second in seconds if second > 0]
+        for kind in sorted({time.kind for time in found} - {"measured"}):
+            kinds.setdefault(kind, []).append(setup)
         if not selection.groups[setup].first.budget_steps:
             axes.axhline(score.mean * times, label=label, **look.level())
             continue
@@ -48,15 +56,15 @@ def draw(selection: Selection) -> Figure | None:
     score_axis(axes, selection.metric.name, [score.mean * times for score in finals.values()])
     axes.set_ylabel(f"test {axes.get_ylabel()}")
     amount_axis(axes, "training time (s)")
-    spent = [record.train_s for setup in finals for record in selection.groups[setup].records if record.train_s > 0]
     if max(spent) > WIDE * min(spent):
         axes.set_xscale("log")
         axes.set_xlim(min(spent) / 1.5, max(spent) * 1.5)
         log_ticks(axes.xaxis, spent, dense=30)
     legend(figure, axes)
     what = f"{in_words(evaluation.way, evaluation.shot)} score and training time"
-    note = f"vertical bars: {INTERVAL}; horizontal bars: range over seeds"
-    heading(figure, selection.title(what, f"{note}\n{selection.place()}"))
+    notes = [f"vertical bars: {INTERVAL}; horizontal bars: range over seeds", selection.place()]
+    notes += [f"time of a shared machine, {kind}: {', '.join(setups)}" for kind, setups in kinds.items()]
+    heading(figure, selection.title(what, "\n".join(notes)))
     return figure
 
 

@@ -49,6 +49,11 @@ const SCORE = {
   title: "score ± 95 %", value: score, number: true, link: (row) => `#/record/${row.record}`,
   show: (row) => (row.mean === null ? "no score" : plain(score(row)) + (row.ci95 === null ? "" : ` ± ${plain(half(row), 2)}`)),
 };
+// Seconds of training: "≈" marks the time of undisturbed steps, "≤" an upper bound.
+function trainingTime(row) {
+  const mark = { "undisturbed steps": "≈ ", "upper bound": "≤ " }[row.train_s_is] ?? "";
+  return mark + plain(row.train_s, 3);
+}
 const COLUMNS = [
   RECIPE,
   { title: "setup", value: (row) => row.setup },
@@ -61,7 +66,7 @@ const COLUMNS = [
   { title: "preset", value: (row) => row.preset },
   { title: "status", value: (row) => (row.superseded ? "superseded" : row.status) },
   { title: "outer steps", value: (row) => row.outer_steps, number: true, digits: 9 },
-  { title: "training, s", value: (row) => row.train_s, number: true, digits: 3 },
+  { title: "training, s", value: (row) => row.train_s, number: true, show: trainingTime },
   { title: "device", value: (row) => row.device },
   { title: "changed keys", value: (row) => data.records[row.record].origin["changed keys"], long: true },
 ];
