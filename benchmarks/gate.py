@@ -4,8 +4,8 @@
 
 - step time: three versions of the code run the quickstart (MAML, quick preset) in turns, as ``maml-bench compare
   --rerun`` does: this code, the same again, and a copy whose meta-step waits in a busy loop for ``--slowdown`` of its
-  own time. A trial takes the first version as the base and one of the others as the new side, in three repeats that no
-  other trial has.
+  own time. A trial takes the first version as the base and one of the others as the new side, in ``--repeats``
+  consecutive repeats. Trials overlap: each but the first has one repeat that the trial before it does not have.
 - accuracy: two stored records of MAML on the quick Omniglot recipe, trained with two commits on two machines and equal
   in their means, are the base and the new side. For each of two seeds and for each trial the test tasks are drawn
   again with replacement. A planted loss turns correct answers into wrong ones at random. Nothing is trained.
@@ -88,11 +88,11 @@ def timed_runs(into: Path, count: int, deadline_s: float, steps: int | None, slo
     return [[records[0] for records in sides] for sides in done if all(sides)]
 
 
-def timed_trials(runs: list[list[Record]], side: int) -> Iterator[Trial]:
-    """Three repeats a trial, of which no other trial has any; the base against another version."""
-    for first in range(0, len(runs) - MIN_SEEDS + 1, MIN_SEEDS):
-        three = runs[first : first + MIN_SEEDS]
-        yield [sides[0] for sides in three], [sides[side] for sides in three]
+def timed_trials(runs: list[list[Record]], side: int, repeats: int) -> Iterator[Trial]:
+    """The base against another version in each ``repeats`` consecutive repeats."""
+    for first in range(len(runs) - repeats + 1):
+        chosen = runs[first : first + repeats]
+        yield [sides[0] for sides in chosen], [sides[side] for sides in chosen]
 
 
 def omniglot_trials(results: Path, loss: float, trials: int) -> Iterator[Trial]:
@@ -148,6 +148,7 @@ def verdicts(trials: Iterator[Trial], quantity: str) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=MIN_SEEDS, help="of both sides in a trial of step time")
     parser.add_argument("--slowdown", type=float, default=0.15, help="relative; 0.15 is 15 %% longer steps")
     parser.add_argument("--loss", type=float, default=0.02, help="of accuracy; 0.02 is two points")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the stored records are")
@@ -160,13 +161,13 @@ def main() -> None:
     deadline_s = monotonic_s() + 60 * options.minutes
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        count = MIN_SEEDS * options.trials
+        count = options.trials + options.repeats - 1
         runs = timed_runs(options.into or Path(folder), count, deadline_s, options.steps, options.slowdown)
     load = f"{load_before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors"
 
     cases: dict[str, Callable[[], Iterator[Trial]]] = {
-        "step time, unchanged": lambda: timed_trials(runs, 1),
-        f"step time, {options.slowdown:+.0%}": lambda: timed_trials(runs, 2),
+        "step time, unchanged": lambda: timed_trials(runs, 1, options.repeats),
+        f"step time, {options.slowdown:+.0%}": lambda: timed_trials(runs, 2, options.repeats),
         "accuracy, unchanged": lambda: omniglot_trials(options.results, 0.0, options.trials),
         f"accuracy, {-100 * options.loss:+.0f} points": lambda: omniglot_trials(
             options.results, options.loss, options.trials
