@@ -214,3 +214,13 @@ def test_a_rule_is_refused_on_tasks_that_it_is_not_made_for(setup: str, tasks: s
 def test_the_refusal_of_a_rule_names_the_tasks_that_it_is_for() -> None:
     with pytest.raises(MamlBenchError, match="the setup is for the tasks bandit, not for mdp"):
         resolve("mdp-n10", preset="smoke", setup="gittins")
+
+
+@pytest.mark.parametrize("recipe", ["bandit-independent", "bandit-hard", "two-step"])
+def test_no_value_of_another_recipe_is_published_for_tasks_that_have_figures_alone(recipe: str) -> None:
+    """Wang et al. print no scores, and these recipes extend one that has published values."""
+    tasks = resolve(recipe, preset="paper").tasks["name"]
+    fitting = [setup for setup in registry.setup_names() if registry.offers(tasks, setup)]
+    assert {setup: resolve(recipe, preset="paper", setup=setup).published for setup in fitting} == dict.fromkeys(
+        fitting, ()
+    )
