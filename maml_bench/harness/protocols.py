@@ -38,8 +38,9 @@ def asked_tests(recipe: Recipe, protocols: Sequence[str] = ()) -> tuple[Test, ..
         if protocol not in PROTOCOLS:
             raise MamlBenchError(f"no protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
         if protocol == "modern" and not _classifies(recipe):
+            asks = " of a query" * registry.in_order(registry.task_class(recipe.tasks["name"]))
             raise MamlBenchError(
-                f"recipe {recipe.id!r} has no protocol 'modern', which is for classification with a query alone"
+                f"recipe {recipe.id!r} has no protocol 'modern', which is for classification{asks} alone"
             )
         found += _paper(recipe) if protocol == "paper" else _modern(recipe)
     return tuple(dict.fromkeys(_that_matter(recipe, found)))
@@ -72,5 +73,6 @@ def _that_matter(recipe: Recipe, tests: Iterable[Test]) -> Iterable[Test]:
 
 
 def _classifies(recipe: Recipe) -> bool:
+    """Whether the tasks are of classification, with a query."""
     tasks = registry.task_class(recipe.tasks["name"])
     return bool(tasks.metric.name == "accuracy" and not registry.in_order(tasks))

@@ -103,6 +103,7 @@ def test_protocols_do_not_change_the_identity_and_test_options_do():
     ("recipe", "protocol", "sentence"),
     [
         ("omniglot-5w1s", "moden", r"no protocol 'moden' \(did you mean 'modern'\?\)"),
+        ("omniglot-instances", "modern", "has no protocol 'modern', which is for classification of a query alone"),
         ("sinusoid-k10", "modern", "recipe 'sinusoid-k10' has no protocol 'modern', which is for classification alone"),
     ],
 )
