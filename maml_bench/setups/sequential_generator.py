@@ -14,8 +14,10 @@ from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.attention import NUMBERS, window
 from maml_bench.setups._shared.bounds import (
+    MOST_LATENT,
     divergence,
     importance_bound,
     log_bernoulli,
@@ -59,6 +61,14 @@ class SequentialGenerator(Setup):
     citation: ClassVar[str] = "Rezende et al. 2016, arXiv:1603.05106"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY}
     inner_keys: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.turns * self.latent > MOST_LATENT:
+            raise MamlBenchError(
+                f"setup.turns * setup.latent is {self.turns * self.latent}, but an image has at most {MOST_LATENT} "
+                "latent variables"
+            )
 
     def init(self, learner: Learner, generator: Generator) -> Params:
         """The network's parameters and ``sequential.*``. Windows start on the whole image."""

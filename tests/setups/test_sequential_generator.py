@@ -8,6 +8,7 @@ import torch
 
 from maml_bench.core.outer import meta_gradient
 from maml_bench.engine.meta_step import MetaStep
+from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.attention import window
 from maml_bench.setups._shared.bounds import log_bernoulli
 from maml_bench.setups.sequential_generator import SequentialGenerator, _Turn
@@ -85,6 +86,13 @@ def test_images_are_drawn_black_and_white():
     built, meta, state = adapted(images(2))
     noise = torch.rand(5, 2, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert set(TINY.draw(built, meta, state, noise).unique().tolist()) == {0.0, 1.0}
+
+
+def test_more_latent_variables_than_pixels_are_refused_in_a_sentence():
+    with pytest.raises(
+        MamlBenchError, match=r"setup.turns \* setup.latent is 800, but an image has at most 784 latent"
+    ):
+        SequentialGenerator(turns=80, latent=10)
 
 
 def test_a_window_reads_where_it_stands_and_writes_there():

@@ -23,11 +23,10 @@ def draw(selection: Selection) -> Figure | None:
     rows = [(setup, exhibit["side"], row) for setup, exhibit in shown.items() for row in exhibit["rows"]]
     figure, panels = canvas(len(rows), 2, 0.55, width_ratios=(3, 2))
     for place, (setup, side, row) in enumerate(rows):
-        [(steps, drawn)] = row["drawn"].items()
-        after = f", {steps} inner step{'s' * (steps != '1')}" if steps != "0" else ""
+        [drawn] = row["drawn"].values()  # after the inner steps of training, where the setup takes any
         examples, draws = panels[2 * place : 2 * place + 2]
         _panel(examples, row["support"], side, f"{row['shot']} example{'s' * (row['shot'] != 1)}")
-        _panel(draws, drawn, side, f"{setup}{after}")
+        _panel(draws, drawn, side, setup)
     seed = selection.groups[next(iter(shown))].first.seed
     heading(figure, selection.title("examples of a test character, and images drawn after them", seed=seed))
     return figure

@@ -10,6 +10,8 @@ from torch import Tensor
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.noise import key_of_images, normal
 
+MOST_LATENT = 28**2
+"""Most latent variables of an image: it is drawn from as many random numbers as it has pixels."""
 AT_ONCE = 10
 """Samples of each image that are decoded together, an even number, so that their images stay in the cache."""
 
@@ -42,16 +44,9 @@ def log_bernoulli(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def normal_of(uniform: Tensor, count: int) -> Tensor:
-    """Standard normal numbers ``[n, count]`` from numbers ``[n, ...]`` that are uniform in [0, 1].
-
-    Raises:
-        MamlBenchError: there are fewer of them than that.
-    """
-    flat = uniform.flatten(1)
-    if count > flat.shape[1]:
-        raise MamlBenchError(f"an image is drawn from {flat.shape[1]} random numbers, but the setup needs {count}")
-    # The factor keeps the numbers finite.
-    return math.sqrt(2) * torch.erfinv((2 * flat[:, :count] - 1) * (1 - 1e-6))
+    """Standard normal numbers ``[n, count]`` from numbers ``[n, ...]`` that are uniform in [0, 1]."""
+    factor = 1 - 1e-6  # keeps them finite
+    return math.sqrt(2) * torch.erfinv((2 * uniform.flatten(1)[:, :count] - 1) * factor)
 
 
 def divergence(mean: Tensor, log_sd: Tensor, prior_mean: Tensor, prior_log_sd: Tensor) -> Tensor:

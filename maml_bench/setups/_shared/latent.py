@@ -13,12 +13,13 @@ from typing import Annotated, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.setups._shared.bounds import (
+    MOST_LATENT,
     divergence,
     importance_bound,
     log_bernoulli,
@@ -42,7 +43,7 @@ class LatentDensity(Setup):
     network of the tasks is not used.
     """
 
-    latent: Annotated[int, Ge(1), Doc("Number of latent variables.")] = 50
+    latent: Annotated[int, Ge(1), Le(MOST_LATENT), Doc("Number of latent variables.")] = 50
     units: Annotated[int, Ge(1), Doc("Units of the layers between images and latent variables.")] = 256
     filters: Annotated[
         int, Ge(1), Doc("Filters of the convolution next to the image; the other has twice as many.")
