@@ -5,25 +5,13 @@ rotation by a multiple of 90 degrees per class and task in every split, and exam
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
-import torch
-from annotated_doc import Doc
-from torch import Generator, nn
-
-from maml_bench.checked import later
-from maml_bench.classification import Joint, Normalisation, StoredImages
-from maml_bench.data import store
-from maml_bench.data.draws import below, key_of, words_by_draw
-from maml_bench.declared import When
-from maml_bench.errors import MamlBenchError
-from maml_bench.models import MLP, Conv
-from maml_bench.types import Batch, Episode, Shape
+from maml_bench.tasks._shared.omniglot_images import OmniglotImages
 
 
 @dataclass(frozen=True)
-class Omniglot(StoredImages):
+class Omniglot(OmniglotImages):
     """Tasks of N random characters of one part of a class split.
 
     A task mixes the characters of all alphabets, as in the MAML code. With ``within_alphabet`` all characters of a task
@@ -36,61 +24,4 @@ class Omniglot(StoredImages):
     paper's network without convolutions, which reads only the context of ``conv``.
     """
 
-    split: Annotated[Literal["finn", "vinyals"], Doc("Class split, see maml_bench/data/class_splits.")] = "finn"
-    images: Annotated[
-        Literal["binary28", "grey28"], Doc("28x28 images: binary as in the MAML code, or grey as in torchmeta.")
-    ] = "binary28"
-    rotations: Annotated[
-        Literal["per class", "extra classes", "none"],
-        Doc("Whether images are turned: by one angle for each class of a task, as further classes, or not."),
-    ] = "per class"
-    network: Annotated[
-        Literal["conv4", "mlp"], Doc("The network with convolutions that `conv` describes, or the one without.")
-    ] = "conv4"
-    normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))] = later(Conv())
-    joint: Joint = later(False)
-    within_alphabet: Annotated[bool, Doc("Whether the characters of a task are all of one alphabet.")] = later(False)
-
     name: ClassVar[str] = "omniglot"
-    stored: ClassVar[str] = "omniglot"
-
-    def array(self, split: str) -> str:
-        return self.images
-
-    def sample(self, split: str, first: int, count: int, *, key: int, shape: Shape, device: str = "cpu") -> Episode:
-        """See StoredImages.sample.
-
-        Raises:
-            MamlBenchError: as there, or with ``within_alphabet`` no alphabet of ``split`` has ``shape.way`` characters.
-        """
-        if not self.within_alphabet or (self.joint and split == "train"):
-            return super().sample(split, first, count, key=key, shape=shape, device=device)
-        groups = self._alphabets(split, shape.way)
-        drawn = below(words_by_draw(key_of(key, self.name, split, "alphabet"), first, count, 1)[0], len(groups))
-        parts = [self._of_rows(groups[g], split, first + k, 1, key, shape, device) for k, g in enumerate(drawn)]
-        sides = zip(*parts, strict=True)
-        return Episode(*(Batch(*(torch.cat(fields) for fields in zip(*side, strict=True))) for side in sides))
-
-    def _alphabets(self, split: str, way: int) -> list[np.ndarray]:
-        """The rows of each alphabet with at least ``way`` classes in a part of the split."""
-        names = np.array(store.manifest(self.stored).classes_of(self.array(split)))
-        rows = self._rows(split)
-        alphabet = np.array([name.rpartition("/")[0] for name in names[rows]])
-        groups = [rows[alphabet == name] for name in np.unique(alphabet)]
-        turns = 4 if self.rotations == "extra classes" else 1
-        enough = [group for group in groups if turns * len(group) >= way]
-        if not enough:
-            most = turns * max(map(len, groups))
-            raise MamlBenchError(
-                f"tasks.within_alphabet needs an alphabet of {way} classes, but in the {split} part of the split "
-                f"{self.split!r} the largest has {most}"
-            )
-        return enough
-
-    def model(self, shape: Shape, generator: Generator) -> nn.Module:
-        """The paper's network for ``shape.way`` classes."""
-        if self.network == "conv4":
-            return super().model(shape, generator)
-        sizes = [784, 256, 128, 64, 64, self.outputs(shape)]
-        return MLP(sizes, normalise=self.normalise(), generator=generator, context=self.conv.context)

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from maml_bench.data.episodes import in_random_order
 from maml_bench.errors import MamlBenchError
-from maml_bench.tasks.omniglot import Omniglot
+from maml_bench.tasks._shared.omniglot_images import OmniglotImages
 from maml_bench.types import Batch, Episode, Shape, Stream
 
 
 @dataclass(frozen=True)
-class OmniglotInstances(Omniglot):
+class OmniglotInstances(OmniglotImages):
     """Sequences of K images of each of N random characters, in random order.
 
     The label of an image is shown after its prediction. The score after k inner steps is the accuracy on the images of
     a character that was shown k times before: k = 0 is the first instance of the paper, which only a guess can meet,
-    and k = 1 the second. There is no query beside the sequence. The options are those of Omniglot.
+    and k = 1 the second. There is no query beside the sequence. The options are those of the family `omniglot`.
     """
 
     rotations: Annotated[

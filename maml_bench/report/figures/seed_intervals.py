@@ -51,9 +51,7 @@ def interquartile(*strata: Array) -> Interval:
     def iqm(*samples: Array, axis: int = -1) -> Any:
         return trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
 
-    drawn = bootstrap(
-        strata, iqm, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=np.random.default_rng(SEED)
-    )
+    drawn = bootstrap(strata, iqm, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=SEED)
     low, high = drawn.confidence_interval
     return Interval(float(iqm(*strata)), float(low), float(high))
 
