@@ -75,10 +75,7 @@ class Adam:
     eps: float = 1e-8
 
     def init(self, params: Params) -> tuple[Params, Params]:
-        return (
-            {n: torch.zeros_like(p) for n, p in params.items()},
-            {n: torch.zeros_like(p) for n, p in params.items()},
-        )
+        return _zeros(params), _zeros(params)
 
     def __call__(
         self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Params]
@@ -106,10 +103,7 @@ class RMSProp:
     eps: float = 1e-8
 
     def init(self, params: Params) -> tuple[Params, Params]:
-        return (
-            {n: torch.zeros_like(p) for n, p in params.items()},
-            {n: torch.zeros_like(p) for n, p in params.items()},
-        )
+        return _zeros(params), _zeros(params)
 
     def __call__(
         self, step: int | Tensor, params: Params, grads: Params, state: tuple[Params, Params]
@@ -117,6 +111,10 @@ class RMSProp:
         square = {n: self.smoothing * v + (1 - self.smoothing) * grads[n] ** 2 for n, v in state[0].items()}
         velocity = {n: self.momentum * m + grads[n] / (square[n].sqrt() + self.eps) for n, m in state[1].items()}
         return {n: p - self.rate * velocity[n] for n, p in params.items()}, (square, velocity)
+
+
+def _zeros(params: Params) -> Params:
+    return {name: torch.zeros_like(p) for name, p in params.items()}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ LEGEND = (
     "`cell` names the table or figure of the paper (`T1` is Table 1), the recipe, the method and the number of inner "
     "steps, where it takes any. `ours` is the mean ± a 95 % confidence interval: over seeds where there are at least "
     "three, otherwise over the test tasks. `budget` is the number of meta-steps done. `within` means that the two "
-    "intervals meet, or that ours holds a value published without an interval. A run with changed settings or a part "
-    "of the budget does not count as a reproduction."
+    "intervals meet, or that ours holds a value published without an interval. `too wide` means that they meet, but "
+    "that our interval reaches further than half of the published value to each side, which says nothing. A run with "
+    "changed settings or a part of the budget does not count as a reproduction."
 )
 
 
@@ -82,9 +83,11 @@ def reproduction(cells: Sequence[Cell], records: Iterable[Record]) -> list[list[
     """For each published number all rows that could stand beside it, the one to show first.
 
     The numbers stand in the order of the paper's tables, then of its figures, and within one of them in the order of
-    ``cells``. A row is a recipe for the number and the group of its runs with the largest `Row.merit`.
+    ``cells``. A row is a recipe for the number and the group of its runs with the largest `Row.merit`. Seeds of all
+    machines count together, because the table has no seconds.
     """
-    groups = [group for group in aggregate(records) if group.preset == "paper" and group.first.kind == "run"]
+    groups = aggregate(records, machines=False)
+    groups = [group for group in groups if group.preset == "paper" and group.first.kind == "run"]
     groups = [group for group in groups if not group.superseded]
     found: dict[tuple[Any, ...], list[Row]] = {}
     for cell in sorted(cells, key=lambda cell: (cell.place.startswith("Figure"), cell.place)):

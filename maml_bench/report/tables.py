@@ -19,6 +19,7 @@ from maml_bench.report.training_time import contended, steps_per_s, training_tim
 
 COLUMNS = ("recipe", "setup", "preset", "test", "steps", "score", "± over", "seeds", "budget", "published", "verdict")
 PAPER_COLUMNS = ("recipe", "setup", "test", "steps", "score", "seeds", "published", "verdict")
+WIDE = 0.5
 """The columns of LaTeX tables, which must fit the width of a page."""
 NOTHING: tuple[None, ...] = (None,)
 _SCORE = (
@@ -102,8 +103,10 @@ def verdict(group: Group, score: Score) -> str | None:
     """What a row says about its published value; None where there is none.
 
     ``within``: our interval meets the published one, or holds the published value where it has no interval. Otherwise
-    ``above by`` or ``below by`` the difference of the means, accuracy in percentage points. A row with fewer seeds than
-    an interval over seeds needs says how many it has. A run that is no reproduction says why not: ``changed``
+    ``above by`` or ``below by`` the difference of the means, accuracy in percentage points. ``too wide``: the intervals
+    meet, but ours reaches further than ``WIDE`` times the published value to each side, so it would meet almost any
+    value. A row with fewer seeds than an interval over seeds needs says how many it has. A run that is no reproduction
+    says why not: ``changed``
     settings, ``partial`` budget, ``superseded`` by other records, another preset than the paper's, or ``diverged`` test
     tasks.
     """
@@ -121,7 +124,8 @@ def verdict(group: Group, score: Score) -> str | None:
         return "diverged"
     few = f" ({score.few})" if score.few else ""
     if not score.apart:
-        return f"within{few}"
+        wide = score.ci95 > WIDE * abs(score.published["value"])
+        return f"{'too wide' if wide else 'within'}{few}"
     size = abs(score.apart) * scale(group.first.metric.name)
     form = ".1f" if group.first.metric.name == "accuracy" else three_digits(size)
     return f"{'above' if score.apart > 0 else 'below'} by {size:{form}}{few}"

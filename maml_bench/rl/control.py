@@ -1,9 +1,8 @@
-"""The common part of the task distributions of reinforcement learning: rollouts of a policy in a batch of worlds, and
-the losses of policy gradients (Finn et al. 2017, section 5.3; batch_maml_polopt.py, maml_npo.py of cbfinn/maml_rl)."""
+"""The common part of the task distributions of reinforcement learning: rollouts of a policy in a batch of worlds (Finn
+et al. 2017, section 5.3; batch_maml_polopt.py of cbfinn/maml_rl)."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -16,12 +15,12 @@ from torch import Generator, Tensor
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of
 from maml_bench.declared import When
-from maml_bench.errors import MamlBenchError, Unstable, nearest
+from maml_bench.errors import Unstable
 from maml_bench.record import Metric
-from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
 from maml_bench.rl.given import History, chance
 from maml_bench.rl.policy import Policy
+from maml_bench.rl.policy_losses import PolicyLosses
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
 from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, trials
@@ -42,7 +41,7 @@ Mixed = Annotated[
 
 
 @dataclass(frozen=True)
-class Control(ABC):
+class Control(PolicyLosses, ABC):
     """Base of these task distributions, which are frozen dataclasses with these fields, their own defaults where the
     papers differ, and further fields.
 
@@ -256,62 +255,6 @@ class Control(ABC):
         together = Trajectories(*(field.flatten(0, 1).unsqueeze(0) for field in batch))
         found = self._judged(together, expected=expected)
         return Trajectories(*(field.reshape(batch.mask.shape[:2] + field.shape[2:]) for field in found))
-
-    def estimate(self, estimator: str) -> Callable[[Predict, Trajectories], Tensor]:
-        """The loss ``estimator`` of `losses.ESTIMATORS`, for one task's rollouts.
-
-        Raises:
-            MamlBenchError: there is no such loss.
-        """
-        if estimator not in losses.ESTIMATORS:
-            raise MamlBenchError(f"no policy loss {estimator!r}{nearest(estimator, losses.ESTIMATORS)}")
-        loss = losses.ESTIMATORS[estimator]
-        more = {"discount": self.discount} if loss is losses.dice else {}
-        return lambda predict, batch: loss(self.actions, predict(batch.observations), batch, **more)
-
-    def loss(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """The paper's inner loss: minus the mean of log-probability times advantage."""
-        return self.estimate("likelihood")(predict, batch)
-
-    def outer_loss(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """The paper's outer loss: minus the mean of the advantages times the likelihood ratios of the actions."""
-        return self.estimate("ratio")(predict, batch)
-
-    def credit(self, predict: Predict, support: Trajectories, query: Trajectories) -> Tensor:
-        """`losses.credit` of one task, which E-MAML's outer loss subtracts from MAML's."""
-        return losses.credit(self.actions, predict(support.observations), support, query, self.discount)
-
-    def clipped(self, predict: Predict, batch: Trajectories, clip: float) -> Tensor:
-        """`losses.clipped` of one task: ProMP's outer loss."""
-        return losses.clipped(self.actions, predict(batch.observations), batch, clip)
-
-    def value_error(self, values: Tensor, batch: Trajectories) -> Tensor:
-        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
-        to_come = discounted(batch.rewards, self.discount, batch.time)
-        return 0.5 * losses.mean((values - to_come) ** 2, batch.mask)
-
-    def entropy(self, outputs: Tensor, batch: Trajectories) -> Tensor:
-        """The mean entropy of the actions in one task's rollouts, for ``outputs [R, T, O]``."""
-        return losses.mean(self.actions.entropy(outputs), batch.mask)
-
-    def answers(self, predict: Predict, batch: Trajectories) -> Tensor:
-        """The outputs for all observations."""
-        return predict(batch.observations)
-
-    def part(self, batch: Trajectories, share: float) -> Trajectories:
-        """The first rollouts of every task, or its first steps where rollouts are packed into one row."""
-        if batch.mask.shape[1] == 1:
-            return Trajectories(*(field[:, :, : math.ceil(share * field.shape[2])] for field in batch))
-        return Trajectories(*(field[:, : math.ceil(share * field.shape[1])] for field in batch))
-
-    def divergence(self, outputs: Tensor, batch: Trajectories) -> Tensor:
-        """Mean KL(policy that acted || policy with ``outputs``) of one task."""
-        return losses.mean(self.actions.divergence(batch.behaviour, outputs), batch.mask)
-
-    def curvature(self, tangent: Tensor, batch: Trajectories) -> Tensor:
-        """The second derivative of ``divergence`` at the outputs of the policy that acted, times ``tangent``."""
-        weight = batch.mask / batch.mask.sum((-2, -1), keepdim=True)
-        return self.actions.metric(batch.behaviour, tangent) * weight.unsqueeze(-1)
 
     def score(self, predict: Predict, batch: Trajectories) -> Tensor:
         """Mean undiscounted return of the rollouts; these are already collected, so ``predict`` is not used."""

@@ -30,6 +30,11 @@ def test_a_whole_run_of_the_recipe_is_a_reproduction():
     }
 
 
+def test_seeds_of_all_machines_count():
+    found = line([CELL], [run(seed=0, machine_id="m2"), run(seed=1), run(seed=2)])
+    assert (found["seeds"], found["verdict"]) == ("3", "within")
+
+
 def test_a_number_without_a_run_stands_there_too():
     found = line([CELL], [record(preset="quick", published=[CELL.published]), run(setup="anil")])
     assert (found["ours"], found["verdict"], found["published"]) == ("-", "not run", "98.7 ± 0.4")

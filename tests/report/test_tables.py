@@ -71,6 +71,8 @@ def test_fewer_seeds_have_an_interval_over_tasks_and_their_values_are_listed():
         ([[0.987]] * 2, "within (2 seeds)"),
         ([[0.960]], "below by 2.7 (1 seed)"),
         ([[0.987, math.nan]], "diverged"),
+        ([[0.7], [0.9], [1.0]], "within"),  # 0.867 ± 0.379, less than half of 0.987
+        ([[0.5], [0.9], [1.0]], "too wide"),  # 0.8 ± 0.657
     ],
 )
 def test_a_verdict_is_a_statement_about_intervals(scores, word):

@@ -17,8 +17,8 @@ from maml_bench.harness.seeding import stream_key
 from maml_bench.report.formats import plus_minus
 from maml_bench.report.tables import caption, numbers, summary
 from maml_bench.rl import episodes
-from maml_bench.rl.control import Noise
 from maml_bench.rl.step_budget import Trial
+from maml_bench.rl.world import Noise
 from maml_bench.tasks.bandit import PAIRS, Bandit
 from maml_bench.tasks.mdp import MDP
 from maml_bench.tasks.two_step import TwoStep
