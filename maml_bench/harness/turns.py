@@ -5,11 +5,13 @@ every turn, which a percentile over steps does not see.
 """
 
 import contextlib
+import os
+import signal
+import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import psutil
 
 TURN_S = 1.0
 """Seconds that each process runs while the others are stopped. A turn should hold ten steps or more."""
@@ -41,7 +43,11 @@ class Ended:
 
 
 def take_turns(commands: Sequence[Command], turn_s: float = TURN_S) -> list[Ended]:
-    """Run all commands to their ends, ``turn_s`` seconds of one after the same of the others, with their children."""
+    """Run all commands to their ends, ``turn_s`` seconds of one after the same of the others, with their children.
+
+    Each of them gets a process group of its own (POSIX), so that one signal reaches it and all its children. A child
+    that leaves the group is not stopped.
+    """
     with contextlib.ExitStack() as stack:
         # Files, because a process that fills a pipe would wait for a reader.
         outputs = [
@@ -50,26 +56,49 @@ def take_turns(commands: Sequence[Command], turn_s: float = TURN_S) -> list[Ende
         ]
         processes = []
         for command, (out, err) in zip(commands, outputs, strict=True):
-            processes.append(psutil.Popen(command.line, env=dict(command.environment), stdout=out, stderr=err))
-            stack.callback(_each, processes[-1], "kill")
-            _each(processes[-1], "suspend")
+            with _interruptions_wait():  # one between the start and the callback would leave the process behind
+                environment = dict(command.environment)
+                process = subprocess.Popen(
+                    command.line, env=environment, stdout=out, stderr=err, start_new_session=True
+                )
+                stack.callback(_end, process)
+            processes.append(process)
+            _send(process, signal.SIGSTOP)
         while running := [process for process in processes if process.poll() is None]:
             for process in running:
-                _each(process, "resume")
+                _send(process, signal.SIGCONT)
                 try:
                     process.wait(turn_s)
-                except psutil.TimeoutExpired:
-                    _each(process, "suspend")
+                except subprocess.TimeoutExpired:
+                    _send(process, signal.SIGSTOP)
         for stream in (stream for pair in outputs for stream in pair):
             stream.seek(0)
         return [Ended(p.returncode, out.read(), err.read()) for p, (out, err) in zip(processes, outputs, strict=True)]
 
 
-def _each(process: psutil.Popen, action: str) -> None:
-    """``suspend``, ``resume`` or ``kill`` a process and its children, as far as they have not ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                getattr(one, action)()
-    if action == "kill":
-        process.wait()
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a process and its children, as far as they have not ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children."""
+    _send(process, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def _interruptions_wait() -> Iterator[None]:
+    """Deliver a Ctrl-C that comes inside the block after its end. Python delivers them to the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import threading
 from itertools import pairwise
@@ -64,9 +65,16 @@ def test_a_failure_says_why_and_does_not_stop_the_other(script, text, failure):
     assert (well.failure, well.stdout) == ("", "1\n")
 
 
-def test_an_interruption_leaves_no_process_behind(script):
+@pytest.mark.parametrize("moment", [0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6])
+def test_an_interruption_leaves_no_process_behind(script, moment):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs without one
     forever = script("import time; time.sleep(600)")
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), 2)).start()
+    before = set(psutil.Process().children(recursive=True))
+
+    def interrupted():
+        threading.Timer(moment, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        take_turns([forever] * 2, 0.02)
+
     with pytest.raises(KeyboardInterrupt):
-        take_turns([forever] * 2, 0.1)
-    assert not [one for one in psutil.Process().children(recursive=True) if forever.line[1] in one.cmdline()]
+        interrupted()
+    assert set(psutil.Process().children(recursive=True)) <= before
