@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
 from maml_bench.cli.terminal import (
     RUNS,
@@ -96,8 +97,9 @@ def suite(
     if report and any((results / "records").rglob("*.json")):
         make_report(results)
     _sum_up(standings(runs, options), name, preset)
-    if refused or any(record.status == "failed" for _, record in finished):
-        raise typer.Exit(1)
+    code = ExitCode.BAD if refused else of_records(record for _, record in finished)
+    if code:
+        raise typer.Exit(code)
 
 
 def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> "tuple[list[tuple[Path, Record]], int]":
@@ -129,13 +131,13 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
                 bars.done()
             if outcome.record is None or outcome.path is None:
                 say(f"stopped at step {outcome.step:,}; the same command continues from there")
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.how != "already there":
                 finished.append((outcome.path, outcome.record))
                 spent_s += max(outcome.record.train_s - standing.train_s, 0.0)
                 say(in_a_line(entry.recipe, entry.seed, outcome.how, outcome.record, outcome.path))
             if interrupted():
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.record.status == "ok" and not outcome.record.whole:
                 break  # the budget ended within this run
     return finished, refused
