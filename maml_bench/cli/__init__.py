@@ -13,7 +13,7 @@ from maml_bench import __version__
 from maml_bench.cli import comparing, data, evaluating, listing, options, reading, running, suites
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
-from maml_bench.cli.terminal import open_streams, say_error
+from maml_bench.cli.terminal import notices, open_streams, say_error
 from maml_bench.errors import CannotWrite, MamlBenchError
 from maml_bench.harness import memory
 
@@ -61,7 +61,8 @@ def main() -> NoReturn:
     if sys.argv[1:2] in (["run"], ["suite"], ["evaluate"]):
         memory.retain()
     try:
-        app(standalone_mode=True)
+        with notices():
+            app(standalone_mode=True)
     except MamlBenchError as error:
         say_error(str(error))
         sys.exit(ExitCode.NOT_WRITTEN if isinstance(error, CannotWrite) else ExitCode.WRONG_INPUT)

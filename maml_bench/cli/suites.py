@@ -74,6 +74,7 @@ def suite(
     """
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
+    from maml_bench.record import record_paths
     from maml_bench.report.flat_rows import flat_rows
 
     if plan:
@@ -94,7 +95,7 @@ def suite(
         print_json(flat_rows(finished, results))
     else:
         _print_scores(name, preset, results)
-    if report and any((results / "records").rglob("*.json")):
+    if report and record_paths(results):
         make_report(results)
     _sum_up(standings(runs, options), name, preset)
     code = ExitCode.BAD if refused else of_records(record for _, record in finished)

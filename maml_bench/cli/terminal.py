@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.table import layout
-from maml_bench.errors import CannotWrite
+from maml_bench.errors import CannotWrite, Notice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,6 +80,25 @@ def say_error(sentence: str) -> None:
 
     with suppress(OSError):
         console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
+@contextmanager
+def notices() -> Iterator[list[str]]:
+    """Say every `Notice` of the block as a sentence, once; yield the list of them."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, Notice):
+                usual(message, category, *place, **more)
+            elif str(message) not in said:
+                said.append(str(message))
+                say(f"warning: {message}")
+
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield said
 
 
 def put(text: str) -> None:
