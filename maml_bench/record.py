@@ -314,7 +314,8 @@ def migrate(raw: Any, where: str) -> Any:
         return {renamed.get(key, key): value for key, value in raw.items()} | {"schema": SCHEMA}
     if isinstance(schema, int) and schema > SCHEMA:
         raise MamlBenchError(
-            f"{where}: record schema {str(schema)[:20]} is newer than {SCHEMA}, the one this version reads; upgrade maml-bench"
+            f"{where}: record schema {str(schema)[:20]} is newer than {SCHEMA}, the one this version reads; upgrade "
+            "maml-bench"
         )
     return raw
 

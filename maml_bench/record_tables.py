@@ -100,6 +100,14 @@ class Published(TypedDict):
     ensemble: NotRequired[bool]
 
 
+class EpisodeTable(TypedDict):
+    """The shape of training episodes."""
+
+    __pydantic_config__ = _MORE  # type: ignore[misc]
+    way: Count
+    shot: Count
+
+
 class RecipeTable(TypedDict):
     """The recipe of a run."""
 
@@ -110,6 +118,7 @@ class RecipeTable(TypedDict):
     preset: Name
     tasks: Named
     setup: Named
+    train: EpisodeTable
     published: NotRequired[list[Published]]
     changed: NotRequired[list[str]]
     ranked: NotRequired[bool]

@@ -37,6 +37,7 @@ RECIPE = {
     "preset": "quick",
     "tasks": {"name": "sinusoid"},
     "setup": {"name": "maml"},
+    "train": {"way": 1, "shot": 5},
 }
 TEST = asdict(Evaluation("paper", "test", 1, 5, 5, 3, []))
 EMPTY, WORDS = (
