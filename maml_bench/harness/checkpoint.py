@@ -15,7 +15,7 @@ import torch
 
 from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.errors import MamlBenchError
-from maml_bench.files import atomic_write
+from maml_bench.files import atomic_write, read_bytes
 
 _BEGINNING = b"maml-bench checkpoint, SHA-256 "
 _ZIP = b"PK"
@@ -59,9 +59,7 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         return None
     advice = "finish it as it was begun, or start over with --force"
     try:
-        if not path.is_file():  # a pipe would wait for a writer
-            raise ValueError("it is no file")
-        values = torch.load(io.BytesIO(_unsealed(path.read_bytes())), weights_only=True, map_location="cpu")
+        values = torch.load(io.BytesIO(_unsealed(read_bytes(path))), weights_only=True, map_location="cpu")
         state = State(**{"segments" if key == "sittings" else key: value for key, value in values.items()})
         state.conditions.items()
     except (

@@ -1,13 +1,14 @@
 """What must hold before a run starts: a device that is there, a folder to write to, nobody else at the record."""
 
-import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.files import locked
+from maml_bench.files import locked, refuse_unwritable
+
+__all__ = ["alone", "refuse_unwritable", "usable_device"]
 
 
 def usable_device(name: str) -> str:
@@ -32,13 +33,6 @@ def usable_device(name: str) -> str:
             )
         return f"cuda:{index}"
     return "cpu"
-
-
-def refuse_unwritable(path: Path) -> None:
-    """Raise MamlBenchError where ``path`` could not be written, before hours have gone into what should stand there."""
-    nearest = next(place for place in path.parents if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise MamlBenchError(f"results cannot be written: {nearest} is not a folder that you may write to")
 
 
 def alone(path: Path) -> AbstractContextManager[None]:
