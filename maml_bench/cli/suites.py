@@ -23,7 +23,7 @@ from maml_bench.cli.terminal import (
     setup_names,
     suite_names,
 )
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import CannotWrite, MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.harness.run import Options
@@ -126,6 +126,8 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
             try:
                 one = replace(options, budget_s=left_s)
                 outcome = run_one(entry.recipe, entry.seed, one, observer=bars, interrupted=interrupted)
+            except CannotWrite:
+                raise
             except MamlBenchError as error:
                 say(f"{entry.title}: {error}")
                 refused += 1
