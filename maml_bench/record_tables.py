@@ -173,7 +173,7 @@ class NavigationTask(TypedDict):
     """A goal in the plane, and a walk after each number of inner steps."""
 
     __pydantic_config__ = _MORE  # type: ignore[misc]
-    goal: tuple[float, float]
+    goal: Annotated[list[float], Len(2, 2)]
     walks: dict[str, list[Annotated[list[float], MinLen(2)]]]
 
 
