@@ -22,6 +22,7 @@ from maml_bench.report.style import (
     looks,
 )
 
+RETURN = Metric("return")
 SETUPS = ("maml", "pretrained", "scratch", "oracle")
 
 
@@ -127,6 +128,21 @@ def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
     one_left = [records[0], record(setup="anil", evaluations=[evaluation({3: [1.0, 2.0]}, MSE, 1, 10)], metric=MSE)]
     assert names(write_figures(records, tmp_path))[1:] == ["omniglot-5w1s-steps-quick.png"]
     assert len(write_figures(one_left, tmp_path)) == 2
+
+
+def test_the_band_of_one_failed_seed_of_three_does_not_make_the_rest_unreadable():
+    scores = ((-10, -9, -8), (-11, -10, -9), (-40, -39, -38))
+    seeds = [
+        record(seed=seed, metric=RETURN, evaluations=[evaluation({k: [v] * 4 for k, v in enumerate(each)}, RETURN)])
+        for seed, each in enumerate(scores)
+    ]
+    figure = draw("steps", seeds)
+    low, high = figure.axes[0].get_ylim()
+    assert -45 < low < -40, "all seeds are inside"
+    assert -8 < high < 0, "the interval over the seeds reaches 24"
+    assert "Bands that reach beyond the axis are cut off." in caption(figure)[1]
+    figure = draw("steps", seeds[:1])
+    assert "cut off" not in caption(figure)[1]
 
 
 def test_a_setup_without_inner_steps_is_a_level_line():

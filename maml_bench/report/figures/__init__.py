@@ -195,8 +195,8 @@ def selections(records: Iterable[Record], look: dict[str, Look] | None = None) -
 
     A setup with several groups is shown by the best of them (`Group.merit`); the tables show all. Runs with changed
     settings are left out where a setup was trained with the unchanged recipe. Where none was, those changes are shown
-    that most setups have, then those with most outer steps. Evaluations of weights from files are left out. The caption says what is not
-    shown (`Selection.rule`). ``look`` has a look for each setup.
+    that most setups have, then those with most outer steps. Evaluations of weights from files are left out. The caption
+    says what is not shown (`Selection.rule`). ``look`` has a look for each setup.
     """
     records = [record for record in records if record.kind == "run"]
     look = look or looks(record.recipe["setup"]["name"] for record in records)
