@@ -180,6 +180,10 @@ class Record:
         list[dict[str, Any]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
     ] = field(default_factory=list)
+    parameters: Annotated[
+        int | None,
+        Doc("How many numbers are learned over tasks: the network's and the setup's own. None in older records."),
+    ] = None
     superseded: Annotated[
         str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
     ] = ""

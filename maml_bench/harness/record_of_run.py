@@ -115,6 +115,7 @@ def record_of(
         "device": device,
         "threads": conditions["threads"],
         "schedule": run.meta_step.execution.schedule,
+        "parameters": sum(tensor.numel() for tensor in run.meta.values()),
         "network": run.meta_step.execution.description,
         "machine": machine.describe(device),
         "machine_id": conditions["machine"],
