@@ -176,6 +176,10 @@ class Record:
             "for fewer than 20 steps."
         ),
     ] = field(default_factory=list)
+    step_blocks_at_s: Annotated[
+        list[float],
+        Doc("The moment of each block of `step_blocks_s`, in seconds since 1970. It is empty in older records."),
+    ] = field(default_factory=list)
     earlier: Annotated[
         list[dict[str, Any]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),

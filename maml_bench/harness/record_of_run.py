@@ -109,6 +109,7 @@ def record_of(
         "exhibit": None,
         "timing_s": run.clock.summary_s(),
         "step_blocks_s": run.clock.blocks_s("outer_step"),
+        "step_blocks_at_s": run.clock.block_moments_s("outer_step"),
         "train_s": run.train_s,
         "peak_memory_bytes": max(segment.peak_memory_bytes, machine.peak_memory_bytes(device)),
         "memory": memory.mode(),
