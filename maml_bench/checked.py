@@ -51,7 +51,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
 
     if not isinstance(values, Mapping):
-        raise MamlBenchError(f"{where}: {at or 'the whole'} is {values!r}, but must be a table")
+        raise MamlBenchError(f"{where}: {at or 'the whole'} is {_cut(repr(values))}, but must be a table")
     try:
         return cast(
             T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
@@ -81,6 +81,8 @@ def construct_json(cls: type[T], text: bytes, convert: Callable[[Any], Any], whe
             raw = json.loads(text)
         except ValueError as error:
             raise MamlBenchError(f"{where} is not valid JSON: {error}") from error
+        except RecursionError as error:
+            raise MamlBenchError(f"{where} is nested too deeply") from error
     return construct(cls, convert(raw), where)
 
 
@@ -138,10 +140,15 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         if kind == "missing":
             return f"{owner} lacks the key {key!r}"
         return f"{owner} has no key {key!r}{nearest_key(str(key), _class_at(cls, tuple(table)))}"
+    if kind == "json_invalid":
+        return f"{where} holds a text that is not Unicode"
     value: Any = values
     for step in place:
-        value = value[step]
-    is_value = f"{where}: {_dotted(place, at)} is {value!r}, but must be"
+        try:
+            value = value[step]
+        except (TypeError, LookupError):
+            break  # the rest of the place is the kind of value that was tried
+    is_value = f"{where}: {_dotted(place, at)} is {_cut(repr(value))}, but must be"
     if kind == "literal_error":
         choices = context["expected"].replace("' or '", "', '")
         one_of = "one of " if "', '" in choices else ""
@@ -151,7 +158,14 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         return f"{is_value} {BOUNDS[name][0]} {context[name]:g}"
     if kind == "too_short":
         return f"{is_value} a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"{is_value} a list of at most {context['max_length']}"
     return f"{is_value} {_KINDS.get(kind, detail['msg'])}"
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text that is too long for a sentence."""
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _dotted(place: Place, at: str) -> str:

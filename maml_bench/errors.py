@@ -1,10 +1,18 @@
-"""The one exception that carries a sentence for the user."""
+"""The exceptions and the warning that carry a sentence for the user."""
 
 from collections.abc import Iterable
 
 
 class MamlBenchError(Exception):
     """A mistake in input or surroundings, told in one clear sentence that is printed without a traceback."""
+
+
+class CannotWrite(MamlBenchError):
+    """A file that the program needs cannot be written, such as on a full disk. The input is not at fault."""
+
+
+class Notice(UserWarning):
+    """A sentence for the user about something that does not stop the work."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -1,4 +1,5 @@
-"""Files that are whole or not there (written to a temporary name, then renamed), and locks between processes."""
+"""Files that are whole or not there (written to a temporary name, then renamed), the user's cache folder, and locks
+between processes."""
 
 import os
 import tempfile
@@ -8,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from maml_bench.errors import MamlBenchError
 
@@ -34,6 +36,18 @@ def atomic_write(target: Path, content: str | bytes) -> None:
     """Write ``content`` to ``target`` whole or not at all."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def cache_home() -> Path:
+    """The folder of maml-bench in the user's cache folder, which need not exist.
+
+    Raises:
+        MamlBenchError: the user has no home folder, and no variable names a cache folder.
+    """
+    path = user_cache_path("maml-bench")
+    if not path.is_absolute():
+        raise MamlBenchError("this user has no home folder: set XDG_CACHE_HOME to a folder that you may write to")
+    return path
 
 
 @contextmanager

@@ -64,6 +64,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "speed": from_results.speed,
     "recipe_keys": from_code.recipe_keys,
     "record_fields": from_code.record_fields,
+    "exit_codes": from_code.exit_codes,
     "command_line": from_code.command_line,
     "public_names": from_code.public_names,
     "modules": from_code.modules,

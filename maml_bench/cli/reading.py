@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import RUNS, AsJson, Results, print_json, print_paragraphs, print_table, say
+from maml_bench.cli.exit_codes import ExitCode
+from maml_bench.cli.terminal import RUNS, AsJson, Results, notices, print_json, print_paragraphs, print_table, say
 
 if TYPE_CHECKING:
     from maml_bench.record import Record
@@ -21,9 +22,20 @@ def records(
         ),
     ] = "runs",
     results: Results = RUNS,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 3 if a file is skipped because it is no record.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List records, one row per record and test result. With --json, pandas.read_json reads them as they are."""
+    with notices() as told:
+        _records(kind, results, as_json)
+    if strict and told:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _records(kind: str, results: Path, as_json: bool) -> None:
+    """Print the records of one kind."""
     from maml_bench.errors import MamlBenchError, nearest
     from maml_bench.report.flat_rows import flat_rows
 

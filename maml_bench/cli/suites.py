@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
 from maml_bench.cli.terminal import (
     RUNS,
@@ -73,6 +74,7 @@ def suite(
     """
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
+    from maml_bench.record import record_paths
     from maml_bench.report.flat_rows import flat_rows
 
     if plan:
@@ -93,11 +95,12 @@ def suite(
         print_json(flat_rows(finished, results))
     else:
         _print_scores(name, preset, results)
-    if report and any((results / "records").rglob("*.json")):
+    if report and record_paths(results):
         make_report(results)
     _sum_up(standings(runs, options), name, preset)
-    if refused or any(record.status == "failed" for _, record in finished):
-        raise typer.Exit(1)
+    code = ExitCode.BAD if refused else of_records(record for _, record in finished)
+    if code:
+        raise typer.Exit(code)
 
 
 def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> "tuple[list[tuple[Path, Record]], int]":
@@ -129,13 +132,13 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
                 bars.done()
             if outcome.record is None or outcome.path is None:
                 say(f"stopped at step {outcome.step:,}; the same command continues from there")
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.how != "already there":
                 finished.append((outcome.path, outcome.record))
                 spent_s += max(outcome.record.train_s - standing.train_s, 0.0)
                 say(in_a_line(entry.recipe, entry.seed, outcome.how, outcome.record, outcome.path))
             if interrupted():
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.record.status == "ok" and not outcome.record.whole:
                 break  # the budget ended within this run
     return finished, refused

@@ -4,15 +4,18 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.table import layout
+from maml_bench.errors import CannotWrite, Notice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,20 +69,89 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def say(sentence: str) -> None:
-    """A sentence for the person at the terminal."""
-    console(stderr=True).print(sentence, markup=False, soft_wrap=True)
+    """A sentence for the person at the terminal. Nothing ends because nobody can read it."""
+    with suppress(OSError):
+        console(stderr=True).print(sentence, markup=False, soft_wrap=True)
 
 
 def say_error(sentence: str) -> None:
     """What went wrong, in one sentence."""
     from rich.text import Text
 
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+    with suppress(OSError):
+        console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
+@contextmanager
+def notices() -> Iterator[list[str]]:
+    """Say every `Notice` of the block as a sentence, once; yield the list of them."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, Notice):
+                usual(message, category, *place, **more)
+            elif str(message) not in said:
+                said.append(str(message))
+                say(f"warning: {message}")
+
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield said
+
+
+def put(text: str) -> None:
+    """Write ``text`` to standard output at once.
+
+    Raises:
+        typer.Exit: nobody reads it any more.
+        CannotWrite: it cannot be written, such as to a file on a full disk.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_output()
+        raise typer.Exit(ExitCode.UNREAD) from None
+    except OSError as error:
+        _give_up_output()
+        raise CannotWrite(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _give_up_output() -> None:
+    """Lead standard output nowhere, so that Python does not fail on what is left of it at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def open_streams() -> None:
+    """Make every standard stream one that can be written.
+
+    A stream that was closed by whoever started the program leads nowhere from now on. Otherwise the next file that is
+    opened would take its number, and get what libraries print. Characters that a stream cannot take are escaped.
+    """
+    closed = [number for number, name in enumerate(_STREAMS) if getattr(sys, name) is None]
+    for number in closed:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        os.set_inheritable(number, True)
+        setattr(sys, _STREAMS[number], os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+    if 1 in closed:
+        say("standard output is closed, so nothing is printed there")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    put(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
@@ -94,7 +166,7 @@ def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
         )  # fmt: skip
         start = f"  {name:<{indent - 2}}"
         lines += [start + words[indent:]] if len(start) == indent else [start.rstrip(), words]
-    sys.stdout.write("".join(f"{line}\n" for line in [*lines, ""]))
+    put("".join(f"{line}\n" for line in [*lines, ""]))
 
 
 def print_table(
@@ -114,7 +186,7 @@ def print_table(
     lines, left_out = layout(columns, rows, right=right, heads=heads, optional=optional, limit=limit)
     if title:
         lines = [*([title] if limit is None else wrap(title, limit)), *lines, ""]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    put("".join(f"{line}\n" for line in lines))
     if left_out:
         say(f"left out to fit the width of the terminal: {', '.join(left_out)}")
     return left_out

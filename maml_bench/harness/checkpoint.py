@@ -1,14 +1,24 @@
-"""Checkpoints: everything needed to go on to the bit, written whole or not at all beside the future record."""
+"""Checkpoints: everything needed to go on to the bit, written whole or not at all beside the future record.
 
+A file is one line with a checksum of the whole file, and after it what ``torch.save`` writes. Older files lack the
+line. They are read too: each part of the zip archive that they are has a CRC-32, which is checked.
+"""
+
+import io
 import pickle
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.errors import MamlBenchError
-from maml_bench.files import atomic_path
+from maml_bench.files import atomic_write
+
+_BEGINNING = b"maml-bench checkpoint, SHA-256 "
+_ZIP = b"PK"
 
 
 @dataclass
@@ -34,8 +44,9 @@ class State:
 
 def save(path: Path, state: State) -> None:
     """Write ``state`` to ``path``."""
-    with atomic_path(path) as temporary:
-        torch.save(state.__dict__, temporary)
+    content = io.BytesIO()
+    torch.save(state.__dict__, content)
+    atomic_write(path, seal(_BEGINNING + BLANK + b"\n" + content.getvalue()))
 
 
 def load(path: Path, conditions: dict[str, Any]) -> State | None:
@@ -48,7 +59,9 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         return None
     advice = "finish it as it was begun, or start over with --force"
     try:
-        values = torch.load(path, weights_only=True, map_location="cpu")
+        if not path.is_file():  # a pipe would wait for a writer
+            raise ValueError("it is no file")
+        values = torch.load(io.BytesIO(_unsealed(path.read_bytes())), weights_only=True, map_location="cpu")
         state = State(**{"segments" if key == "sittings" else key: value for key, value in values.items()})
         state.conditions.items()
     except (
@@ -59,6 +72,8 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         AttributeError,
         EOFError,
         pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        NotImplementedError,
         OSError,
     ) as error:
         raise MamlBenchError(f"checkpoint {path} is damaged: start over with --force") from error
@@ -68,3 +83,18 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
                 f"checkpoint {path} was made with {name} {state.conditions.get(name)}, not {value}: {advice}"
             )
     return state
+
+
+def _unsealed(content: bytes) -> bytes:
+    """What ``torch.save`` wrote, without the line before it; ValueError where a bit has changed."""
+    if content.startswith(_BEGINNING):
+        end = len(_BEGINNING) + len(BLANK)
+        if not is_sealed(content, content[len(_BEGINNING) : end]):
+            raise ValueError("the checksum differs")
+        return content[end + 1 :]
+    if not content.startswith(_ZIP):
+        raise ValueError("it is no checkpoint")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if archive.testzip() is not None:
+            raise ValueError("a part differs from its CRC-32")
+    return content

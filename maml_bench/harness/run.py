@@ -86,7 +86,7 @@ def run(
     preflight.refuse_unwritable(path)
     with preflight.alone(path):
         place = path.with_suffix(".ckpt")
-        found = load(path) if path.exists() and not options.force else None
+        found = None if options.force else _earlier(path)
         if found is not None:
             _refuse_unlike(found, path, recipe, options)
             share = (
@@ -179,6 +179,14 @@ def _completed(
     record = replace(found, evaluations=meta_test.joined(found.evaluations, new))
     record.save(options.results)
     return Outcome("tests added", found.outer_steps, record, path)
+
+
+def _earlier(path: Path) -> Record | None:
+    """The record that is there."""
+    try:
+        return load(path) if path.exists() else None
+    except MamlBenchError as error:
+        raise MamlBenchError(f"{error}; use --force to replace it by a new run") from error
 
 
 def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:

@@ -192,8 +192,7 @@ def test_speed_records_as_a_table(command, speed):
 def test_a_damaged_speed_record_is_named_in_one_sentence(command, speed, verb):
     speed.write_text('[{"kind": "race"}]')
     said = command(*verb)
-    assert said.code == 2
-    assert said.err.count("\n") == 1
+    assert said.code == 0
     assert f"{speed.name}: row 1 is of kind 'race'" in said.err
 
 
@@ -254,9 +253,32 @@ def test_bad_input_is_one_sentence(command, arguments, sentence):
 
 
 @pytest.mark.parametrize("verb", [["records"], ["report"], ["compare", "runs", "runs"]])
-def test_a_damaged_record_is_named_in_one_sentence(command, maml, verb):
+def test_a_damaged_record_is_named_in_one_sentence_and_the_others_are_read(command, maml, verb):
     maml.write_text("{")
     said = command(*verb)
-    assert said.code == 2
-    assert said.err.count("\n") == 1
-    assert maml.name in said.err
+    assert said.code == 0
+    assert said.err.count("warning: ") == 1
+    assert f"warning: record {maml} is not valid JSON" in said.err
+
+
+def test_a_bad_record_is_skipped_with_a_warning_and_strict_fails(command, maml):
+    whole = command("records", "--json")
+    bad = maml.with_name("bad.json")
+    bad.write_text("[]")
+    said = command("records", "--json")
+    assert (said.code, said.out) == (0, whole.out)
+    assert said.err.count("warning: ") == 1
+    assert f"it is skipped. To remove it, delete the file {bad}" in said.err
+    said = command("records", "--json", "--strict")
+    assert (said.code, said.out) == (3, whole.out)
+    bad.unlink()
+    assert command("records", "--strict").code == 0
+
+
+def test_a_folder_of_records_that_cannot_be_read_is_an_error(command, results, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    said = command("records")
+    assert (said.code, said.err) == (2, "error: the folder runs/records of records cannot be read: Permission denied\n")

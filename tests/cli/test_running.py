@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from maml_bench.cli import progress
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -111,9 +112,9 @@ def test_a_failure_after_a_share_that_is_kept_exits_with_one(command, monkeypatc
     assert records()["maml", 0].outer_steps == 5
 
 
-def test_a_diverged_run_is_a_result(command):
+def test_a_diverged_run_is_a_result_with_an_exit_code_of_its_own(command):
     said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e20")
-    assert said.code == 0
+    assert said.code == ExitCode.DIVERGED
     assert "diverged, the outer loss was not finite at step 1 (" in said.err
 
 

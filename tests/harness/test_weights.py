@@ -25,7 +25,9 @@ def network():
 
 def header_of(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
-        return file.metadata()
+        header = file.metadata()
+    assert len(header.pop(weights.CHECKSUM)) == 64
+    return header
 
 
 def test_a_file_comes_back_to_the_bit_with_its_header(tmp_path, network):
@@ -34,7 +36,7 @@ def test_a_file_comes_back_to_the_bit_with_its_header(tmp_path, network):
     weights.save(path, turned, {"setup": "maml", "step": 12})
     found = weights.load(path)
     assert all(torch.equal(found.tensors[name], p) for name, p in network.items())
-    assert found.header == {"format_version": "1", "setup": "maml", "step": "12"}
+    assert found.header == {"format_version": "2", "setup": "maml", "step": "12"}
     assert found.sha256 == weights.hashlib.sha256(path.read_bytes()).hexdigest()
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -72,12 +74,12 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path, network):
     weights.save(good, network, {})
     (tmp_path / "half.safetensors").write_bytes(good.read_bytes()[:-4])
     (tmp_path / "text.safetensors").write_text("not weights")
-    weights.save(tmp_path / "newer.safetensors", network, {"format_version": 2})
+    weights.save(tmp_path / "newer.safetensors", network, {"format_version": 3})
     for name, sentence in (
         ("nowhere", "cannot be read: No such file"),
-        ("half", "are not a whole safetensors file"),
+        ("half", "are damaged: they differ from their checksum"),
         ("text", "are not a whole safetensors file"),
-        ("newer", "have format version 2, newer than 1"),
+        ("newer", "have format version 3, newer than 2"),
     ):
         with pytest.raises(MamlBenchError, match=rf"{name}\.safetensors {sentence}"):
             weights.load(tmp_path / f"{name}.safetensors")
@@ -104,7 +106,7 @@ def test_a_run_leaves_its_last_and_its_best_weights(tiny, options):
     names = sorted(path.name for path in folder.iterdir())
     stem = record.relative_path.stem
     assert names == [f"{stem}-best{rank}.safetensors" for rank in (1, 2, 3)] + [f"{stem}.safetensors"]
-    about = {"format_version": "1", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
+    about = {"format_version": "2", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
     about |= {"setup": "maml", "seed": "0"}
     by_step = dict(zip(record.curve.step, record.curve.validation, strict=True))
     assert header_of(folder / names[-1]) == {**about, "step": "12", "validation": str(by_step[12])}
@@ -150,3 +152,21 @@ def test_restored_weights_are_those_of_the_record(tiny, options):
         assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, other)
     weights.place(options.results, record.relative_path, 3).unlink()
     assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, record)
+
+
+def test_a_file_with_any_bit_changed_is_refused(tmp_path, network):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, network, {"setup": "maml", "step": 12})
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(MamlBenchError, match=r"^weights .*safetensors (are|have) [^\n]*$"):
+            weights.load(path)
+
+
+def test_a_file_of_the_first_format_has_no_checksum_and_loads(tmp_path, network):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(network, path, {"format_version": "1", "step": "12"})
+    assert weights.load(path).header == {"format_version": "1", "step": "12"}
