@@ -1,6 +1,5 @@
 """The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.layers import raw
+from maml_bench.harness.layers import as_toml, raw
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
@@ -299,11 +298,9 @@ def _names(setup: str | Sequence[str] | None) -> list[str]:
 
 
 def _as_toml(value: Any) -> str:
-    """A value as TOML writes it. TOML writes numbers, texts, flags and lists of them as JSON does."""
+    """A value as TOML writes it."""
     try:
-        if value is None:
-            raise TypeError("leave the key out to keep the recipe's value")
-        return json.dumps(value, allow_nan=False)
+        return as_toml(value)
     except (TypeError, ValueError) as error:
         raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
 

@@ -1,6 +1,7 @@
 """Names to classes: near misses are named, and a file of the user's serves as well as one of ours."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -167,6 +168,8 @@ def test_a_file_may_postpone_its_annotations(file):
         (MINE + MINE.replace("class Mine", "class Other"), "it has 2"),
         ("def broken(:", "setup file mine.py cannot be loaded: SyntaxError: "),
         ("import no_such_module_anywhere", "cannot be loaded: ModuleNotFoundError: No module named 'no_such"),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("x = '\0'", "cannot be loaded: SyntaxError: "),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
     ],
 )
@@ -182,3 +185,45 @@ def test_a_file_with_the_name_of_a_shipped_setup_is_refused(tmp_path):
     (tmp_path / "maml.py").write_text("from maml_bench.setups.anil import ANIL\n\n\nclass Mine(ANIL):\n    pass\n")
     with pytest.raises(MamlBenchError, match="has the name of a setup of this package"):
         registry.setup_reference(str(tmp_path / "maml.py"))
+
+
+def test_code_that_changed_after_it_was_named_is_not_run_under_that_name(file):
+    reference = registry.setup_reference("./mine.py")
+    file.write_text(MINE.replace("0.5", "0.7"))
+    with pytest.raises(MamlBenchError, match=r"mine\.py is not the code that the recipe was made with"):
+        registry.build_setup(reference, "here")
+    assert registry.build_setup(registry.setup_reference("./mine.py"), "here").rate == 0.7
+
+
+@pytest.mark.parametrize("options", [{"name": "maml", "file": "./mine.py"}, {"name": "mine", "file": "./mine.py"}])
+def test_code_of_a_file_runs_only_under_its_own_name_and_hash(file, options):
+    with pytest.raises(MamlBenchError, match=r"mine\.py is not the code that the recipe was made with"):
+        registry.build_setup(options, "here")
+    with pytest.raises(MamlBenchError, match=r"no setup '\./mine\.py'"):
+        registry.build_setup({"name": "./mine.py"}, "here")
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_what_a_file_imports_from_its_folder_counts_too(file, monkeypatch, package):
+    monkeypatch.syspath_prepend(str(file.parent))
+    name = f"beside_{package}".lower()
+    file.write_text(f"import {name}\n" + MINE)
+    inside = file.with_name(name) / "deeper.py" if package else file.with_name(f"{name}.py")
+    inside.parent.mkdir(exist_ok=True)
+    inside.write_text("STEPS = 1\n")
+    if package:
+        inside.with_name("__init__.py").write_text("from . import deeper\n")
+    first = registry.setup_reference("./mine.py")["sha256"]
+    assert first != hashlib.sha256(file.read_bytes()).hexdigest()
+    inside.write_text("STEPS = 2\n")
+    registry._executed.cache_clear()
+    assert registry.setup_reference("./mine.py")["sha256"] != first
+    for module in (name, f"{name}.deeper"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize("stem", ["a[-b]y", "..", "x" * 101, "-rf"])
+def test_a_file_whose_name_cannot_stand_in_records_is_a_sentence(file, stem):
+    file.rename(file.with_name(f"{stem}.py"))
+    with pytest.raises(MamlBenchError, match=r"the setup name .* (cannot be a part of a file name|is too long)"):
+        registry.setup_reference(f"./{stem}.py")

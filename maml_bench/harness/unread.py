@@ -53,9 +53,10 @@ def inner_keys(setup: Setup, *, acting: bool) -> frozenset[str]:
 
 
 def refused(layer: Layer, unread: Mapping[str, str], defaults: Mapping[str, Any]) -> str | None:
-    """A sentence on the first key that ``layer`` sets to something that is not its default and that nothing reads."""
+    """A sentence on the first key that ``layer`` sets and that nothing reads. A file may set it to its default."""
     for key, value in leaves(layer.table):
-        if key in unread and value not in (plain(defaults.get(key, MISSING)), NOTHING_ELSE.get(key, MISSING)):
+        usual = (plain(defaults.get(key, MISSING)), NOTHING_ELSE.get(key, MISSING)) if layer.kind != "--set" else ()
+        if key in unread and value not in usual:
             return f"{key} is set by {layer.source}, but has no effect: {unread[key]}"
     return None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import maml_bench
 from maml_bench.cli import progress
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
@@ -91,6 +92,58 @@ def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
     setup = records()["mine", 0].recipe["setup"]
     assert (setup["name"], len(setup["sha256"])) == ("mine", 64)
     assert str(tmp_path) not in next(tmp_path.glob("work/runs/**/*.json")).read_text()
+
+
+def test_the_code_of_a_file_never_runs_under_the_name_of_a_setup_of_the_package(command, mine):
+    for words in (["--set", "setup.file=./mine.py"], ["--set", "setup={file='./mine.py'}"]):
+        said = command("run", "sinusoid-k10", *RUN, *words)
+        assert said.code == 2
+        assert said.err == ("error: setup.file is set by --set, but it cannot be set: choose the setup with --setup\n")
+    recipe = mine.with_name("own.toml")
+    recipe.write_text('extends = "sinusoid-k10"\nsetup.file = "./mine.py"\n')
+    said = command("run", "./own.toml", *RUN)
+    assert said.code == 2
+    assert "setup.file is set by ./own.toml, but it cannot be set" in said.err
+    assert records() == {}
+    command("run", "sinusoid-k10", *RUN)
+    assert list(records()) == [("maml", 0)]
+
+
+def test_a_file_that_changes_between_two_runs_of_a_command_stops_it(command, mine, monkeypatch):
+    real = outer_module.meta_gradient
+
+    def gradient(*arguments, **options):
+        mine.write_text(MINE + "# changed\n")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(outer_module, "meta_gradient", gradient)
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "./mine.py", "--seeds", "0,1")
+    assert said.code == 2
+    assert "mine.py is not the code that the recipe was made with" in said.err.splitlines()[-1]
+    assert list(records()) == [("mine", 0)]
+
+
+@pytest.mark.parametrize("name", ["../../../../x", "x/../../y", "/x"])
+def test_nothing_is_written_outside_of_the_results_folder(command, tmp_path, name):
+    own = tmp_path / "work" / "own.toml"
+    own.write_text(f'id = "{name}"\nextends = "sinusoid-k10"\n')
+    preset = tmp_path / "work" / "preset.toml"
+    preset.write_text(f'extends = "sinusoid-k10"\n[presets."{name}"]\nouter.steps = 1\n')
+    before = sorted(tmp_path.rglob("*"))
+    ways = (["sinusoid-k10", "--set", f"id={name}"], ["sinusoid-k10", "--set", f"preset={name}"], ["./own.toml"])
+    for words in (*ways, ["./preset.toml", "--preset", name]):
+        said = command("run", *RUN, *words)
+        assert (said.code, said.err.count("\n")) == (2, 1)
+    with pytest.raises(MamlBenchError, match="cannot be set"):
+        maml_bench.run("sinusoid-k10", preset="smoke", set={"id": name})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_setting_that_changes_nothing_is_not_told_in_the_record(command):
+    command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=0.001", "--set", "outer.steps=12")
+    assert "inner.rate" not in str(records()["maml", 0].recipe["changed"])
+    assert records()["maml", 0].recipe["changed"][:2] == ["outer.steps=12", "outer.meta_batch=2"]
+    assert "already there" in command("run", "sinusoid-k10", *RUN).err
 
 
 def test_a_failed_run_is_told_and_exits_with_one(command, monkeypatch):
