@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.layers import as_toml, raw
+from maml_bench.harness.preflight import refuse_unfit_seed
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
@@ -77,8 +78,7 @@ def run(
     settings = [f"{key}={_as_toml(value)}" for key, value in (set or {}).items()]
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise MamlBenchError(f"seed {number!r} must be a whole number of at least 0")
+        refuse_unfit_seed(number)
     planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
     for one in planned:
         asked_tests(one, protocols)

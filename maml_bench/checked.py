@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from maml_bench.declared import BOUNDS, annotations, words_of
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,7 +51,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
 
     if not isinstance(values, Mapping):
-        raise MamlBenchError(f"{where}: {at or 'the whole'} is {values!r}, but must be a table")
+        raise MamlBenchError(f"{where}: {at or 'the whole'} is {shortened(values)}, but must be a table")
     try:
         return cast(
             T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
@@ -141,7 +141,7 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
     value: Any = values
     for step in place:
         value = value[step]
-    is_value = f"{where}: {_dotted(place, at)} is {value!r}, but must be"
+    is_value = f"{where}: {_dotted(place, at)} is {shortened(value)}, but must be"
     if kind == "literal_error":
         choices = context["expected"].replace("' or '", "', '")
         one_of = "one of " if "', '" in choices else ""
@@ -151,6 +151,8 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         return f"{is_value} {BOUNDS[name][0]} {context[name]:g}"
     if kind == "too_short":
         return f"{is_value} a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"{is_value} a list of at most {context['max_length']}"
     return f"{is_value} {_KINDS.get(kind, detail['msg'])}"
 
 

@@ -118,7 +118,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     can, options, name = setup.capabilities, inspect.signature(tasks).parameters, tasks.name
     acted = acts(tasks)
     ordered = in_order(tasks)
-    classes = "joint" in options
+    classes = has_ways(tasks)
     reasons = {
         f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
             bool(setup.families) and name not in setup.families
@@ -145,6 +145,11 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
         ),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def has_ways(tasks: Any) -> bool:
+    """Whether a class of task distributions has tasks of several classes each."""
+    return "joint" in inspect.signature(tasks).parameters
 
 
 def in_order(tasks: Any) -> bool:

@@ -15,6 +15,7 @@ from maml_bench.declared import BOUNDS, annotations
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.oracle import Oracle
+from tests.test_ranges import beside
 
 MINE = """
 from dataclasses import dataclass
@@ -100,10 +101,6 @@ def test_options_reach_tasks_and_setup():
     assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
 
 
-BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
-"""What is added to a bound of each kind to get a number that it does not allow."""
-
-
 @pytest.mark.parametrize(
     ("name", "option", "kind", "bound"),
     [
@@ -111,13 +108,13 @@ BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
         for name in registry.setup_names()
         for option, (_, extras) in annotations(registry.setup_class(name)).items()
         for extra in extras
-        for kind in BEYOND
+        for kind in BOUNDS
         if hasattr(extra, kind)
     ],
 )
 def test_a_setup_made_in_python_keeps_its_bounds(name, option, kind, bound):
     cls = registry.setup_class(name)
-    value = bound + BEYOND[kind]
+    _, value = beside(annotations(cls)[option][0], kind, bound)
     with pytest.raises(MamlBenchError) as caught:
         cls(**{option: value})
     assert str(caught.value) == f"{cls.__name__}: {option} is {value!r}, but must be {BOUNDS[kind][0]} {bound:g}"

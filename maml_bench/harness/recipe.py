@@ -19,7 +19,7 @@ from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import refuse_unfit_name
-from maml_bench.harness import recipe_identity, trials
+from maml_bench.harness import episode_shapes, recipe_identity, trials
 from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, leaves, merged, raw
 from maml_bench.harness.sections import (
     OPTIMISERS,
@@ -219,14 +219,9 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     method = registry.build_setup(content["setup"], where)
     name = content["setup"]["name"]
     tasks = registry.build_tasks(content["tasks"], where, method)
-    if method.asks_query() and not train.query and not registry.in_order(tasks):
-        raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
+    episode_shapes.refuse_unfit(where, name, method, tasks, (train, validation, test))
     if isinstance(method, Remembering) and acts(tasks):
         trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
-    shapes = {"train": train, "validation": validation, **{f"test[{i}]": one for i, one in enumerate(test)}}
-    for at, shape in shapes.items():
-        if not shape.shot and not registry.scored_by_density(tasks):
-            raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
     if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
         raise MamlBenchError(
             f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "

@@ -165,7 +165,7 @@ def test_a_failure_after_a_share_that_is_kept_exits_with_one(command, monkeypatc
 
 
 def test_a_diverged_run_is_a_result(command):
-    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e20")
+    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e18")
     assert said.code == 0
     assert "diverged, the outer loss was not finite at step 1 (" in said.err
 
@@ -211,6 +211,34 @@ def test_bad_budgets(text):
         (["sinusoid-k10", "--seeds", "0,x"], "--seeds '0,x' must be whole numbers with commas between"),
         (["sinusoid-k10", "--seeds", ""], "--seeds '' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "0,,1"], "--seeds '0,,1' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "9" * 300], f"--seeds '{'9' * 76}...: a seed is at most 9223372036854775807"),
+        (["sinusoid-k10", "--seeds", "9" * 5000], f"--seeds '{'9' * 76}...: a seed is at most 9223372036854775807"),
+        (["sinusoid-k10", "--seeds", "0-9223372036854775808"], "--seeds '0-9223372036854775808': a seed is at most"),
+        (["sinusoid-k10", "--set", "published=3"], "published is set by --set, but it cannot be set"),
+        (["sinusoid-k10", "--set", "tasks.pool=-3"], "recipe 'sinusoid-k10': tasks.pool is -3, but must be at least 0"),
+        (["sinusoid-k10", "--set", "tasks.context=-2"], "recipe 'sinusoid-k10': tasks.context is -2, but must be at"),
+        (["sinusoid-k10", "--set", "tasks.context=100000000"], "recipe 'sinusoid-k10': tasks.context is 100000000"),
+        (["sinusoid-k10", "--set", "outer.clip=-1"], "recipe 'sinusoid-k10': outer.clip is -1, but must be at least 0"),
+        (["sinusoid-k10", "--set", "outer.floor=-5"], "recipe 'sinusoid-k10': outer.floor is -5, but must be at least"),
+        (["sinusoid-k10", "--set", "inner.later_rate=-1"], "recipe 'sinusoid-k10': inner.later_rate is -1, but must"),
+        (["sinusoid-k10", "--set", "validation.query=0"], "recipe 'sinusoid-k10': validation.query is 0, but must be"),
+        (
+            ["sinusoid-k10", "--set", "train.way=3"],
+            "recipe 'sinusoid-k10': train.way is 3, but must be 1: sinusoid has",
+        ),
+        (["omniglot-5w1s", "--set", "tasks.conv.filters=0"], "recipe 'omniglot-5w1s': tasks.conv.filters is 0, but"),
+        (["omniglot-5w1s", "--set", "tasks.conv.widths=[8,8]"], "conv.widths is [8, 8], but must have one entry for"),
+        (
+            ["omniglot-instances", "--set", "train.query=1"],
+            "recipe 'omniglot-instances': train.query is 1, but must be",
+        ),
+        (["navigation", "--set", "tasks.horizon=0"], "recipe 'navigation': tasks.horizon is 0, but must be at least 1"),
+        (["mdp", "--set", "tasks.states=0"], "recipe 'mdp': tasks.states is 0, but must be at least 1"),
+        (["bandit", "--set", "tasks.arms=0"], "recipe 'bandit': tasks.arms is 0, but must be at least 2"),
+        (
+            ["bandit", "--setup", "rl2", "--set", "tasks.hidden=[3]"],
+            "recipe 'bandit': tasks.hidden is set by --set, but has no effect: the setup 'rl2' does not ask",
+        ),
         (["sinusoid-k10", "--seeds", "0-"], "--seeds '0-' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "-1"], "--seeds '-1' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "3-0"], "--seeds '3-0': the range 3-0 runs backwards; write 0-3"),
@@ -241,6 +269,12 @@ def test_bad_usage_is_told_without_a_traceback(command, arguments):
     assert said.code == 2
     assert "maml-bench run [OPTIONS]" in said.err
     assert "Traceback" not in said.err
+
+
+def test_an_inner_loop_without_parameters_is_one_sentence(command):
+    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.outside=['*']")
+    assert said.code == 2
+    assert said.err == ("error: inner.outside is ['*'], which leaves no parameter of the network for the inner loop\n")
 
 
 @pytest.mark.parametrize("arguments", [["--schedule", "vmpa"], []])
