@@ -9,13 +9,13 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge, Gt, Le
 
+from benchmarks.hostility.ranges import beside
 from maml_bench import registry
 from maml_bench.core.setup import Setup
 from maml_bench.declared import BOUNDS, annotations
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.oracle import Oracle
-from tests.test_ranges import beside
 
 MINE = """
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from maml_bench.core.learner import Inner
 from maml_bench.core.memory import Remembering
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import refuse_unfit_name
 from maml_bench.harness import episode_shapes, recipe_identity, trials
 from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, leaves, merged, raw
@@ -253,8 +253,10 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
 def _outer(table: Mapping[str, Any], where: str) -> tuple[Outer, dict[str, Any]]:
     """The section ``outer``, and the values in it that its optimiser or its decay does not read."""
     name = table.get("optimiser", next(iter(OPTIMISERS)))
-    if name not in OPTIMISERS:
-        raise MamlBenchError(f"{where}: there is no outer.optimiser {name!r}{nearest(str(name), OPTIMISERS)}")
+    if not isinstance(name, str) or name not in OPTIMISERS:
+        raise MamlBenchError(
+            f"{where}: there is no outer.optimiser {shortened(name)}{nearest(str(name)[:80], OPTIMISERS)}"
+        )
     cls = OPTIMISERS[name]
     others = {key: other for other in OPTIMISERS.values() for key in annotations(other) if key not in annotations(cls)}
     mine = {key: value for key, value in table.items() if key != "optimiser" and key not in others}

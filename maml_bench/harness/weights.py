@@ -15,7 +15,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import atomic_write
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
@@ -37,8 +37,8 @@ class Weights:
         """The tensors in the order, precision and place of ``expected``; ``what`` it is that expects them.
 
         Raises:
-            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers, or is not
-                expected.
+            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers or some
+                that are not finite, or is not expected.
         """
         found = {}
         for name, p in expected.items():
@@ -53,6 +53,11 @@ class Weights:
                 kind = str(tensor.dtype).removeprefix("torch.")
                 raise MamlBenchError(f"weights {self.path}: the tensor {name!r} holds {kind}, not real numbers")
             found[name] = tensor.to(p)
+            if lost := int((~found[name].isfinite()).sum()):
+                raise MamlBenchError(
+                    f"weights {self.path}: the tensor {name!r} holds {lost:,} values that are not finite, so there is "
+                    "nothing to test"
+                )
         for name in self.tensors:
             if name not in expected:
                 raise MamlBenchError(
@@ -90,8 +95,8 @@ def load(path: Path) -> Weights:
     except SafetensorError as error:
         raise MamlBenchError(f"weights {path} are not a whole safetensors file: {error}") from error
     version = header.get("format_version", "1")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise MamlBenchError(f"weights {path} have format version {version}, newer than {FORMAT_VERSION}")
+    if version not in [str(known) for known in range(1, FORMAT_VERSION + 1)]:
+        raise MamlBenchError(f"weights {path} have format version {shortened(version)}, newer than {FORMAT_VERSION}")
     return Weights(path, sha256, header, tensors)
 
 

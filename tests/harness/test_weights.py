@@ -12,6 +12,7 @@ from safetensors import safe_open
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import weights
 from maml_bench.harness.build import build
+from maml_bench.harness.evaluate_weights import evaluate_weights
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
 
@@ -56,6 +57,11 @@ def test_precision_and_order_are_those_of_the_network(tmp_path, network):
         ({"body.1.weight": (2, 3)}, "the tensor 'body.1.weight' has the shape [2, 3], but maml on waves needs [3, 2]"),
         ({"rate.head.bias": (1,)}, "have a tensor 'rate.head.bias' that maml on waves does not have (did you mean "
          "'head.bias'?)"),
+        *(
+            ({"head.bias": torch.tensor([value], dtype=torch.float64)}, "the tensor 'head.bias' holds 1 values that "
+             "are not finite")
+            for value in (float("nan"), float("inf"), -float("inf"), 1e300)
+        ),
         ({"head.bias": torch.zeros(1, dtype=torch.int64)}, "the tensor 'head.bias' holds int64, not real numbers"),
     ],
 )  # fmt: skip
@@ -77,7 +83,7 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path, network):
         ("nowhere", "cannot be read: No such file"),
         ("half", "are not a whole safetensors file"),
         ("text", "are not a whole safetensors file"),
-        ("newer", "have format version 2, newer than 1"),
+        ("newer", "have format version '2', newer than 1"),
     ):
         with pytest.raises(MamlBenchError, match=rf"{name}\.safetensors {sentence}"):
             weights.load(tmp_path / f"{name}.safetensors")
@@ -131,7 +137,7 @@ def test_without_training_or_validation_the_last_stands_alone(tiny, options):
 
 
 def test_a_run_that_diverged_leaves_none(tiny, options):
-    path = run(tiny("outer.rate=1e30"), 0, options).record.relative_path
+    path = run(tiny("outer.rate=1e18"), 0, options).record.relative_path
     assert not weights.place(options.results, path).exists()
 
 
@@ -150,3 +156,21 @@ def test_restored_weights_are_those_of_the_record(tiny, options):
         assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, other)
     weights.place(options.results, record.relative_path, 3).unlink()
     assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, record)
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "2", "0", "-1", "x", "", "\N{SUPERSCRIPT TWO}"])
+def test_a_version_that_this_package_does_not_read_is_a_sentence(tmp_path, network, version):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors.torch.save(network, {"format_version": version}))
+    with pytest.raises(MamlBenchError, match=r"have format version .*, newer than 1"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 300, "-3", "x", "\N{SUPERSCRIPT TWO}"])
+def test_numbers_in_a_header_that_are_none_are_left_out(tmp_path, tiny, options, number):
+    path = run(tiny(), 0, options).record.relative_path
+    file = weights.place(options.results, path)
+    header = header_of(file) | {"seed": number, "step": number}
+    file.write_bytes(safetensors.torch.save(safetensors.torch.load(file.read_bytes()), header))
+    found = evaluate_weights(tiny(), [weights.load(file)], options).record
+    assert (found.seed, found.evaluations[0].checkpoint_steps) == (0, [])
