@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 
 from maml_bench.checked import construct, construct_json
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.files import atomic_write
+from maml_bench.files import atomic_write, refuse_unfit_name
 from maml_bench.record_tables import EXHIBITS, Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile, misfit
 
 SCHEMA = 2
@@ -252,7 +252,14 @@ def _in_one_line(array: re.Match[str]) -> str:
 
 
 def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str, weights: str = "") -> Path:
-    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`."""
+    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`.
+
+    Raises:
+        MamlBenchError: a name in the recipe cannot be a part of a file name, so that the record might lie elsewhere.
+    """
+    names = {"recipe": recipe["id"], "preset": recipe["preset"], "task family": recipe["tasks"]["name"]}
+    for what, part in (names | {"setup": recipe["setup"]["name"]}).items():
+        refuse_unfit_name(str(part), f"the {what} name")
     tested = f"w{weights}-" if weights else ""
     name = f"{recipe['id']}-{recipe['preset']}-{recipe_id}-{tested}s{seed}-{machine_id}.json"
     return Path("records", recipe["tasks"]["name"], recipe["setup"]["name"], name)

@@ -1,6 +1,6 @@
 """A network and a loss as pure functions of named parameters, and the choices of the inner loop that a recipe makes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +14,7 @@ from torch.func import functional_call
 from maml_bench.checked import later
 from maml_bench.core.inner import SGD, Update, adapt
 from maml_bench.core.normalisation import ExactNormalisation
-from maml_bench.declared import Also
+from maml_bench.declared import AT_ONCE, LARGE, LAYERS, Also
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Estimator, Params, Predict
 
@@ -32,18 +32,24 @@ class Inner:
     rate: Annotated[
         float,
         Ge(0),
+        LARGE,
         Doc("Step size on the support loss, under `reduction`."),
         Also(("lr", "alpha", "learning_rate", "step_size")),
     ]
-    steps: Annotated[int, Ge(0), Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))]
+    steps: Annotated[
+        int, Ge(0), AT_ONCE, Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))
+    ]
     reduction: Annotated[
         Reduction, Doc("The support loss: the mean over all examples, or `per shot`, which is the mean times the way.")
     ] = "mean"
     outside: Annotated[
         tuple[str, ...],
+        LAYERS,
         Doc("Parameters that are meta-learned but stay as they are in the inner loop, as glob patterns."),
     ] = ()
-    later_rate: Annotated[float | None, Doc("Step size of all steps after the first, if it differs.")] = later(None)
+    later_rate: Annotated[float | None, Ge(0), LARGE, Doc("Step size of all steps after the first, if it differs.")] = (
+        later(None)
+    )
     estimator: Annotated[Estimator, Doc("Support loss of a policy, see maml_bench.rl.losses.")] = later("likelihood")
 
     def rule(self) -> SGD:
@@ -89,7 +95,7 @@ class Learner:
 
     Raises:
         MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
-            has a pattern that names nothing.
+            has a pattern that names nothing, or names all parameters.
     """
 
     def __init__(
@@ -113,6 +119,10 @@ class Learner:
         for pattern in inner.outside:
             if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
+        if not any(True for name, _ in model.named_parameters() if not _matches(name, inner.outside)):
+            raise MamlBenchError(
+                f"inner.outside is {list(inner.outside)}, which leaves no parameter of the network for the inner loop"
+            )
         self.model = model
         self.network = model
         self.names = tuple(name for name, _ in model.named_parameters())
@@ -215,7 +225,7 @@ class Learner:
 
     def moves(self, name: str) -> bool:
         """Whether the recipe lets the inner loop change the parameter ``name``."""
-        return not any(fnmatchcase(name, pattern) for pattern in self.inner.outside)
+        return not _matches(name, self.inner.outside)
 
     def is_head(self, name: str) -> bool:
         """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""
@@ -226,3 +236,8 @@ class Learner:
         """The name of the last layer."""
         layers = [module for module, m in self.model.named_modules() if any(True for _ in m.parameters(recurse=False))]
         return "head" if "head" in layers else layers[-1]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether any of the glob ``patterns`` matches the name of a parameter."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

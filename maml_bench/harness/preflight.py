@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, shortened
 from maml_bench.files import locked
+from maml_bench.types import MOST_SEED
 
 
 def usable_device(name: str) -> str:
@@ -32,6 +33,12 @@ def usable_device(name: str) -> str:
             )
         return f"cuda:{index}"
     return "cpu"
+
+
+def refuse_unfit_seed(seed: object) -> None:
+    """Raise MamlBenchError where ``seed`` is not a whole number from 0 to MOST_SEED."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+        raise MamlBenchError(f"seed {shortened(seed)} must be a whole number of at least 0 and at most {MOST_SEED}")
 
 
 def refuse_unwritable(path: Path) -> None:
