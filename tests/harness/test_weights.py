@@ -190,7 +190,7 @@ def test_a_version_that_this_package_does_not_read_is_a_sentence(tmp_path, netwo
 def test_numbers_in_a_header_that_are_none_are_left_out(tmp_path, tiny, options, number):
     path = run(tiny(), 0, options).record.relative_path
     file = weights.place(options.results, path)
-    header = header_of(file) | {"seed": number, "step": number}
+    header = header_of(file) | {"seed": number, "step": number, "format_version": "1"}
     file.write_bytes(safetensors.torch.save(safetensors.torch.load(file.read_bytes()), header))
     found = evaluate_weights(tiny(), [weights.load(file)], options).record
     assert (found.seed, found.evaluations[0].checkpoint_steps) == (0, [])
