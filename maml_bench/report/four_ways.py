@@ -79,10 +79,11 @@ def _words(group: Group | None) -> dict[str, str]:
         return {"score": NOT_RUN}
     record, score = group.first, max(group.headlines(), key=lambda score: score.evaluation.shot)
     time = training_time(record)
+    tasks = record.recipe.get("outer", {}).get("meta_batch")
     star = "" if time.kind == "measured" else " *"
     return {
         "parameters": NONE if record.parameters is None else f"{record.parameters:,}",
-        "tasks": f"{record.outer_steps * int(record.recipe['outer']['meta_batch']):,}",
+        "tasks": f"{record.outer_steps * tasks:,}" if isinstance(tasks, int) else NONE,
         "test": _test(score),
         "score": plus_minus(score.mean, score.ci95, record.metric.name),
         "seconds": f"{time.seconds:{three_digits(time.seconds)}}{star}" if record.budget_steps else NONE,
