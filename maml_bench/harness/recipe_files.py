@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import read_bytes
 
 
 @cache
@@ -65,7 +66,7 @@ def read_file(path: Path) -> dict[str, Any]:
         MamlBenchError: the file is missing or not TOML, or has several recipes.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path).decode())
     except OSError as error:
         raise MamlBenchError(f"recipe file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
