@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from maml_bench.checked import later
+from maml_bench.core.exact_layers import ExactLayers, refuse_unusable
 from maml_bench.core.inner import SGD, Update, adapt
-from maml_bench.core.normalisation import ExactNormalisation
 from maml_bench.declared import Also
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Estimator, Params, Predict
@@ -88,8 +88,8 @@ class Learner:
         acting: in reinforcement learning, the family, which offers the terms of some outer losses.
 
     Raises:
-        MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
-            has a pattern that names nothing.
+        MamlBenchError: the module has a layer that cannot be meta-learned (see core.exact_layers), or a pattern of
+            ``inner.outside`` names nothing.
     """
 
     def __init__(
@@ -103,13 +103,7 @@ class Learner:
         outer_loss: Callable[[Predict, Any], Tensor] | None = None,
         acting: "PolicyTerms | None" = None,
     ) -> None:
-        for name, _ in model.named_buffers():
-            if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
-                layer = name.rpartition(".")[0] or type(model).__name__
-                raise MamlBenchError(
-                    f"the layer {layer!r} keeps running statistics, which an inner loop without side effects cannot "
-                    "update: build it with track_running_stats=False, or use maml_bench.models.BatchNorm"
-                )
+        refuse_unusable(model)
         for pattern in inner.outside:
             if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
@@ -164,7 +158,7 @@ class Learner:
 
     def apply(self, params: Params, x: Tensor) -> Tensor:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
-        with ExactNormalisation():
+        with ExactLayers():
             return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
 
     def draw(self, params: Params, noise: Tensor) -> Tensor:
@@ -173,7 +167,8 @@ class Learner:
         The noise is uniform in [0, 1]. A network without latent variables reads the second half of it.
         """
         own = {n: params[n] for n in self.names}
-        return functional_call(self.network, own, (noise[:, 1:],), {"draw": True})  # type: ignore[no-any-return]
+        with ExactLayers():
+            return functional_call(self.network, own, (noise[:, 1:],), {"draw": True})  # type: ignore[no-any-return]
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """The inputs of the last layer: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
