@@ -76,7 +76,8 @@ class PolicyTerms(Protocol):
 class Learner:
     """Binds a module to a task distribution's losses and score. It stores no parameters: callers pass them in.
 
-    Any ``nn.Module`` works unchanged if its forward takes only the inputs.
+    Any ``nn.Module`` works if its forward takes only the inputs, and it is never changed. A parameter with
+    ``requires_grad=False`` keeps its value in both loops. A parameter or module with several names is one.
 
     Args:
         model: the network.
@@ -108,8 +109,9 @@ class Learner:
             if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
         self.model = model
-        self.network = model
         self.names = tuple(name for name, _ in model.named_parameters())
+        self.frozen = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+        self._use(model)
         self.loss = loss
         self.outer_loss = outer_loss or loss
         self._acting = acting
@@ -138,8 +140,28 @@ class Learner:
     def with_network(self, network: nn.Module) -> "Learner":
         """This learner with another form of the same network: the same parameters, the same outputs."""
         other = copy(self)
-        other.network = network
+        other._use(network)
         return other
+
+    def _use(self, network: nn.Module) -> None:
+        """Run ``network`` from now on. A parameter that it has in several places is one parameter, by its first name.
+
+        `functional_call` alone damages a module that has two names: it puts back what it has put in itself.
+        """
+        self.network = network
+        first = {id(p): name for name, p in self.model.named_parameters()}
+        self._places = {
+            f"{path}.{own}" if path else own: first[id(p)]
+            for path, module in network.named_modules()
+            for own, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
+
+    def _call(self, params: Params, x: Tensor, **options: Any) -> Tensor:
+        """The network at ``params``. Those that the user has frozen are constants of every derivative."""
+        own = {n: params[n].detach() if n in self.frozen else params[n] for n in self.names}
+        placed = {place: own[name] for place, name in self._places.items()}
+        with ExactLayers():
+            return functional_call(self.network, placed, (x,), options, tie_weights=False)  # type: ignore[no-any-return]
 
     @property
     def acting(self) -> PolicyTerms:
@@ -158,17 +180,14 @@ class Learner:
 
     def apply(self, params: Params, x: Tensor) -> Tensor:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
-        with ExactLayers():
-            return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+        return self._call(params, x)
 
     def draw(self, params: Params, noise: Tensor) -> Tensor:
         """Examples that the network at ``params``, which is a density, makes of ``noise [examples, 2, ...]``.
 
         The noise is uniform in [0, 1]. A network without latent variables reads the second half of it.
         """
-        own = {n: params[n] for n in self.names}
-        with ExactLayers():
-            return functional_call(self.network, own, (noise[:, 1:],), {"draw": True})  # type: ignore[no-any-return]
+        return self._call(params, noise[:, 1:], draw=True)
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """The inputs of the last layer: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
@@ -209,8 +228,8 @@ class Learner:
         return path
 
     def moves(self, name: str) -> bool:
-        """Whether the recipe lets the inner loop change the parameter ``name``."""
-        return not any(fnmatchcase(name, pattern) for pattern in self.inner.outside)
+        """Whether the inner loop may change the parameter ``name``: neither the recipe nor the user keeps it fixed."""
+        return name not in self.frozen and not any(fnmatchcase(name, pattern) for pattern in self.inner.outside)
 
     def is_head(self, name: str) -> bool:
         """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""
