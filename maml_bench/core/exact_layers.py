@@ -111,7 +111,7 @@ def _rrelu(
     x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """Torch cannot map its own operator over tasks (seen in 2.13)."""
-    slope = torch.empty_like(x).uniform_(lower, upper) if training else (lower + upper) / 2
+    slope = lower + (upper - lower) * torch.rand_like(x) if training else (lower + upper) / 2
     return torch.where(x > 0, x, x * slope)
 
 
