@@ -123,7 +123,7 @@ class Learner:
         self._acting = acting
         self.score = score
         self.inner = inner
-        if not any(map(self.adapts, self.names)):
+        if not any(map(self.moves, self.names)):
             frozen = " and frozen parameters leave none" if self.frozen else ", which leaves no parameter"
             raise MamlBenchError(f"inner.outside is {list(inner.outside)}{frozen} of the network for the inner loop")
         self.way = way
