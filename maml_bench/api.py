@@ -1,6 +1,5 @@
 """The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.layers import raw
+from maml_bench.harness.layers import as_toml, raw
 from maml_bench.harness.own_budget import read_records, with_own_budget
+from maml_bench.harness.preflight import refuse_unfit_seed
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
@@ -79,8 +79,7 @@ def run(
     settings = [f"{key}={_as_toml(value)}" for key, value in (set or {}).items()]
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise MamlBenchError(f"seed {number!r} must be a whole number of at least 0")
+        refuse_unfit_seed(number)
     planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
     for one in planned:
         asked_tests(one, protocols)
@@ -275,11 +274,9 @@ def _names(setup: str | Sequence[str] | None) -> list[str]:
 
 
 def _as_toml(value: Any) -> str:
-    """A value as TOML writes it. TOML writes numbers, texts, flags and lists of them as JSON does."""
+    """A value as TOML writes it."""
     try:
-        if value is None:
-            raise TypeError("leave the key out to keep the recipe's value")
-        return json.dumps(value, allow_nan=False)
+        return as_toml(value)
     except (TypeError, ValueError) as error:
         raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
 

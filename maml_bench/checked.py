@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from maml_bench.declared import BOUNDS, annotations, words_of
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,7 +51,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
 
     if not isinstance(values, Mapping):
-        raise MamlBenchError(f"{where}: {at or 'the whole'} is {_cut(repr(values))}, but must be a table")
+        raise MamlBenchError(f"{where}: {at or 'the whole'} is {shortened(values)}, but must be a table")
     try:
         return cast(
             T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
@@ -159,7 +159,7 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
             value = value[step]
         except (TypeError, LookupError):
             break  # the rest of the place is the kind of value that was tried
-    is_value = f"{where}: {_dotted(place, at)} is {_cut(repr(value))}, but must be"
+    is_value = f"{where}: {_dotted(place, at)} is {shortened(value)}, but must be"
     if kind == "literal_error":
         choices = context["expected"].replace("' or '", "', '")
         one_of = "one of " if "', '" in choices else ""
@@ -172,11 +172,6 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
     if kind == "too_long":
         return f"{is_value} a list of at most {context['max_length']}"
     return f"{is_value} {_KINDS.get(kind, detail['msg'])}"
-
-
-def _cut(text: str) -> str:
-    """The beginning of a text that is too long for a sentence."""
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _dotted(place: Place, at: str) -> str:

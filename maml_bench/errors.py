@@ -26,5 +26,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f" (known: {', '.join(known)})" if known else ""
 
 
+def shortened(value: object, most: int = 80) -> str:
+    """``value`` as it is shown in a sentence, cut where it has more characters than ``most``."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no numbers of more than some thousand digits
+        return "a number of more digits than can be shown"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class Unstable(ArithmeticError):
     """The physics or a policy left the finite numbers: the run has diverged."""

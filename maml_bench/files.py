@@ -24,6 +24,26 @@ from maml_bench.errors import CannotWrite, MamlBenchError, Notice
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a place that has no room."""
 
+LONGEST_NAME = 100
+"""Bytes of a name that becomes a part of a file name, at most: several of them must fit into 255 bytes together."""
+_NAME = re.compile(r"\w[\w.+ -]*")
+
+
+def refuse_unfit_name(name: str, what: str) -> None:
+    """Check a name that becomes a part of a path, such as the id of a recipe; ``what`` says of what it is the name.
+
+    Raises:
+        MamlBenchError: the name has other characters than letters, digits, spaces, ``_``, ``.``, ``+`` and ``-``, does
+            not begin with a letter, a digit or ``_``, or is longer than `LONGEST_NAME` bytes.
+    """
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise MamlBenchError(f"{what} {name[:20]!r}... is too long: a name has at most {LONGEST_NAME} bytes")
+    if not _NAME.fullmatch(name):
+        raise MamlBenchError(
+            f"{what} {name!r} cannot be a part of a file name: use letters, digits, spaces, '_', '.', '+' and '-', "
+            "and begin with a letter or a digit"
+        )
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:

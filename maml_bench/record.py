@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 
 from maml_bench.checked import construct, construct_json, fits
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.files import atomic_write, read_bytes
+from maml_bench.files import atomic_write, read_bytes, refuse_unfit_name
 from maml_bench.record_tables import EXHIBITS, Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile, misfit
 
 SCHEMA = 2
@@ -184,10 +184,18 @@ class Record:
             "for fewer than 20 steps."
         ),
     ] = field(default_factory=list)
+    step_blocks_at_s: Annotated[
+        list[float],
+        Doc("The moment of each block of `step_blocks_s`, in seconds since 1970. It is empty in older records."),
+    ] = field(default_factory=list)
     earlier: Annotated[
         list[Annotated[dict[str, Any], Holds(Earlier)]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
     ] = field(default_factory=list)
+    parameters: Annotated[
+        Count | None,
+        Doc("How many numbers are learned over tasks: the network's and the setup's own. None in older records."),
+    ] = None
     superseded: Annotated[
         str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
     ] = ""
@@ -244,7 +252,14 @@ def _in_one_line(array: re.Match[str]) -> str:
 
 
 def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str, weights: str = "") -> Path:
-    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`."""
+    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`.
+
+    Raises:
+        MamlBenchError: a name in the recipe cannot be a part of a file name, so that the record might lie elsewhere.
+    """
+    names = {"recipe": recipe["id"], "preset": recipe["preset"], "task family": recipe["tasks"]["name"]}
+    for what, part in (names | {"setup": recipe["setup"]["name"]}).items():
+        refuse_unfit_name(str(part), f"the {what} name")
     tested = f"w{weights}-" if weights else ""
     name = f"{recipe['id']}-{recipe['preset']}-{recipe_id}-{tested}s{seed}-{machine_id}.json"
     return Path("records", recipe["tasks"]["name"], recipe["setup"]["name"], name)

@@ -60,6 +60,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "results_of": from_results.results_of,
     "figure": from_results.figure,
     "reproduction": from_results.reproduction,
+    "four_ways": from_results.four_ways,
     "speed": from_results.speed,
     "recipe_keys": from_code.recipe_keys,
     "record_fields": from_code.record_fields,

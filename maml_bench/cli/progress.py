@@ -10,7 +10,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from maml_bench.cli.terminal import console, keeping, print_json, print_table, say
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, shortened
+from maml_bench.types import MOST_SEED
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -25,16 +26,20 @@ def seeds_of(text: str) -> list[int]:
     """The seeds that ``--seeds`` names, each once: whole numbers and ranges such as ``0-3``, with commas between.
 
     Raises:
-        MamlBenchError: a part is not a number or a range, a range runs backwards, or has more than MOST_SEEDS.
+        MamlBenchError: a part is not a number or a range, a seed is above MOST_SEED, a range runs backwards, or it has
+            more than MOST_SEEDS.
     """
     seeds: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
         if match is None:
             raise MamlBenchError(
-                f"--seeds {text!r} must be whole numbers with commas between, such as 0,1,2, or ranges such as 0-3; "
-                "no seed is negative"
+                f"--seeds {shortened(text)} must be whole numbers with commas between, such as 0,1,2, or ranges such "
+                "as 0-3; no seed is negative"
             )
+        digits = max(map(len, filter(None, match.groups())))
+        if digits > len(str(MOST_SEED)) or max(int(number) for number in match.groups() if number) > MOST_SEED:
+            raise MamlBenchError(f"--seeds {shortened(text)}: a seed is at most {MOST_SEED}")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise MamlBenchError(f"--seeds {text!r}: the range {first}-{last} runs backwards; write {last}-{first}")

@@ -1,5 +1,6 @@
 """Weights from files under any protocol, as a Record of kind ``evaluation``: nothing is trained."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,8 @@ def evaluate_weights(
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()
-    seed = _seed_of(files) if seed is None else seed
+    seed = _number_of(files[0], "seed") or 0 if seed is None else seed
+    preflight.refuse_unfit_seed(seed)
     content = weights_id([file.sha256 for file in files])
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device), content)
     preflight.refuse_unwritable(path)
@@ -79,7 +81,7 @@ def evaluate_weights(
         machine.reset_peak_memory(device)
         training = build(recipe, seed, device, options.schedule)
         what = f"{recipe.setup['name']} on {recipe.id}"
-        models = [(_step_of(file), file.fit(training.meta, what)) for file in files]
+        models = [(_number_of(file, "step"), file.fit(training.meta, what)) for file in files]
         rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
@@ -124,14 +126,10 @@ def _earlier(path: Path, version: int) -> list[Evaluation]:
     return earlier.evaluations if earlier.task_version == version else []
 
 
-def _seed_of(files: Sequence[Weights]) -> int:
-    seed = files[0].header.get("seed", "")
-    return int(seed) if seed.isdecimal() else 0
-
-
-def _step_of(file: Weights) -> int | None:
-    step = file.header.get("step", "")
-    return int(step) if step.isdecimal() else None
+def _number_of(file: Weights, key: str) -> int | None:
+    """A whole number in the header of a file; None where it holds something else."""
+    text = file.header.get(key, "")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _about(file: Weights) -> str:

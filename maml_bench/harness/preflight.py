@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, shortened
 from maml_bench.files import locked, refuse_unwritable
+from maml_bench.types import MOST_SEED
 
-__all__ = ["alone", "refuse_unwritable", "usable_device"]
+__all__ = ["alone", "refuse_unfit_seed", "refuse_unwritable", "usable_device"]
 
 
 def usable_device(name: str) -> str:
@@ -33,6 +34,12 @@ def usable_device(name: str) -> str:
             )
         return f"cuda:{index}"
     return "cpu"
+
+
+def refuse_unfit_seed(seed: object) -> None:
+    """Raise MamlBenchError where ``seed`` is not a whole number from 0 to MOST_SEED."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+        raise MamlBenchError(f"seed {shortened(seed)} must be a whole number of at least 0 and at most {MOST_SEED}")
 
 
 def alone(path: Path) -> AbstractContextManager[None]:

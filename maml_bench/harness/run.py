@@ -79,6 +79,7 @@ def run(
     """
     options = options or Options()
     observer = observer or Silent()
+    preflight.refuse_unfit_seed(seed)
     tests = asked_tests(recipe, options.protocols)
     device = preflight.usable_device(options.device)
     if options.schedule != "auto":
@@ -288,6 +289,8 @@ def _train(
         return "failed", sentence(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}"
+    if not all(bool(p.isfinite().all()) for p in training.meta.values()):
+        return "diverged", f"the meta-parameters were not finite after step {training.step:,}"
     return "ok", None
 
 

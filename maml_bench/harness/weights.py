@@ -17,7 +17,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
 from maml_bench.checksum import BLANK, is_sealed, seal
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
@@ -47,8 +47,8 @@ class Weights:
         """The tensors in the order, precision and place of ``expected``; ``what`` it is that expects them.
 
         Raises:
-            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers, or is not
-                expected.
+            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers or some
+                that are not finite, or is not expected.
         """
         found = {}
         for name, p in expected.items():
@@ -63,6 +63,11 @@ class Weights:
                 kind = str(tensor.dtype).removeprefix("torch.")
                 raise MamlBenchError(f"weights {self.path}: the tensor {name!r} holds {kind}, not real numbers")
             found[name] = tensor.to(p)
+            if lost := int((~found[name].isfinite()).sum()):
+                raise MamlBenchError(
+                    f"weights {self.path}: the tensor {name!r} holds {lost:,} values that are not finite, so there is "
+                    "nothing to test"
+                )
         for name in self.tensors:
             if name not in expected:
                 raise MamlBenchError(
@@ -108,8 +113,8 @@ def load(path: Path) -> Weights:
     except SafetensorError as error:
         raise MamlBenchError(f"weights {path} are not a whole safetensors file: {error}") from error
     version = header.get("format_version", "1")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise MamlBenchError(f"weights {path} have format version {version}, newer than {FORMAT_VERSION}")
+    if version not in [str(known) for known in range(1, FORMAT_VERSION + 1)]:
+        raise MamlBenchError(f"weights {path} have format version {shortened(version)}, newer than {FORMAT_VERSION}")
     header.pop(CHECKSUM, None)
     if checksum is None and int(version) != 1:
         raise MamlBenchError(f"weights {path} are damaged: they lack their checksum")

@@ -7,7 +7,7 @@ from pathlib import Path
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked, remove_leftovers
 from maml_bench.record import Record, load_all
-from maml_bench.report import reproduction
+from maml_bench.report import four_ways, reproduction
 from maml_bench.report.figures import write_captions, write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import generated, write
 from maml_bench.report.page import write_page
@@ -71,6 +71,7 @@ def build(
         tables += write_speed_tables(races, results / "tables", points)
         if cells:
             tables += write(results / "tables", reproduction.files(reproduction.reproduction(cells, records)))
+        tables += write(results / "tables", four_ways.files(records))
         tell("drawing figures")
         folder = results / "figures"
         counting = [record for record in records if not record.superseded]

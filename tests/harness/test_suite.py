@@ -42,8 +42,10 @@ def names(found):
     return [(entry.recipe.id, entry.recipe.setup["name"], entry.seed) for entry in found]
 
 
-@pytest.mark.parametrize("name", suite_names())
-@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [(name, preset) for name in suite_names() for preset in {part.preset: 0 for part in suites.suite(name).parts}],
+)
 def test_shipped_suites_hold_each_run_once_and_no_setup_that_the_tasks_do_not_serve(name, preset):
     found = entries(name, preset)
     assert len(set(names(found))) == len(found)

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import weights
 from maml_bench.harness.build import build
+from maml_bench.harness.evaluate_weights import evaluate_weights
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
 
@@ -58,6 +59,11 @@ def test_precision_and_order_are_those_of_the_network(tmp_path, network):
         ({"body.1.weight": (2, 3)}, "the tensor 'body.1.weight' has the shape [2, 3], but maml on waves needs [3, 2]"),
         ({"rate.head.bias": (1,)}, "have a tensor 'rate.head.bias' that maml on waves does not have (did you mean "
          "'head.bias'?)"),
+        *(
+            ({"head.bias": torch.tensor([value], dtype=torch.float64)}, "the tensor 'head.bias' holds 1 values that "
+             "are not finite")
+            for value in (float("nan"), float("inf"), -float("inf"), 1e300)
+        ),
         ({"head.bias": torch.zeros(1, dtype=torch.int64)}, "the tensor 'head.bias' holds int64, not real numbers"),
     ],
 )  # fmt: skip
@@ -79,7 +85,7 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path, network):
         ("nowhere", "cannot be read: No such file"),
         ("half", "are damaged: they differ from their checksum"),
         ("text", "are not a whole safetensors file"),
-        ("newer", "have format version 3, newer than 2"),
+        ("newer", "have format version '3', newer than 2"),
     ):
         with pytest.raises(MamlBenchError, match=rf"{name}\.safetensors {sentence}"):
             weights.load(tmp_path / f"{name}.safetensors")
@@ -133,7 +139,7 @@ def test_without_training_or_validation_the_last_stands_alone(tiny, options):
 
 
 def test_a_run_that_diverged_leaves_none(tiny, options):
-    path = run(tiny("outer.rate=1e30"), 0, options).record.relative_path
+    path = run(tiny("outer.rate=1e18"), 0, options).record.relative_path
     assert not weights.place(options.results, path).exists()
 
 
@@ -170,3 +176,21 @@ def test_a_file_of_the_first_format_has_no_checksum_and_loads(tmp_path, network)
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file(network, path, {"format_version": "1", "step": "12"})
     assert weights.load(path).header == {"format_version": "1", "step": "12"}
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "3", "0", "-1", "x", "", "\N{SUPERSCRIPT TWO}"])
+def test_a_version_that_this_package_does_not_read_is_a_sentence(tmp_path, network, version):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors.torch.save(network, {"format_version": version}))
+    with pytest.raises(MamlBenchError, match=r"have format version .*, newer than 2"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 300, "-3", "x", "\N{SUPERSCRIPT TWO}"])
+def test_numbers_in_a_header_that_are_none_are_left_out(tmp_path, tiny, options, number):
+    path = run(tiny(), 0, options).record.relative_path
+    file = weights.place(options.results, path)
+    header = header_of(file) | {"seed": number, "step": number, "format_version": "1"}
+    file.write_bytes(safetensors.torch.save(safetensors.torch.load(file.read_bytes()), header))
+    found = evaluate_weights(tiny(), [weights.load(file)], options).record
+    assert (found.seed, found.evaluations[0].checkpoint_steps) == (0, [])
