@@ -273,8 +273,7 @@ class Autoregressive(nn.Module):
 
 
 def _silu(x: Tensor) -> Tensor:
-    """Smooth, and its slope at zero is not zero, so that a context of zeros has a gradient. It is made of two operators
-    whose second derivatives can be recorded; those of F.elu cannot (seen in 2.13)."""
+    """Smooth, and its slope at zero is not zero, so that a context of zeros has a gradient."""
     return x * x.sigmoid()
 
 

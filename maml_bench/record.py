@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 
 from maml_bench.checked import construct, construct_json
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.files import atomic_write, refuse_unfit_name
+from maml_bench.files import atomic_write, read_bytes, refuse_unfit_name
 from maml_bench.record_tables import EXHIBITS, Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile, misfit
 
 SCHEMA = 2
@@ -278,10 +278,8 @@ def load(path: Path) -> Record:
     Raises:
         MamlBenchError: the file is missing, not JSON, of a newer schema, or does not have the fields of a record.
     """
-    if path.exists() and not path.is_file():  # a pipe would wait for a writer
-        raise MamlBenchError(f"record {path} cannot be read: it is no file")
     try:
-        text = path.read_bytes()
+        text = read_bytes(path)
     except OSError as error:
         raise MamlBenchError(f"record {path} cannot be read: {error.strerror}") from error
     return parse(text, f"record {path}")

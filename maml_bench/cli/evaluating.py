@@ -90,7 +90,7 @@ def evaluate(
     resolved = _resolve(recipe, preset, setup, files, settings or [])
     mode = normalisation.replace("-", " ") if normalisation else None
     options = Options(results, device, threads, schedule, protocols=tuple(protocol or ()))
-    with interruptible("stopping; nothing is written") as interrupted, Bars() as bars:
+    with interruptible("stopping; nothing is written", "nothing is written") as interrupted, Bars() as bars:
         outcome = evaluate_weights(
             resolved, files, options, seed=seed, normalisation=mode, episodes=episodes,
             observer=bars, interrupted=interrupted,

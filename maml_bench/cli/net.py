@@ -17,7 +17,7 @@ SHOW_TRACE = "MAML_BENCH_SHOW_TRACE"
 """Where this variable is set, an unforeseen error is raised as it is. The tests set it, so that none is hidden."""
 SURROUNDINGS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOTDIR),
-    *(errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EINVAL),
+    *(errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EEXIST),
 )
 """Errors of files that no program can foresee, because the place itself is at fault."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from maml_bench.cli.terminal import console, print_json, print_table, say
+from maml_bench.cli.terminal import console, keeping, print_json, print_table, say
 from maml_bench.errors import MamlBenchError, shortened
 from maml_bench.types import MOST_SEED
 
@@ -92,7 +92,8 @@ def make_report(results: Path) -> None:
     """Tables and figures of everything below ``results``, and a sentence that says where they are."""
     from maml_bench.api import report
 
-    report(results)
+    with keeping("all records are kept, and `maml-bench report` makes the tables and figures"):
+        report(results)
     say(f"records: {results / 'records'}   tables: {results / 'tables'}   figures: {results / 'figures'}")
 
 
@@ -110,11 +111,14 @@ def _print_scores(records: "list[Record]") -> None:
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"
 
 
+KEPT = "finished runs and the last checkpoint are kept; the same command continues from there"
+
+
 @contextmanager
-def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
+def interruptible(stopping: str = STOPPING, kept: str = KEPT) -> Iterator[Any]:
     """Yield a function that tells whether Ctrl-C (or a termination) was asked for; a second one stops at once.
 
-    ``stopping`` is said at the first.
+    ``stopping`` is said at the first, and ``kept`` at the second.
     """
     asked: list[int] = []
 
@@ -129,7 +133,8 @@ def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        with keeping(kept):
+            yield lambda: bool(asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -147,7 +152,7 @@ class Bars:
         self._console = console(stderr=True)
         self._live = self._console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maml_bench.cli.exit_codes import ExitCode
-from maml_bench.cli.terminal import RUNS, AsJson, Results, notices, print_json, print_paragraphs, print_table, say
+from maml_bench.cli.terminal import (
+    RUNS,
+    AsJson,
+    Results,
+    keeping,
+    notices,
+    print_json,
+    print_paragraphs,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from maml_bench.record import Record
@@ -182,11 +192,12 @@ def report(
     from maml_bench.cli.terminal import console
     from maml_bench.report.writing import include
 
-    with console(stderr=True).status("reading records") as status:
-        chosen = {"setups": _names("--setups", setups), "columns": _names("--columns", columns)}
+    chosen = {"setups": _names("--setups", setups), "columns": _names("--columns", columns)}
+    kept = "all records are kept, and each table and figure is whole; the same command makes them all"
+    with keeping(kept), console(stderr=True).status("reading records") as status:
         made = make(results, lambda what: status.update(what), tex=latex, **chosen)
-    for document in into or []:
-        include(results, document)
+        for document in into or []:
+            include(results, document)
     speed = f" and {made.speed} rows of speed" if made.speed else ""
     removed = f"; removed {len(made.removed)} old files that this report does not make" if made.removed else ""
     say(

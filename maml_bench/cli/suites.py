@@ -15,6 +15,7 @@ from maml_bench.cli.terminal import (
     Device,
     Results,
     Threads,
+    keeping,
     print_json,
     print_table,
     recipe_names,
@@ -22,7 +23,7 @@ from maml_bench.cli.terminal import (
     setup_names,
     suite_names,
 )
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import CannotWrite, MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.harness.run import Options
@@ -86,18 +87,19 @@ def suite(
     if budget_steps is not None:
         raise MamlBenchError(f"--budget {budget!r} of a suite must be a time such as 90s, 25m or 2h")
     options = Options(results, device, threads)
-    found = standings(runs, options)
-    if status:
-        _show(found, name, preset, as_json)
-        return
-    finished, refused = _run(found, options, budget_s)
-    if as_json:
-        print_json(flat_rows(finished, results))
-    else:
-        _print_scores(name, preset, results)
-    if report and record_paths(results):
-        make_report(results)
-    _sum_up(standings(runs, options), name, preset)
+    with keeping("all finished runs are kept; the same command continues from there"):
+        found = standings(runs, options)
+        if status:
+            _show(found, name, preset, as_json)
+            return
+        finished, refused = _run(found, options, budget_s)
+        if as_json:
+            print_json(flat_rows(finished, results))
+        else:
+            _print_scores(name, preset, results)
+        if report and record_paths(results):
+            make_report(results)
+        _sum_up(standings(runs, options), name, preset)
     code = ExitCode.BAD if refused else of_records(record for _, record in finished)
     if code:
         raise typer.Exit(code)
@@ -124,6 +126,8 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
             try:
                 one = replace(options, budget_s=left_s)
                 outcome = run_one(entry.recipe, entry.seed, one, observer=bars, interrupted=interrupted)
+            except CannotWrite:
+                raise
             except MamlBenchError as error:
                 say(f"{entry.title}: {error}")
                 refused += 1

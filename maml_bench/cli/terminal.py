@@ -101,6 +101,20 @@ def notices() -> Iterator[list[str]]:
         yield said
 
 
+@contextmanager
+def keeping(kept: str) -> Iterator[None]:
+    """On Ctrl-C in the block, say what is kept and exit.
+
+    Raises:
+        typer.Exit: the block was interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted; {kept}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
 def put(text: str) -> None:
     """Write ``text`` to standard output at once.
 
@@ -197,7 +211,7 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar driven by calls (done, total, what), with rate and remaining time."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    counts = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*counts, *times, console=console(stderr=True), refresh_per_second=4, transient=True) as progress:
         task = progress.add_task(title, total=None, rate="")

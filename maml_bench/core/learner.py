@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from maml_bench.checked import later
+from maml_bench.core.exact_layers import ExactLayers, refuse_unusable
 from maml_bench.core.inner import SGD, Update, adapt
-from maml_bench.core.normalisation import ExactNormalisation
 from maml_bench.declared import AT_ONCE, LARGE, LAYERS, Also
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Estimator, Params, Predict
@@ -82,7 +82,8 @@ class PolicyTerms(Protocol):
 class Learner:
     """Binds a module to a task distribution's losses and score. It stores no parameters: callers pass them in.
 
-    Any ``nn.Module`` works unchanged if its forward takes only the inputs.
+    Any ``nn.Module`` works if its forward takes only the inputs, and it is never changed. A parameter with
+    ``requires_grad=False`` keeps its value in both loops. A parameter or module with several names is one.
 
     Args:
         model: the network.
@@ -94,8 +95,8 @@ class Learner:
         acting: in reinforcement learning, the family, which offers the terms of some outer losses.
 
     Raises:
-        MamlBenchError: the module keeps running statistics, which a pure function cannot update, or ``inner.outside``
-            has a pattern that names nothing, or names all parameters.
+        MamlBenchError: the module has a layer that cannot be meta-learned (see core.exact_layers), or a pattern of
+            ``inner.outside`` names nothing, or they name all parameters.
     """
 
     def __init__(
@@ -109,28 +110,22 @@ class Learner:
         outer_loss: Callable[[Predict, Any], Tensor] | None = None,
         acting: "PolicyTerms | None" = None,
     ) -> None:
-        for name, _ in model.named_buffers():
-            if name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}:
-                layer = name.rpartition(".")[0] or type(model).__name__
-                raise MamlBenchError(
-                    f"the layer {layer!r} keeps running statistics, which an inner loop without side effects cannot "
-                    "update: build it with track_running_stats=False, or use maml_bench.models.BatchNorm"
-                )
+        refuse_unusable(model)
         for pattern in inner.outside:
             if not any(fnmatchcase(name, pattern) for name, _ in model.named_parameters()):
                 raise MamlBenchError(f"inner.outside has {pattern!r}, which matches no parameter of the network")
-        if not any(True for name, _ in model.named_parameters() if not _matches(name, inner.outside)):
-            raise MamlBenchError(
-                f"inner.outside is {list(inner.outside)}, which leaves no parameter of the network for the inner loop"
-            )
         self.model = model
-        self.network = model
         self.names = tuple(name for name, _ in model.named_parameters())
+        self.frozen = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+        self._use(model)
         self.loss = loss
         self.outer_loss = outer_loss or loss
         self._acting = acting
         self.score = score
         self.inner = inner
+        if not any(map(self.moves, self.names)):
+            frozen = " and frozen parameters leave none" if self.frozen else ", which leaves no parameter"
+            raise MamlBenchError(f"inner.outside is {list(inner.outside)}{frozen} of the network for the inner loop")
         self.way = way
         self.number: int | Tensor = 0
 
@@ -154,8 +149,28 @@ class Learner:
     def with_network(self, network: nn.Module) -> "Learner":
         """This learner with another form of the same network: the same parameters, the same outputs."""
         other = copy(self)
-        other.network = network
+        other._use(network)
         return other
+
+    def _use(self, network: nn.Module) -> None:
+        """Run ``network`` from now on. A parameter that it has in several places is one parameter, by its first name.
+
+        `functional_call` alone damages a module that has two names: it puts back what it has put in itself.
+        """
+        self.network = network
+        first = {id(p): name for name, p in self.model.named_parameters()}
+        self._places = {
+            f"{path}.{own}" if path else own: first[id(p)]
+            for path, module in network.named_modules()
+            for own, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
+
+    def _call(self, params: Params, x: Tensor, **options: Any) -> Tensor:
+        """The network at ``params``. Those that the user has frozen are constants of every derivative."""
+        own = {n: params[n].detach() if n in self.frozen else params[n] for n in self.names}
+        placed = {place: own[name] for place, name in self._places.items()}
+        with ExactLayers():
+            return functional_call(self.network, placed, (x,), options, tie_weights=False)  # type: ignore[no-any-return]
 
     @property
     def acting(self) -> PolicyTerms:
@@ -174,16 +189,14 @@ class Learner:
 
     def apply(self, params: Params, x: Tensor) -> Tensor:
         """The network at ``params`` (further names are ignored) on one task's inputs ``[examples, ...]``."""
-        with ExactNormalisation():
-            return functional_call(self.network, {n: params[n] for n in self.names}, (x,))  # type: ignore[no-any-return]
+        return self._call(params, x)
 
     def draw(self, params: Params, noise: Tensor) -> Tensor:
         """Examples that the network at ``params``, which is a density, makes of ``noise [examples, 2, ...]``.
 
         The noise is uniform in [0, 1]. A network without latent variables reads the second half of it.
         """
-        own = {n: params[n] for n in self.names}
-        return functional_call(self.network, own, (noise[:, 1:],), {"draw": True})  # type: ignore[no-any-return]
+        return self._call(params, noise[:, 1:], draw=True)
 
     def embed(self, params: Params, x: Tensor) -> Tensor:
         """The inputs of the last layer: embeddings ``[examples, features]`` of one task's ``x [examples, ...]``."""
@@ -224,8 +237,8 @@ class Learner:
         return path
 
     def moves(self, name: str) -> bool:
-        """Whether the recipe lets the inner loop change the parameter ``name``."""
-        return not _matches(name, self.inner.outside)
+        """Whether the inner loop may change the parameter ``name``: neither the recipe nor the user keeps it fixed."""
+        return name not in self.frozen and not _matches(name, self.inner.outside)
 
     def is_head(self, name: str) -> bool:
         """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""

@@ -1,4 +1,4 @@
-"""Batch normalisation: which statistics it uses at test time, and derivatives of it that are exact.
+"""Batch normalisation: which statistics it uses at test time.
 
 The default is the statistics of the current batch. A test can choose others through a context, which is read while the
 network runs and while it is recorded, so that every setup's ``predict`` can be tested under each choice.
@@ -6,16 +6,14 @@ models.BatchNorm reads the context, and so does a setup that normalises by itsel
 always use the statistics of the current batch.
 """
 
-import inspect
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from maml_bench.errors import MamlBenchError
 
@@ -128,29 +126,3 @@ def _ruled(rule: _Rule) -> Iterator[None]:
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     axes = [axis for axis in range(x.ndim) if axis != 1]
     return x.mean(axes), x.var(axes, correction=0)
-
-
-WRONG = (F.batch_norm, F.instance_norm, F.layer_norm)
-_SIGNATURES = {function: inspect.signature(function) for function in WRONG}
-
-
-class ExactNormalisation(TorchFunctionMode):
-    """Normalisation whose scale and offset are applied outside of torch's operator.
-
-    Under vmap, torch's second derivatives of ``batch_norm``, ``instance_norm`` and ``layer_norm`` are wrong if the
-    scale differs from task to task (seen in 2.13): the error of MAML's meta-gradient is some thousandths on a network
-    with ``nn.BatchNorm2d`` and a quarter on one with ``nn.LayerNorm``.
-    """
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if function not in WRONG:
-            return function(*args, **(kwargs or {}))
-        given = _SIGNATURES[function].bind(*args, **(kwargs or {}))
-        weight, bias = (given.arguments.pop(name, None) for name in ("weight", "bias"))
-        y: Tensor = function(**given.arguments)
-        # Layer normalisation scales the last axes; the other two scale the second axis.
-        shape = (-1, *(1,) * (y.ndim - 2)) if function is not F.layer_norm else ()
-        y = y if weight is None else y * (weight.reshape(shape) if shape else weight)
-        return y if bias is None else y + (bias.reshape(shape) if shape else bias)

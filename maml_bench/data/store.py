@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from maml_bench.checked import construct
 from maml_bench.checksum import BLANK, is_sealed, seal
@@ -23,7 +22,7 @@ from maml_bench.data import sources
 from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
 from maml_bench.data.threads import each
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import locked
+from maml_bench.files import cache_home, locked
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
@@ -98,9 +97,15 @@ class Manifest:
 
 
 def data_home() -> Path:
-    """Return the folder of all stored data: ``MAML_BENCH_DATA``, else ``data`` in the user's cache folder."""
+    """Return the folder of all stored data: ``MAML_BENCH_DATA``, else ``data`` in the user's cache folder.
+
+    MamlBenchError if there is no such user as the variable names, or no cache folder.
+    """
     chosen = os.environ.get("MAML_BENCH_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("maml-bench") / "data"
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else cache_home() / "data"
+    except RuntimeError:  # Python's word for a home folder that nobody knows
+        raise MamlBenchError(f"MAML_BENCH_DATA is {chosen!r}, but there is no home folder of that user") from None
 
 
 def manifest(name: str) -> Manifest:

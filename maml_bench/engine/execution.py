@@ -40,7 +40,6 @@ class Execution:
 
     Attributes:
         plain: the learner that was given.
-        learner: the learner that recordings and training use. Its network may run on kernels.
         mapping: the schedule of core.outer that maps over the tasks: ``loop`` or ``vmap``.
         description: how the network runs, in words, for the record.
 
@@ -54,7 +53,24 @@ class Execution:
         self.plain, self.schedule, self.device = learner, schedule, device
         self.recorded = schedule in RECORDED
         self.mapping = "vmap" if self.recorded else schedule
-        self.learner, self.description = _prepared(learner, schedule, device)
+        self._modules = tuple(learner.model.modules())
+        self._prepared: dict[tuple[bool, ...], Learner] = {}
+        self._prepared[self.training()], self.description = _prepared(learner, schedule, device)
+
+    def training(self) -> tuple[bool, ...]:
+        """The attribute ``training`` of each module of the network, which recordings depend on."""
+        return tuple([module.training for module in self._modules])
+
+    @property
+    def learner(self) -> Learner:
+        """The learner that recordings and training use. Its network may run on kernels.
+
+        Putting kernels in place runs the Python of the network, which may ask whether it is in training.
+        """
+        training = self.training()
+        if training not in self._prepared:
+            self._prepared[training], _ = _prepared(self.plain, self.schedule, self.device)
+        return self._prepared[training]
 
     @property
     def over_tasks(self) -> OverTasks:
@@ -68,11 +84,12 @@ class Execution:
         """
         if not self.recorded:
             return torch.no_grad()(function)
-        return Recorded(function, compile=compile and self.schedule == "compiled")
+        return Recorded(function, compile=compile and self.schedule == "compiled", state=self.training)
 
     def laid_out(self, meta: Params) -> Params:
         """The same values, with filters in the layout that the kernels read."""
-        return innermost(meta) if self.learner.network is not self.learner.model else meta
+        learner = self.learner
+        return innermost(meta) if learner.network is not learner.model else meta
 
 
 def _prepared(learner: Learner, schedule: str, device: str) -> tuple[Learner, str]:

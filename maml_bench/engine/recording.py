@@ -6,7 +6,7 @@ is played back as a CUDA graph (cuda_graph.py).
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -21,22 +21,26 @@ from maml_bench.trees import flatten, unflatten
 
 
 class Recorded:
-    """``function`` of trees of tensors, recorded at the first call with each new set of shapes.
+    """``function`` of trees of tensors, recorded at the first call with each new set of shapes and each ``state()``.
 
+    ``state`` says what else the function depends on. Whatever it does not name stays in the recording as it was.
     Trees are dicts, lists, tuples and named tuples; whatever is no tensor is a constant. The function must be pure, and
     take the same path for all values. With ``compile`` the recording goes through torch.compile, which fuses what it
     can and takes 10 s to 100 s the first time; torch keeps the result on disk.
     """
 
-    def __init__(self, function: Callable[..., Any], *, compile: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, compile: bool = False, state: Callable[[], Hashable] = lambda: None
+    ) -> None:
         self._function = function
         self._compile = compile
+        self._state = state
         self._programs: dict[Any, tuple[Callable[..., Any], Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         tensors: list[Tensor] = []
         structure = flatten(arguments, tensors)
-        key = (structure, *((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
+        key = (structure, self._state(), *((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
         with torch.no_grad():
             if key not in self._programs:
                 self._programs[key] = self._record(tensors, structure)

@@ -45,10 +45,10 @@ class Scorer:
             refuse_unknowing(execution.plain.model, mode)
             plain, how = execution.plain.with_way(way or execution.plain.way), execution.mapping
             return evaluate(self._setup, plain, meta, episodes, steps, schedule_name=how, mode=mode, moments=moments)
-        learner = execution.learner.with_way(way or execution.learner.way)
-        wanted = (learner.way, tuple(steps))
+        wanted = (way or execution.plain.way, tuple(steps))
 
         def run(models: tuple[Params, ...], episodes: Episode) -> Tensor:
+            learner = execution.learner.with_way(wanted[0])
             return evaluate(self._setup, learner, models, episodes, wanted[1], schedule_name=execution.mapping)
 
         models = (meta,) if isinstance(meta, dict) else tuple(meta)

@@ -23,8 +23,10 @@ def traced(function: Callable[..., Any], tensors: Sequence[Tensor]) -> fx.GraphM
 
 
 def without_repetitions(module: fx.GraphModule) -> fx.GraphModule:
-    """The graph with each operation on the same operands once."""
-    result = CSEPass()(module)
+    """The graph with each operation on the same operands once, but for those that draw random numbers."""
+    targets = {node.target for node in module.graph.nodes if isinstance(node.target, torch._ops.OpOverload)}
+    drawing = {target.overloadpacket for target in targets if torch.Tag.nondeterministic_seeded in target.tags}
+    result = CSEPass(banned_ops=drawing)(module)
     module = result.graph_module if result else module
     module.graph.eliminate_dead_code()
     return module

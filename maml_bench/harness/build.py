@@ -20,7 +20,7 @@ from maml_bench.harness.loop import WARM_UP_STEPS, score_test
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.sections import TrustRegion
-from maml_bench.harness.seeding import generator
+from maml_bench.harness.seeding import generator, global_draws
 from maml_bench.native_code import compiler
 from maml_bench.rl.actor import actors
 from maml_bench.rl.episodes import CollectedEpisodes
@@ -49,7 +49,7 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     setup = registry.build_setup(recipe.setup, where)
     tasks = registry.build_tasks(recipe.tasks, where)
     start = generator("init", seed)
-    with torch.random.fork_rng(devices=[]):
+    with global_draws("init", seed):  # layers of a user draw their initial values there
         model = tasks.model(recipe.train.shape, start).to(device)
     if schedule == "auto":
         schedule = schedule_for(recipe, model, device, acting=acts(tasks))
@@ -57,7 +57,8 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
         learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device, seed)
     else:
         learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device)
-    meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
+    with global_draws("init of the setup", seed):
+        meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
     return RunState(recipe, tasks, setup, learner, seed, device, clock, step, episodes, meta, step.init(meta))
 
@@ -103,7 +104,10 @@ def _acting(
 
 def _networks(recipe: Recipe, tasks: Acting, seed: int, device: str, count: int) -> Params:
     """New networks for the first ``count`` test tasks, each from a random stream of its own."""
-    models = [tasks.model(recipe.train.shape, generator(f"init of test task {k}", seed)) for k in range(count)]
+    models = []
+    for stream in [f"init of test task {k}" for k in range(count)]:
+        with global_draws(stream, seed):
+            models.append(tasks.model(recipe.train.shape, generator(stream, seed)))
     return {name: p.to(device) for name, p in torch.func.stack_module_state(models)[0].items()}
 
 
@@ -146,7 +150,14 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
         steps = max(test.inner_steps, default=0)
         wanted[test.split, test.shape] = max(steps, wanted.get((test.split, test.shape), 0))
     for (split, shape), steps in sorted(wanted.items()):
-        drawn = run.episodes.draw(run.meta, split, 0, 1, key=0, shape=shape)
+        with global_draws("rehearsal", run.seed, run.device):
+            before = torch.get_rng_state()
+            drawn = run.episodes.draw(run.meta, split, 0, 1, key=0, shape=shape)
+            if not acts(run.tasks) and not torch.equal(before, torch.get_rng_state()):
+                raise MamlBenchError(
+                    f"the tasks {run.tasks.name!r} draw from torch's global generator, so equal runs would meet other "
+                    "episodes: draw from torch.Generator().manual_seed(key)"
+                )
         if split != "train":  # training episodes are not scored
             asked(drawn.query, steps)
         if shape.way > recipe.train.way:

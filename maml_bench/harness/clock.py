@@ -128,3 +128,8 @@ def now_utc() -> str:
 def monotonic_s() -> float:
     """Seconds of a clock that only goes forward, for deadlines and progress."""
     return time.monotonic()
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for a while."""
+    time.sleep(seconds)

@@ -12,6 +12,7 @@ from maml_bench import registry
 from maml_bench.core.normalisation import MODES
 from maml_bench.engine.execution import refuse_unknown
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import remove_leftovers
 from maml_bench.harness import machine, meta_test, preflight
 from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.protocols import asked_tests, normalises_batches
@@ -75,6 +76,7 @@ def evaluate_weights(
     content = weights_id([file.sha256 for file in files])
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device), content)
     preflight.refuse_unwritable(path)
+    remove_leftovers(options.results)
     with preflight.alone(path):
         machine.reset_peak_memory(device)
         training = build(recipe, seed, device, options.schedule)

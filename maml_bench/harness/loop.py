@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from maml_bench.core.evaluate import Request
 from maml_bench.core.outer import take
 from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import KEEP, Observer, RunState
-from maml_bench.harness.seeding import stream_key
+from maml_bench.harness.seeding import global_draws, stream_key
 from maml_bench.record import mean_ci95
 from maml_bench.trees import leaves
 from maml_bench.types import Episode, Params, Shape
@@ -30,10 +31,10 @@ def train(run: RunState, observer: Observer, stop: Callable[[], bool], after_ste
     while run.step < outer.steps and not stop():
         batch = next(episodes)
         if not recorded:  # a step is pure: the first one is thrown away, and what it costs to record it kept apart
-            with run.clock.measure("compile"):
+            with _draws_of_step(run), run.clock.measure("compile"):
                 run.meta_step(run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step))
             recorded = True
-        with run.clock.measure("outer_step"):
+        with _draws_of_step(run), run.clock.measure("outer_step"):
             run.meta, run.optimiser, losses = run.meta_step(
                 run.meta, run.optimiser, batch, run.step, outer.rate_at(run.step)
             )
@@ -80,7 +81,8 @@ def keep(run: RunState, mean: float) -> None:
 def score(run: RunState, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:
     """The scores of the present meta-parameters on the first ``episodes`` tasks of ``split``: a list per number of
     inner steps."""
-    return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, scoring_key(run, split)))
+    with global_draws(f"scoring on {split}", run.seed, run.device):
+        return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, scoring_key(run, split)))
 
 
 def score_test(
@@ -95,10 +97,12 @@ def score_test(
     if test.normalisation == "running":
         count = min(STATISTICS_TASKS, tasks or STATISTICS_TASKS)
         key = stream_key("statistics", run.seed)
-        moments = [run.episodes.statistics(meta, test.shape, count, test.inner_steps, key=key) for meta in models]
+        with global_draws("statistics", run.seed, run.device):
+            moments = [run.episodes.statistics(meta, test.shape, count, test.inner_steps, key=key) for meta in models]
     wanted = (test.split, test.shape, tasks or test.episodes, test.inner_steps)
     request = Request(*wanted, scoring_key(run, test.split), test.normalisation, moments)
-    return run.episodes.scores(models, request, after_tasks)
+    with global_draws(f"scoring on {test.split}", run.seed, run.device):
+        return run.episodes.scores(models, request, after_tasks)
 
 
 def scoring_key(run: RunState, split: str) -> int:
@@ -113,7 +117,8 @@ def _training_episodes(run: RunState) -> Iterator[Episode]:
     steps_at_once = 1
     step = run.step
     while True:
-        with run.clock.measure("sample"), run.clock.parts() as measure:
+        drawing = global_draws(f"episodes of meta-step {step}", run.seed, run.device)
+        with drawing, run.clock.measure("sample"), run.clock.parts() as measure:
             first, drawn = step * count, steps_at_once * count
             block = run.episodes.draw(run.meta, "train", first, drawn, key=key, shape=shape, measure=measure)
         for i in range(steps_at_once):
@@ -121,6 +126,11 @@ def _training_episodes(run: RunState) -> Iterator[Episode]:
         step += steps_at_once
         size = sum(t.numel() * t.element_size() for t in leaves(block)) // steps_at_once
         steps_at_once = run.episodes.steps_at_once(size)
+
+
+def _draws_of_step(run: RunState) -> AbstractContextManager[None]:
+    """What the setup or the network draws from torch's global generators in the present meta-step."""
+    return global_draws(f"meta-step {run.step}", run.seed, run.device)
 
 
 def _or_none(value: float) -> float | None:

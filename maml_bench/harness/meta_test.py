@@ -6,7 +6,7 @@ from typing import Any
 from maml_bench.harness.loop import score_test, scoring_key
 from maml_bench.harness.recipe import Test
 from maml_bench.harness.run_state import Observer, RunState
-from maml_bench.harness.seeding import stream_key
+from maml_bench.harness.seeding import global_draws, stream_key
 from maml_bench.record import Evaluation, Point
 from maml_bench.types import Params
 
@@ -68,7 +68,8 @@ def exhibit(run: RunState) -> dict[str, Any] | None:
     """What the family of tasks shows in a figure of its own, with the last meta-parameters."""
     if not run.recipe.test:
         return None
-    return run.episodes.exhibit(run.meta, run.recipe.test[0], stream_key("test", run.seed))
+    with global_draws("exhibit", run.seed, run.device):
+        return run.episodes.exhibit(run.meta, run.recipe.test[0], stream_key("test", run.seed))
 
 
 def _models(run: RunState, checkpoint: str) -> list[Model]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_file(path: Path) -> dict[str, Any]:
         MamlBenchError: the file is missing or not TOML, or has several recipes.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path).decode())
     except OSError as error:
         raise MamlBenchError(f"recipe file {path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, numbers or brackets without end

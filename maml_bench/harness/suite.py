@@ -96,7 +96,7 @@ def standings(runs: Sequence[Entry], options: Options) -> list[Standing]:
     def standing(entry: Entry) -> Standing:
         recipe = entry.recipe
         path = options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, here)
-        record, state = _record(path), checkpoint.load(path.with_suffix(".ckpt"), {})
+        record, (state, _) = _record(path), checkpoint.find(path.with_suffix(".ckpt"), {})
         if state is not None:
             return Standing(entry, "begun", path, state.step, _train_s(state))
         if record is not None and record.whole:

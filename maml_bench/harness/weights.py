@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.errors import MamlBenchError, nearest, shortened
-from maml_bench.files import atomic_write
+from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
 from maml_bench.types import Params
@@ -27,6 +27,11 @@ FORMAT_VERSION = 2
 """Files have a checksum from version 2 on."""
 CHECKSUM = "maml_bench_sha256"
 """The key of the header whose value is the SHA-256 of the whole file, taken with zeros in its place."""
+_CONVERT = (
+    "weights {path} are a file of torch.save, which can hold anything; convert the tensors by their names in Python: "
+    "import torch, safetensors.torch; state = torch.load('{path}', weights_only=True); "
+    "safetensors.torch.save_file({{name: p.contiguous().clone() for name, p in state.items()}}, '{new}')"
+)
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,10 @@ def load(path: Path) -> Weights:
         MamlBenchError: it is missing, no safetensors file, of a newer format, or differs from its checksum. A file of
             another program, or of version 1 of the format, has none.
     """
-    if path.exists() and not path.is_file():
-        raise MamlBenchError(f"weights {path} cannot be read: it is no file")
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
+        if content.startswith((b"PK\x03\x04", b"\x80")):
+            raise MamlBenchError(_CONVERT.format(path=path, new=path.with_suffix(".safetensors")))
         sha256 = hashlib.sha256(content).hexdigest()
         checksum = _checksum(content)
         if checksum is not None and not is_sealed(content, checksum):

@@ -16,7 +16,9 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
     """The recording without torch's dispatcher around our kernels, and with fewer passes over adapted parameters.
 
     What is replaced gives the same value: a negation before a product with a constant, and on a CPU the sum over
-    tasks of what lies densely in memory, for which torch has no fast path.
+    tasks of what lies densely in memory, for which torch has no fast path. A view becomes a reshape, which copies where
+    a view is not possible: some operators lay out their results otherwise than they say in a trace, such as the
+    derivatives of `F.elu` and `F.hardtanh` (seen in 2.13).
     """
     aten = torch.ops.aten
     graph = module.graph
@@ -37,6 +39,9 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
                     total = graph.call_function(aten.unsqueeze.default, (total, 0))
             node.replace_all_uses_with(total)
     _shorten_views(graph)
+    for node in graph.nodes:
+        if node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = torch.reshape
     graph.eliminate_dead_code()
     module.recompile()
     return module.forward

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import read_bytes
 from maml_bench.record import skipped
 
 OURS = "maml-bench"
@@ -163,10 +164,8 @@ def _raw(results: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _rows(path: Path) -> list[tuple[dict[str, Any], str]]:
     """The rows of one file, all of which have a known kind and the form of their kind."""
-    if not path.is_file():  # a pipe would wait for a writer
-        raise MamlBenchError(f"speed record {path} cannot be read: it is no file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_bytes(path))
     except OSError as error:
         raise MamlBenchError(f"speed record {path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
