@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ from maml_bench.harness.run import Options, run
 
 VERDICTS = ("traceback", "silent", "hang")
 EVERY_S = 15.0
+MOST_BYTES = 2**34
+"""Memory that a case may ask for, so that a file without end is a finding and not the end of the replay."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ def prepare(folder: Path) -> None:
     results = folder / calls.RUNS
     if results.exists():
         return
-    for recipe in resolve_all(cases.RECIPE, preset="smoke", setups=["maml", "scratch"], settings=cases.TINY):
+    for recipe in resolve_all(calls.RECIPE, preset="smoke", setups=["maml", "scratch"], settings=calls.TINY):
         run(recipe, 0, Options(results, threads=1))
-    begun = resolve_all(cases.RECIPE, preset="smoke", setups=["maml"], settings=cases.TINY)[0]
+    begun = resolve_all(calls.RECIPE, preset="smoke", setups=["maml"], settings=calls.TINY)[0]
     run(begun, 7, Options(results, threads=1), interrupted=lambda: True)
 
 
@@ -113,6 +116,7 @@ def main(words: Sequence[str] | None = None) -> None:
     work = asked.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     os.environ["MAML_BENCH_MEMORY"] = "default"
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     prepare(work)
     corpus = [case for case in cases.corpus(work) if case.name.startswith(asked.only)]
     if asked.sample:

@@ -20,6 +20,19 @@ SOFTWARE = 70
 """The exit code of an exception that nobody foresaw."""
 RUNS = "runs"
 """The results folder of a case, below its working folder."""
+RECIPE = "sinusoid-k10"
+TINY = (
+    "outer.steps=12",
+    "outer.meta_batch=2",
+    "validation.episodes=3",
+    "validation.every=4",
+    'test=[{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[0, 1]}]',
+)
+RUN = ("run", RECIPE, "--preset", "smoke", "--threads", "1", "--no-report", *(w for s in TINY for w in ("--set", s)))
+"""A run of a fraction of a second."""
+NOWHERE = ("--device", "nowhere")
+TAKEN = "no device 'nowhere'"
+"""What a run says after it has taken all settings: it has no such device, so it never begins."""
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,23 @@
-"""Hostile inputs, made by rule from what is declared: the keys of recipes, the options of the commands, the fields of
-records, and the places where results and data can lie. No input is typed by hand."""
+"""Hostile inputs of the command line, made by rule from what is declared: the keys of recipes and the options of the
+commands. Those of files stand in `file_cases`."""
 
 import json
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 import typer
 
-from benchmarks.hostility.calls import RUNS, Case
+from benchmarks.hostility import file_cases
+from benchmarks.hostility.calls import NOWHERE, RECIPE, RUN, RUNS, TAKEN, Case
 from benchmarks.hostility.ranges import ENTRY, beside, ends, numbers
 from maml_bench import cli, registry
-from maml_bench.declared import options as declared
 from maml_bench.harness.layers import NOT_OF_SETTINGS, NOT_OF_TABLES, as_setting
 from maml_bench.harness.options import Row, options
 from maml_bench.harness.recipe import default_setups, resolution
 from maml_bench.harness.recipe_files import load_files
-from maml_bench.record import Record
 
-RECIPE = "sinusoid-k10"
-TINY = (
-    "outer.steps=12",
-    "outer.meta_batch=2",
-    "validation.episodes=3",
-    "validation.every=4",
-    'test=[{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[0, 1]}]',
-)
-RUN = ("run", RECIPE, "--preset", "smoke", "--threads", "1", "--no-report", *(w for s in TINY for w in ("--set", s)))
-"""A run of a fraction of a second."""
-NOWHERE = ("--device", "nowhere")
-TAKEN = "no device 'nowhere'"
-"""What a run says after it has taken all settings: it has no such device, so it never begins."""
 PATHS = (
     "../../x",
     "x/../../y",
@@ -65,9 +50,9 @@ def corpus(prepared: Path) -> Iterator[Case]:
     yield from bookkeeping()
     yield from recipe_files()
     yield from verbs(prepared)
-    yield from records(prepared)
-    yield from places()
-    yield from bits(prepared)
+    yield from file_cases.records(prepared)
+    yield from file_cases.places()
+    yield from file_cases.bits(prepared)
 
 
 def settings() -> Iterator[Case]:
@@ -161,7 +146,7 @@ def recipe_files() -> Iterator[Case]:
             content = (base if key != "extends" else "") + f"{key} = {value}\n"
             fits = (key, value) in {("title", "'x'"), ("variant", "'x'"), ("id", "'x'"), ("ranked", "true")}
             fits |= (key, value) in {("published", "[]"), ("test", "[]"), ("default_setups", "[]")}
-            fits |= key in ("setups", "setups_published", "presets") and value == "{a = 3}"
+            fits |= (key, value) in {("fills", "'x'"), ("test", "[{a = 3}]")}  # the preset has tests of its own
             arguments = ("run", "./own.toml", "--preset", "smoke", *NOWHERE)
             file = {"own.toml": content.encode()}
             yield Case(f"recipe {key} {number}", arguments, file, refused=not fits, accepted=(TAKEN,))
@@ -243,150 +228,3 @@ def hostile_values(parameter: Any) -> Iterator[tuple[str, bool]]:
             yield from ((str(parameter.min - away), True) for away in (1, 10**9))
         return
     yield from ((value, False) for value in (*PATHS, *WORDS))
-
-
-def records(prepared: Path) -> Iterator[Case]:
-    """A good record beside one with a field that is missing, of another type, or out of range, and files that are no
-    record. Every verb that reads records meets them."""
-    good = next((prepared / RUNS / "records").rglob("*maml*.json"), None)
-    good = good or next((prepared / RUNS / "records").rglob("*.json"))
-    text = good.read_bytes()
-    place = good.relative_to(prepared)
-    damaged = place.with_name(f"damaged-{place.name}").as_posix()
-    relative = Path(damaged).relative_to(RUNS).as_posix()
-    changes = [(f"{key} {number}", content) for key, number, content in damages(json.loads(text))]
-    whole = (
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"3",
-        b"\xff\xfe",
-        text[: len(text) // 2],
-        text + text,
-        b"[" * 100_000,
-        b'{"a":' * 50_000,
-    )
-    changes += [(f"whole {number}", content) for number, content in enumerate(whole)]
-    for number, (name, content) in enumerate(changes):
-        reading = (("records", "--json"), ("report", "--results", RUNS), ("compare", RUNS, RUNS), ("show", damaged))
-        arguments = ("records", "--json") if number % 4 == 0 else reading[number % 4]
-        yield Case(
-            f"record {name} {arguments[0]}", arguments, {damaged: content}, results=True,
-            refused=arguments[0] == "show", damaged=relative if arguments[0] == "records" else "",
-        )  # fmt: skip
-
-
-def damages(record: dict[str, Any]) -> Iterator[tuple[str, int, bytes]]:
-    """A record with one field damaged at a time: its name, a number, and the content of the file."""
-    hints = get_type_hints(Record)
-    for name in (f.name for f in fields(Record)):
-        if name not in record:
-            continue
-        changed: list[dict[str, Any]] = [{**record, name: value} for value in unfit(hints[name])]
-        if name in REQUIRED:
-            changed.append({key: value for key, value in record.items() if key != name})
-        for number, content in enumerate(changed):
-            yield name, number, json.dumps(content).encode()
-    for number, path in enumerate(inner_places(record)):
-        content = json.loads(json.dumps(record))
-        table = content
-        for step in path[:-1]:
-            table = table[step]
-        table[path[-1]] = {"x": ["x"]}
-        yield ".".join(map(str, path)), number, json.dumps(content).encode()
-
-
-REQUIRED = {option.key for option in declared(Record) if repr(option.default).startswith("<dataclasses._MISSING")}
-
-
-def unfit(hint: Any) -> Sequence[Any]:
-    """Values of another type than ``hint``."""
-    kinds = {hint, get_origin(hint), *get_args(hint)}
-    values: list[tuple[set[Any], Any]] = [
-        ({str}, "x"), ({int}, -1.5), ({bool}, True), ({list}, ["x", {}]), ({dict}, {"x": "y"}), ({type(None)}, None),
-        ({list}, [[[[]]]]), ({dict}, {}), ({int, float}, "0"), ({float}, "nan"),
-    ]  # fmt: skip
-    return [value for kind, value in values if not kind & kinds and not (isinstance(value, str) and str in kinds)]
-
-
-def inner_places(record: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Places inside of the tables and lists of a record that hold a number, a text or nothing."""
-
-    def walk(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-        if isinstance(value, dict):
-            for key in value:
-                yield from walk(value[key], (*place, key))
-        elif isinstance(value, list):
-            if value:
-                yield from walk(value[0], (*place, 0))
-        else:
-            yield place
-
-    for key in ("evaluations", "curve", "metric", "recipe", "timing_s"):
-        yield from (place for place in walk(record[key], (key,)) if key != "recipe" or place[1] in SECTIONS)
-
-
-SECTIONS = ("id", "preset", "tasks", "setup", "published")
-
-
-def places() -> Iterator[Case]:
-    """Results and data at places where nothing can be written, or that are no folders."""
-    possible = {
-        **{"deep": "/".join(["x" * 200] * 10), "markup": "x[/b]y", "dangling": "dangling", "empty": ""},
-        **{"line": "x\ny", "bytes": "\udcff", "home": "~nosuchuser/x"},
-    }
-    impossible = {
-        **{"proc": "/proc/x", "sys": "/sys/x", "null": "/dev/null", "full": "/dev/full", "loop": "loop"},
-        **{"long": "x" * 300, "file": "file", "below": "file/x", "pipe": "pipe"},
-    }
-    there: dict[str, Any] = {"files": {"file": b"x"}, "pipes": ("pipe",)}
-    there |= {"links": {"loop": "loop", "dangling": "none/x"}}
-    for name, spot in (possible | impossible).items():
-        for verb in (RUN, ("records",), ("report",), ("suite", "omniglot", "--status")):
-            refused = name in impossible and verb == RUN
-            yield Case(f"place {name} {verb[0]}", (*verb, "--results", spot), refused=refused, **there)
-        for verb in (("data", "list"), ("data", "verify"), ("run", "omniglot-5w1s", "--preset", "smoke")):
-            given = {"MAML_BENCH_DATA": spot}
-            yield Case(f"place {name} {verb[-1]}", verb, environment=given, refused=verb[0] == "run", **there)
-        wrong = (
-            *(
-                ("compare", "reference", spot),
-                ("data", "add", "omniglot", spot),
-                ("show", spot),
-                (*RUN, "--from", spot),
-            ),
-            *(
-                ("evaluate", RECIPE, "--weights", spot),
-                ("run", f"{spot}.toml"),
-                ("run", RECIPE, "--setup", f"{spot}.py"),
-            ),
-        )
-        for words in wrong:
-            yield Case(f"place {name} {words[0]} {len(words)}", words, refused=True, **there)
-        yield Case(f"place {name} into", ("report", "--into", spot), results=True, **there)
-
-
-def bits(prepared: Path) -> Iterator[Case]:
-    """Weights and a checkpoint with one bit turned over."""
-    drawn = random.Random(0)
-    file = next((prepared / RUNS / "weights").rglob("*.safetensors"))
-    checkpoint = next((prepared / RUNS / "records").rglob("*.ckpt"))
-    for number in range(100):
-        for path, command in ((file, ()), (checkpoint, (*RUN, "--seeds", "7"))):
-            content = bytearray(path.read_bytes())
-            content[drawn.randrange(len(content))] ^= 1 << drawn.randrange(8)
-            name = path.relative_to(prepared).as_posix()
-            arguments = command or (
-                "evaluate",
-                RECIPE,
-                "--weights",
-                name,
-                "--preset",
-                "smoke",
-                "--threads",
-                "1",
-                "--episodes",
-                "2",
-            )
-            yield Case(f"bit {path.suffix} {number}", arguments, {name: bytes(content)}, results=True, refused=True)

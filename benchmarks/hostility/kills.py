@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hostility.calls import RUNS
-from benchmarks.hostility.cases import RUN
+from benchmarks.hostility.calls import RUN, RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).with_name("small.py")
@@ -148,7 +147,7 @@ def _reported(folder: Path) -> Any:
 
 SUITE = ("suite", "small", "--preset", "smoke", "--no-report", "--results", RUNS, "--threads", "1")
 VICTIMS = (
-    Victim("run", (*RUN, "--setup", "maml", "--setup", "reptile", "--seeds", "0,1"), _records),
+    Victim("run", (*RUN, "--seeds", "0,1"), _records),
     Victim("data", ("data", "add", "omniglot", "copy"), _stored),
     Victim("report", ("report", "--results", RUNS), _reported),
     Victim(
