@@ -4,6 +4,7 @@ Types and ranges are what the annotations of the fields say; pydantic checks the
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import cache
@@ -54,7 +55,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
         raise MamlBenchError(f"{where}: {at or 'the whole'} is {shortened(values)}, but must be a table")
     try:
         return cast(
-            T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
+            T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: math.nan), strict=True)
         )
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=True, include_input=False)

@@ -89,16 +89,21 @@ def build_tasks(
     if setup is not None:
         if why := misfit(cls, type(setup)):
             raise MamlBenchError(f"{where}: {why}")
-        needs = {
-            Capability.NEEDS_IDENTITY: "reveal",
-            Capability.TRAINS_JOINTLY: "joint",
-            Capability.REMEMBERS: "history",
-        }
-        rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
-        if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(cls).parameters:
-            rest["total"] = True  # the reward less the best expected one would tell what that is
-        rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
+        rest |= needed(cls, setup)
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
+
+
+def needed(tasks: Any, setup: Setup) -> dict[str, Any]:
+    """The options that a setup needs of a class of task distributions, each with the value that it sets itself."""
+    needs = {
+        Capability.NEEDS_IDENTITY: "reveal",
+        Capability.TRAINS_JOINTLY: "joint",
+        Capability.REMEMBERS: "history",
+    }
+    found: dict[str, Any] = {option: True for needs_it, option in needs.items() if needs_it in setup.capabilities}
+    if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(tasks).parameters:
+        found["total"] = True  # the reward less the best expected one would tell what that is
+    return found | ({"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {})
 
 
 def offers(tasks: str, setup: str) -> bool:

@@ -10,14 +10,16 @@ from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import of_network, options, unread
 from maml_bench.harness.layers import Layer, leaves
 from maml_bench.harness.sections import OPTIMISERS, Outer, Validation
+from maml_bench.registry import needed
 from maml_bench.rl.protocol import acts
 from maml_bench.types import TaskDistribution
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
 
-NOTHING_ELSE = {"inner.steps": 0, "inner.rate": 0.0}
-"""Values beside the default that say no more than that a key is not used."""
+SET_BY_SETUPS = ("tasks.reveal", "tasks.joint", "tasks.history", "tasks.total")
+NOTHING_ELSE = {"inner.steps": 0, "inner.rate": 0.0, **dict.fromkeys(SET_BY_SETUPS, True)}
+"""Values beside the default that say no more than that a key is not used, or than what a setup sets itself."""
 
 
 def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict[str, str]:
@@ -26,6 +28,7 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     nobody = f"{recipe.tasks['name']} is not reinforcement learning"
     found = {f"outer.{key}": why for key, why in _of_other_optimisers(recipe.outer).items()}
     found |= {f"outer.{key}": f"it is read where outer.{why}" for key, why in unread(recipe.outer).items()}
+    found |= dict.fromkeys((f"tasks.{key}" for key in needed(type(tasks), setup)), f"the setup {name!r} sets it itself")
     if Capability.OWN_NETWORK in setup.capabilities:
         why = f"the setup {name!r} does not ask the network of the tasks"
         found |= {f"tasks.{key}": why for key in of_network(type(tasks))}
