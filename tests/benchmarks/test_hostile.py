@@ -12,7 +12,7 @@ from benchmarks.hostility import calls, cases, kills
 from maml_bench import cli
 from maml_bench.harness import machine
 
-SAMPLE = 60
+SAMPLE = 40
 GROUPS = ("setting", "bookkeeping", "recipe", "verb", "record", "place", "bit")
 
 
@@ -114,6 +114,7 @@ def test_what_was_replayed_is_not_replayed_again(prepared, tmp_path, capsys, mon
     assert first["all"]["cases"] == first["recipe"]["cases"] > 5
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_comes_to_the_same_end(tmp_path):
     [(name, verdict, why)] = kills.kill(tmp_path / "kills", 1, 0, set())
     assert (name, verdict) == ("kill run 0 0", "well"), why
