@@ -87,6 +87,17 @@ def construct_json(cls: type[T], text: bytes, convert: Callable[[Any], Any], whe
     return construct(cls, convert(raw), where)
 
 
+def fits(cls: Any, values: Any) -> bool:
+    """Whether plain data that came from JSON have the form of ``cls``; where not, `construct` says why."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(cls).validate_python(values, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
 def later(default: Any) -> Any:
     """The field of an option that came after records were made: at its default it is left out of `plain`, so that the
     identity of what does not use it stays what it was."""

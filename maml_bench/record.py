@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
-from maml_bench.checked import construct, construct_json
+from maml_bench.checked import construct, construct_json, fits
 from maml_bench.errors import MamlBenchError, Notice
 from maml_bench.files import atomic_write, read_bytes, refuse_unfit_name
 from maml_bench.record_tables import EXHIBITS, Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile, misfit
@@ -193,7 +193,7 @@ class Record:
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
     ] = field(default_factory=list)
     parameters: Annotated[
-        int | None,
+        Count | None,
         Doc("How many numbers are learned over tasks: the network's and the setup's own. None in older records."),
     ] = None
     superseded: Annotated[
@@ -310,7 +310,8 @@ def parse(text: bytes, where: str) -> Record:
     exhibit = record.exhibit or {}
     kind = exhibit.get("kind")
     if isinstance(kind, str) and kind in EXHIBITS:
-        construct(EXHIBITS[kind], exhibit, where, "exhibit")
+        if not fits(EXHIBITS[kind], exhibit):
+            construct(EXHIBITS[kind], exhibit, where, "exhibit")
         words = misfit(exhibit)
         if words:
             raise MamlBenchError(f"{where}: {words} in exhibit")

@@ -68,7 +68,7 @@ def is_hexadecimal(value: Any) -> bool:
     return isinstance(value, str) and len(value) % 2 == 0 and set(value) <= digits
 
 
-Count = Annotated[int, Ge(0), Le(10**15)]
+Count = Annotated[int, Ge(0), Le(2**63 - 1)]
 Name = Annotated[str, Is("a plain name, without slashes and without a dot at its start", plain_name)]
 Number = Annotated[int | float, Is("a finite number", is_number)]
 Steps = Annotated[str, Is("a number of inner steps", lambda value: isinstance(value, str) and value.isdecimal())]
@@ -173,7 +173,7 @@ class NavigationTask(TypedDict):
     """A goal in the plane, and a walk after each number of inner steps."""
 
     __pydantic_config__ = _MORE  # type: ignore[misc]
-    goal: tuple[float, float]
+    goal: Annotated[list[float], Len(2, 2)]
     walks: dict[str, list[Annotated[list[float], MinLen(2)]]]
 
 

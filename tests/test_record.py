@@ -303,7 +303,7 @@ def test_one_bad_record_does_not_block_the_others(record, tmp_path):
 def test_a_pipe_is_no_record_and_nobody_waits_for_it(record, tmp_path):
     path = record.save(tmp_path)
     os.mkfifo(path.with_name("pipe.json"))
-    with pytest.warns(Notice, match=r"pipe\.json cannot be read: it is no file"):
+    with pytest.warns(Notice, match=r"pipe\.json cannot be read: It is no regular file"):
         assert [found for found, _ in load_all(tmp_path)] == [path]
 
 

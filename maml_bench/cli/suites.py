@@ -76,7 +76,6 @@ def suite(
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
     from maml_bench.record import record_paths
-    from maml_bench.report.flat_rows import flat_rows
 
     if plan:
         raise MamlBenchError(f"suite has no option --plan; `maml-bench suite {name} --status` lists what is left")
@@ -94,6 +93,8 @@ def suite(
             return
         finished, refused = _run(found, options, budget_s)
         if as_json:
+            from maml_bench.report.flat_rows import flat_rows
+
             print_json(flat_rows(finished, results))
         else:
             _print_scores(name, preset, results)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import sys
 import warnings
@@ -133,6 +134,22 @@ def put(text: str) -> None:
         raise CannotWrite(f"standard output cannot be written: {error.strerror}") from None
 
 
+def end_if_unread() -> None:
+    """End the command where standard output is a pipe that nobody reads any more (POSIX).
+
+    Raises:
+        typer.Exit: nobody does.
+    """
+    if not hasattr(select, "poll"):
+        return
+    asked = select.poll()
+    with suppress(OSError, ValueError):
+        asked.register(sys.stdout.fileno(), 0)
+    if any(event & select.POLLERR for _, event in asked.poll(0)):
+        _give_up_output()
+        raise typer.Exit(ExitCode.UNREAD)
+
+
 def _give_up_output() -> None:
     """Lead standard output nowhere, so that Python does not fail on what is left of it at its end."""
     with suppress(OSError, ValueError):
@@ -183,6 +200,17 @@ def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
     put("".join(f"{line}\n" for line in [*lines, ""]))
 
 
+def print_title(title: str) -> None:
+    """Print the line above a table, on several lines where it is wider than the terminal."""
+    limit = _width()
+    put("".join(f"{line}\n" for line in ([title] if limit is None else wrap(title, limit))))
+
+
+def _width() -> int | None:
+    """The columns of the terminal; None where output goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def print_table(
     title: str,
     columns: Sequence[str],
@@ -196,10 +224,11 @@ def print_table(
 
     Returns the names of the columns that were left out, which is said on standard error too.
     """
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    limit = _width()
     lines, left_out = layout(columns, rows, right=right, heads=heads, optional=optional, limit=limit)
     if title:
-        lines = [*([title] if limit is None else wrap(title, limit)), *lines, ""]
+        print_title(title)
+        lines += [""]
     put("".join(f"{line}\n" for line in lines))
     if left_out:
         say(f"left out to fit the width of the terminal: {', '.join(left_out)}")

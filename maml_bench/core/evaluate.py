@@ -48,8 +48,8 @@ def evaluate(
 ) -> Tensor:
     """Scores ``[B, len(steps)]`` of B tasks after each number of inner steps in ``steps``.
 
-    One run of ``max(steps)`` inner steps gives the states after all of these numbers. A setup whose state does not
-    depend on steps has the same score at each.
+    One run of ``max(steps)`` inner steps gives the states after all of these numbers, and only these are kept in
+    memory. A setup whose state does not depend on steps has the same score at each.
 
     Args:
         meta: meta-parameters, or those of several models: then the mean of their outputs is scored. For classes these
@@ -120,7 +120,7 @@ def answer(
     With ``draw``, ``x`` is noise, and new examples are drawn from it instead (Setup.draw).
     """
     with torch.no_grad():
-        states = setup.adapt(learner, meta, support, max(steps))
+        states = setup.states(learner.keeping(steps), meta, support, max(steps))
         answers = setup.draw if draw else setup.predict
         return {k: answers(learner, meta, states[min(k, len(states) - 1)], x) for k in steps}
 
@@ -160,7 +160,7 @@ def _predictors(
     """One predictor of one task for each number of ``steps`` on ``support``."""
     if mode == "running":
         return [_running(setup, learner, meta, support, k, m) for k, m in zip(steps, moments, strict=True)]
-    states = setup.adapt(learner, meta, support, max(steps))
+    states = setup.states(learner.keeping(steps), meta, support, max(steps))
     plain = [partial(setup.predict, learner, meta, states[min(k, len(states) - 1)]) for k in steps]
     if mode == "transductive":
         return list(plain)
@@ -171,7 +171,7 @@ def _predictors(
 def _running(setup: Setup, learner: Learner, meta: Params, support: Any, steps: int, moments: Moments) -> Predict:
     """The network in evaluation mode: fixed statistics normalise every batch, also the support in the inner loop."""
     with fixed(moments):
-        state = setup.adapt(learner, meta, support, steps)[-1]
+        state = setup.states(learner.keeping((steps,)), meta, support, steps)[-1]
 
     def predict(x: Tensor) -> Tensor:
         with fixed(moments):

@@ -4,7 +4,7 @@ Finn et al. (2017), Algorithm 1, lines 5-6; everything that varies between metho
 derivative, which parameters move, what the support is) is an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -168,7 +168,7 @@ def adapt(
     *,
     first_order: bool = False,
     only: Callable[[str], bool] | None = None,
-    trajectory: bool = False,
+    trajectory: bool | Collection[int] = False,
 ) -> Any:
     """Take ``steps`` gradient steps on ``support``, starting from ``params``; pure and differentiable in ``params``.
 
@@ -181,7 +181,9 @@ def adapt(
         first_order: treat each gradient as a constant of the outer derivative (the paper's first-order approximation,
             section 5.2). The gradient is taken at detached parameters, so no second-order graph is built.
         only: which parameter names move; the others stay as they are at every step. Default: all.
-        trajectory: return the parameters after 0, 1, ..., ``steps`` steps as a list instead of only the last ones.
+        trajectory: return the parameters after 0, 1, ..., ``steps`` steps as a list instead of only the last ones. If
+            it names numbers of steps, only the parameters after these and the last ones are kept in memory, and the
+            list has empty dictionaries in the other places.
 
     Returns:
         Parameters with the names of ``params``, or the list of ``steps + 1`` such trees.
@@ -189,7 +191,8 @@ def adapt(
     moving = {name: p for name, p in params.items() if only is None or only(name)}
     fixed = {name: p for name, p in params.items() if name not in moving}
     state = update.init(moving)
-    path = [params]
+    kept = steps_kept(trajectory, steps)
+    path = [params if 0 in kept else {}]
     for step in range(steps):
         batch = batch_at(support, step)
         at, around = (_detached(moving), _detached(fixed)) if first_order else (moving, fixed)
@@ -199,8 +202,13 @@ def adapt(
         else:
             grads = torch.func.grad(_at(loss, around, batch))(at)
             moving, state = update(step, moving, grads, state)
-        path.append({**fixed, **moving})
-    return path if trajectory else path[-1]
+        path.append({**fixed, **moving} if step + 1 in kept else {})
+    return path[-1] if trajectory is False else path
+
+
+def steps_kept(trajectory: bool | Collection[int], steps: int) -> Collection[int]:
+    """The numbers of steps after which `adapt` keeps the parameters. The last ones are always kept."""
+    return range(steps + 1) if trajectory is True else {*(trajectory or ()), steps}
 
 
 def batch_at(support: Any | list[Any], step: int) -> Any:

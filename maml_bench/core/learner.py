@@ -1,6 +1,6 @@
 """A network and a loss as pure functions of named parameters, and the choices of the inner loop that a recipe makes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -128,6 +128,7 @@ class Learner:
             raise MamlBenchError(f"inner.outside is {list(inner.outside)}{frozen} of the network for the inner loop")
         self.way = way
         self.number: int | Tensor = 0
+        self.kept: bool | Collection[int] = True
 
     def at_step(self, number: int | Tensor) -> "Learner":
         """This learner at meta-step ``number``, from 0 (a 0-d tensor in a recording), for setups that depend on it."""
@@ -139,6 +140,12 @@ class Learner:
         """This learner on tasks of ``way`` classes, for setups that train on more of them than they are tested on."""
         other = copy(self)
         other.way = way
+        return other
+
+    def keeping(self, steps: Collection[int]) -> "Learner":
+        """This learner, whose ``adapt`` keeps only the parameters after so many steps (see core.inner.adapt)."""
+        other = copy(self)
+        other.kept = steps
         return other
 
     @property
@@ -223,7 +230,10 @@ class Learner:
         first_order: bool = False,
         only: Callable[[str], bool] | None = None,
     ) -> list[Params]:
-        """Parameters after 0, 1, ..., ``steps`` inner steps on ``support`` under the recipe's reduction."""
+        """Parameters after 0, 1, ..., ``steps`` inner steps on ``support`` under the recipe's reduction.
+
+        Those that `keeping` leaves out are empty.
+        """
         path: list[Params] = adapt(
             lambda p, batch: self.scale * self.batch_loss(p, batch) if self.scale != 1 else self.batch_loss(p, batch),
             {n: params[n] for n in self.names},
@@ -232,7 +242,7 @@ class Learner:
             steps,
             first_order=first_order,
             only=lambda name: self.moves(name) and (only is None or only(name)),
-            trajectory=True,
+            trajectory=self.kept,
         )
         return path
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.declared import check_bounds
+from maml_bench.errors import MamlBenchError
 from maml_bench.types import Episode, Params
 
 
@@ -95,7 +96,27 @@ class Setup(ABC):
 
     @abstractmethod
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        """The state of one task after 0, 1, ..., ``steps`` inner steps; only one element where steps change nothing."""
+        """The state of one task after 0, 1, ..., ``steps`` inner steps.
+
+        A setup whose state does not depend on the number of steps, so that ``steps`` is not in its ``inner_keys``,
+        returns only one.
+        """
+
+    def states(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
+        """What ``adapt`` returns.
+
+        Raises:
+            MamlBenchError: it is not a list of one state for each number of steps.
+        """
+        found = self.adapt(learner, meta, support, steps)
+        reads = "steps" in self.inner_keys
+        if isinstance(found, list | tuple) and (len(found) == steps + 1 or (len(found) == 1 and not reads)):
+            return list(found)
+        what = f"{len(found)} states" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        raise MamlBenchError(
+            f"adapt of the setup {type(self).__name__} returned {what} for {steps} inner steps: it must return a list "
+            f"of {steps + 1} states, after 0, 1, ..., {steps} steps, or of one state if inner_keys is without 'steps'"
+        )
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
@@ -108,7 +129,7 @@ class Setup(ABC):
     def outer_problem(self, learner: Learner, meta: Params, episode: Episode) -> tuple[Params, Any]:
         """The state and the batch of one task that the outer loss is computed from: by default the state after the
         recipe's number of inner steps, and the query."""
-        return self.adapt(learner, meta, episode.support, learner.inner.steps)[-1], episode.query
+        return self.states(learner, meta, episode.support, learner.inner.steps)[-1], episode.query
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         """Outer loss of one task, the mean over its examples."""

@@ -57,17 +57,17 @@ class Policies:
         learner, over_tasks = execution.learner, execution.over_tasks
 
         def adapt(meta: Params, path: list[Any]) -> Params:
-            return over_tasks(lambda path: setup.adapt(learner, meta, path, len(path))[-1], path)  # type: ignore[no-any-return]
+            return over_tasks(lambda path: setup.states(learner, meta, path, len(path))[-1], path)  # type: ignore[no-any-return]
 
         def answer(meta: Params, states: Params, x: Tensor) -> Tensor:
             return over_tasks(lambda task: setup.predict(learner, meta, *task), (states, x))  # type: ignore[no-any-return]
 
         def shared(meta: Params, x: Tensor) -> Tensor:
-            return setup.predict(learner, meta, setup.adapt(learner, meta, [], 0)[0], x)
+            return setup.predict(learner, meta, setup.states(learner, meta, [], 0)[0], x)
 
         def adapt_own(own: Params, path: list[Any]) -> Params:
             return over_tasks(  # type: ignore[no-any-return]
-                lambda task: setup.adapt(learner, task[0], task[1], len(path))[-1], (own, path)
+                lambda task: setup.states(learner, task[0], task[1], len(path))[-1], (own, path)
             )
 
         self.adapt = torch.no_grad()(adapt) if lengths_vary else execution.record(adapt)

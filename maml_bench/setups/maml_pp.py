@@ -9,7 +9,7 @@ from annotated_doc import Doc
 from annotated_types import Ge
 from torch import Tensor
 
-from maml_bench.core.inner import SGD
+from maml_bench.core.inner import SGD, steps_kept
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Setup
 from maml_bench.declared import COUNT, When
@@ -52,11 +52,14 @@ class MAMLPlusPlus(Setup):
         return theta | more
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:
-        path = [{name: meta[name] for name in learner.names}]
+        state = {name: meta[name] for name in learner.names}
+        kept = steps_kept(learner.kept, steps)
+        path = [state if 0 in kept else {}]
         for step in range(steps):
-            here = path[-1] | (_row(meta, "later.", step - 1) if step else {})
+            here = state | (_row(meta, "later.", step - 1) if step else {})
             rates = _row(meta, "rate.", step) if self.learn_rates else learner.inner.rate
-            path.append(learner.adapt(here, support, SGD(rates), 1)[-1])
+            state = learner.adapt(here, support, SGD(rates), 1)[-1]
+            path.append(state if step + 1 in kept else {})
         return path
 
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:

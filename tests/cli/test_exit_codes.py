@@ -110,6 +110,23 @@ def test_streams_that_cannot_be_written_end_in_no_trace(results, redirection):
     assert done.stderr == sentences.get(redirection, "")
 
 
+def test_a_listing_ends_when_its_reader_has_what_it_wanted(results):
+    """Before it has read all records: each of these takes a second."""
+    code = (
+        "import sys, time\nfrom maml_bench import cli, record\nsys.argv = ['maml-bench', 'records']\n"
+        "real = record.load\n"
+        "def slow(path):\n time.sleep(1)\n return real(path)\nrecord.load = slow\ncli.main()"
+    )
+    [path, *_] = (results / "records").rglob("*.json")
+    for number in range(200):
+        path.with_name(f"{number}.json").write_bytes(path.read_bytes())
+    environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "runs\n"
+        process.stdout.close()
+        assert process.wait(timeout=60) == ExitCode.UNREAD
+
+
 def test_a_training_goes_on_where_nobody_can_read_it(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1]), "MAML_BENCH_MEMORY": ""}
     line = f"'{sys.executable}' -m maml_bench run sinusoid-k10 --preset smoke --no-report >&- 2>&-"

@@ -1,12 +1,20 @@
 """The verbs that read: what they print, and their JSON."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from maml_bench.api import read_records
+import maml_bench
+from maml_bench.api import list_recipes, read_records
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness.own_budget import with_own_budget
+from maml_bench.harness.recipe import presets_of, resolve
 from maml_bench.record import load
 from maml_bench.report.flat_rows import flat_rows as flat
 
@@ -282,3 +290,31 @@ def test_a_folder_of_records_that_cannot_be_read_is_an_error(command, results, m
     monkeypatch.setattr("os.scandir", refuse)
     said = command("records")
     assert (said.code, said.err) == (2, "error: the folder runs/records of records cannot be read: Permission denied\n")
+
+
+def test_records_are_listed_without_torch_and_scipys_statistics(results, maml):
+    """Importing them takes longer than reading two thousand records. A changed budget is compared with the recipe's."""
+    assert any(setting.startswith("outer.steps=") for setting in load(maml).recipe["changed"])
+    code = (
+        "import sys\nsys.argv = ['maml-bench', 'records', '--json']\nfrom maml_bench.cli import main\ntry:\n main()\n"
+        "finally:\n sys.stderr.write(' '.join({'torch', 'matplotlib', 'pandas', 'scipy.stats'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == flat(read_records(results), results)
+
+
+def test_the_own_budget_is_that_of_the_resolved_recipe(maml):
+    """It is read off the tables alone."""
+    record = load(maml)
+    for name in list_recipes():
+        for preset in presets_of(name):
+            for setup in ("maml", "protonet", "rl2", "oracle", "meta_lstm"):
+                try:
+                    own = resolve(name, preset=preset, setup=setup)
+                except MamlBenchError:
+                    continue
+                changed = {**own.plain(), "changed": ["outer.steps=3"]}
+                found = with_own_budget(replace(record, recipe=changed, budget_steps=3)).budget_steps
+                assert found == own.outer.steps or own.outer.steps == 0

@@ -60,7 +60,7 @@ def test_a_bad_file_is_skipped_with_one_sentence_that_names_it(tmp_path, content
 
 def test_a_folder_in_place_of_a_file_is_skipped(tmp_path):
     (tmp_path / "records" / "speed" / "a.json").mkdir(parents=True)
-    with pytest.warns(Notice, match="cannot be read: it is no file"):
+    with pytest.warns(Notice, match="cannot be read: Is a directory"):
         assert load(tmp_path) == []
 
 

@@ -64,7 +64,7 @@ class FrozenFeatures(Classifier):
             in_turn(features, self.batch) if self.batch else features,
             Momentum(learner.inner.rate, self.momentum, self.dampening, self.decay),
             steps,
-            trajectory=True,
+            trajectory=learner.kept,
         )
         return path
 
