@@ -1,6 +1,6 @@
 """What ``maml-bench`` does with hostile and unlucky input: a whole corpus of it, and what the kills of processes leave.
 
-``python benchmarks/hostile.py --work FOLDER`` calls the command line with every case of ``hostility/cases.py`` and
+``python -m benchmarks.hostile --work FOLDER`` calls the command line with every case of ``hostility/cases.py`` and
 prints how many ended in a traceback, in silence, or not at all. It calls the entry point in this process, with a time
 limit for each case. With ``--kills N`` it also starts ``run``, ``data add``, ``report`` and ``suite`` as processes,
 ends N of them with SIGKILL at random moments, repeats each command, and compares what is there in the end with what a
@@ -28,10 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hostility import calls, cases, kills
+from maml_bench.files import atomic_write
 from maml_bench.harness import machine
 from maml_bench.harness.clock import monotonic_s
 from maml_bench.harness.recipe import resolve_all
 from maml_bench.harness.run import Options, run
+from maml_bench.record import as_text
 
 VERDICTS = ("traceback", "silent", "hang")
 EVERY_S = 15.0
@@ -105,12 +107,13 @@ def main(words: Sequence[str] | None = None) -> None:
     """Read the options, go on with the corpus, print the counts; exit 1 where any case was bad."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of outcomes and of the prepared results")
-    parser.add_argument("--limit", type=float, default=20.0, help="seconds for a case")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds for a case")
     parser.add_argument("--only", default="", help="only cases whose name begins so")
     parser.add_argument("--sample", type=int, default=0, help="so many cases, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0, help="of --sample and of the kills")
     parser.add_argument("--kills", type=int, default=0, help="how many processes to end")
     parser.add_argument("--names", action="store_true", help="print the bad cases too")
+    parser.add_argument("--into", type=Path, help="write the counts to this file, where the documentation finds them")
     parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args(words)
     work = asked.work.absolute()
@@ -129,6 +132,10 @@ def main(words: Sequence[str] | None = None) -> None:
             found.append(outcome)
             kept.write(json.dumps(vars(outcome)) + "\n")
             kept.flush()
+    if asked.into:
+        commit, changed = machine.commit()
+        about = {"commit": commit, "changed": changed, "limit_s": asked.limit, "counts": counts(found)}
+        atomic_write(asked.into, as_text(about))
     show(found, as_json=asked.json, names=asked.names)
     sys.exit(int(any(outcome.verdict != "well" for outcome in found)))
 

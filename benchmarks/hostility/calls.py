@@ -144,7 +144,8 @@ def _stop(number: int, frame: Any) -> None:
 @contextmanager
 def _surroundings(place: Path, environment: dict[str, str]) -> Iterator[None]:
     """A working folder, a data home and a temporary folder of the case's own."""
-    names = {"MAML_BENCH_MEMORY": "default", "MAML_BENCH_DATA": str(place / "home"), "COLUMNS": "160", **environment}
+    names = {"MAML_BENCH_MEMORY": "default", "MAML_BENCH_SHOW_TRACE": "1", "COLUMNS": "160"}
+    names |= {"MAML_BENCH_DATA": str(place / "home"), **environment}
     before = {name: os.environ.get(name) for name in (*names, "MAML_BENCH_RESULTS")}
     folder, temporary, hook = Path.cwd(), tempfile.tempdir, sys.excepthook
     os.environ.update(names)

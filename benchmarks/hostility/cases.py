@@ -166,7 +166,7 @@ def recipe_files() -> Iterator[Case]:
         (b"", b"\x00", b"\xff", b"def (", b"1/0", b"raise SystemExit(0)", b"import sys; sys.exit()")
     ):
         arguments = ("run", RECIPE, "--preset", "smoke", "--setup", "./mine.py", *NOWHERE)
-        yield Case(f"recipe setup {number}", arguments, {"mine.py": content}, refused=True, accepted=(TAKEN,))
+        yield Case(f"recipe code {number}", arguments, {"mine.py": content}, refused=True, accepted=(TAKEN,))
 
 
 BASES: dict[str, tuple[str, ...]] = {

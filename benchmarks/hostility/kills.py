@@ -20,16 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).with_name("small.py")
 LONGEST_S = 120.0
 MOVES = (
-    "seconds",
-    "timing_s",
-    "train_s",
-    "step_blocks_s",
-    "started_at",
-    "peak_memory_bytes",
-    "machine_gflops",
-    "segments",
+    *("seconds", "timing_s", "train_s", "step_blocks_s", "step_blocks_at_s", "started_at"),
+    *("peak_memory_bytes", "machine_gflops", "segments", "commit", "dirty"),
 )
-"""Fields of a record that depend on the moment, or on how often a run was interrupted."""
+"""Fields of a record that depend on the moment and the surroundings, or on how often a run was interrupted."""
 
 
 @dataclass(frozen=True)

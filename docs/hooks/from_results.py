@@ -1,6 +1,7 @@
 """What the site takes from the recipes and the records: settings, published numbers, and our numbers beside them."""
 
 import base64
+import json
 import re
 import tempfile
 from functools import cache
@@ -161,3 +162,30 @@ def speed() -> str:
 
 def without_mark(path: Path) -> str:
     return path.read_text(encoding="utf-8").split("\n", 1)[1].strip()
+
+
+INPUTS = {
+    "setting": "keys of recipes with `--set`",
+    "bookkeeping": "keys that name a run or its code",
+    "recipe": "recipe files and files of setups",
+    "verb": "arguments and options of commands",
+    "record": "damaged records",
+    "place": "places for results and data",
+    "bit": "weights and checkpoints with one changed bit",
+    "kill": "processes ended with SIGKILL",
+    "all": "all",
+}
+"""The kinds of input of benchmarks/hostile.py, in words."""
+
+
+def reliability() -> str:
+    """How many hostile inputs ended badly, as benchmarks/hostile.py counted them."""
+    file = RESULTS / "reliability.json"
+    if not file.exists():
+        return "Nothing has been counted yet."
+    found = json.loads(file.read_text(encoding="utf-8"))
+    bad = ["traceback", "silent", "hang", "lost"]
+    rows = [[INPUTS[kind], *(f"{row[key]:,}" for key in ("cases", *bad))] for kind, row in found["counts"].items()]
+    head = ["input", "cases", "tracebacks", "silent", "hangs", "lost"]
+    changed = " with changes" if found["changed"] else ""
+    return f"{table(head, rows)}\n\nThe code was that of commit `{(found['commit'] or 'unknown')[:8]}`{changed}."

@@ -12,7 +12,7 @@ from benchmarks.hostility import calls, cases, kills
 from maml_bench import cli
 from maml_bench.harness import machine
 
-SAMPLE = 60
+SAMPLE = 40
 GROUPS = ("setting", "bookkeeping", "recipe", "verb", "record", "place", "bit")
 
 
@@ -103,7 +103,7 @@ def test_a_call_leaves_nothing_behind(monkeypatch, prepared):
 def test_what_was_replayed_is_not_replayed_again(prepared, tmp_path, capsys, monkeypatch):
     def main(*more: str) -> dict[str, dict[str, int]]:
         with pytest.raises(SystemExit) as ended:
-            hostile.main(["--work", str(tmp_path), "--only", "recipe broken", "--json", *more])
+            hostile.main(["--work", str(tmp_path), "--only", "recipe code", "--json", *more])
         assert ended.value.code == 0
         return json.loads(capsys.readouterr().out)["counts"]
 
@@ -111,9 +111,10 @@ def test_what_was_replayed_is_not_replayed_again(prepared, tmp_path, capsys, mon
     first = main()
     monkeypatch.setattr(calls, "run", raised(AssertionError("this must not run")))
     assert main() == first
-    assert first["all"]["cases"] == first["recipe"]["cases"] > 5
+    assert first["all"]["cases"] == first["recipe"]["cases"] == 7
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_comes_to_the_same_end(tmp_path):
     [(name, verdict, why)] = kills.kill(tmp_path / "kills", 1, 0, set())
     assert (name, verdict) == ("kill run 0 0", "well"), why

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from maml_bench import registry
+from maml_bench.core.setup import Setup
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import layers
 from maml_bench.harness.options import options
@@ -379,3 +380,22 @@ def test_a_key_of_a_file_that_a_setting_leaves_without_effect_is_no_fault_but_a_
     assert not resolve("navigation", preset="smoke", settings=["tasks.fill=false"]).tasks.get("fill")
     with pytest.raises(MamlBenchError, match=r"tasks\.first_ended is set by --set, but has no effect.*tasks\.fill"):
         resolve("navigation", preset="smoke", settings=["tasks.fill=false", "tasks.first_ended=true"])
+
+
+def setup_of(name: str) -> Setup:
+    return registry.build_setup({"name": name}, "test")
+
+
+THEIR_OWN = {"oracle": "sinusoid-k10", "multi_task": "sinusoid-k10", "baseline": "omniglot-5w1s", "rl2": "bandit"}
+FORCED = [
+    (recipe, setup, key)
+    for setup, recipe in THEIR_OWN.items()
+    for key in registry.needed(registry.task_class(resolve(recipe, preset="smoke").tasks["name"]), setup_of(setup))
+]
+
+
+@pytest.mark.parametrize(("recipe", "setup", "key"), FORCED)
+@pytest.mark.parametrize("value", ["true", "false", "3", "x"])
+def test_an_option_that_the_setup_sets_itself_cannot_be_set(recipe, setup, key, value):
+    with pytest.raises(MamlBenchError, match=rf"tasks\.{key} is set by --set, but has no effect: the setup "):
+        resolve(recipe, preset="smoke", setup=setup, settings=[f"tasks.{key}={value}"])

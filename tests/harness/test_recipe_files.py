@@ -1,6 +1,7 @@
 """The files that recipes, and setups' words about them, stand in."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -85,3 +86,30 @@ def _toml(content: dict[str, Any]) -> str:
         return json.dumps(value)
 
     return "\n".join(f"{key} = {inline(value)}" for key, value in content.items())
+
+
+KEYS = [f.name for f in fields(recipe_files._Table)]
+WRONG = {"a number": "3", "a date": "1979-05-27", "a list": "[[1]]", "a list of tables": "[{a = 3}]"}
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_another_type_is_a_sentence_that_names_it(tmp_path, key, value):
+    path = tmp_path / "own.toml"
+    path.write_text(f"{key} = {value}\n")
+    if (key, value) in {("published", "[{a = 3}]"), ("test", "[{a = 3}]")}:
+        assert recipe_files.read_file(path)[key] == [{"a": 3}]
+        return
+    with pytest.raises(MamlBenchError, match=rf"own\.toml: {key}.* must be "):
+        recipe_files.read_file(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"x = " + b"9" * 5000, b"x = " + b"[" * 5000, b"recipe = [3]", b"recipe = 3", b"\x00", b"\xff"]
+)
+def test_what_is_no_recipe_is_a_sentence(tmp_path, content):
+    path = tmp_path / "own.toml"
+    path.write_bytes(content)
+    with pytest.raises(MamlBenchError, match=r"own\.toml (cannot be read|must have one)") as caught:
+        recipe_files.read_file(path)
+    assert len(str(caught.value)) < 500
