@@ -1,21 +1,22 @@
 """The Python interface of the package: what the command line does, as functions. ``import maml_bench`` offers them."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.layers import raw
+from maml_bench.harness.layers import as_toml, raw
+from maml_bench.harness.own_budget import read_records, with_own_budget
+from maml_bench.harness.preflight import refuse_unfit_seed
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
 from maml_bench.harness.run_state import Observer
-from maml_bench.record import Record, load, load_all
+from maml_bench.record import Record, load
 from maml_bench.report.build import Report, build
 from maml_bench.report.compare import Comparison, Rules
 from maml_bench.report.compare import compare as compare_sides
@@ -78,8 +79,7 @@ def run(
     settings = [f"{key}={_as_toml(value)}" for key, value in (set or {}).items()]
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise MamlBenchError(f"seed {number!r} must be a whole number of at least 0")
+        refuse_unfit_seed(number)
     planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
     for one in planned:
         asked_tests(one, protocols)
@@ -117,19 +117,6 @@ def load_records(folder: str | Path = "runs") -> "pandas.DataFrame":
     table = pandas.DataFrame(flat_rows(read_records(root), root))
     table.attrs[FOLDER] = str(root)
     return table
-
-
-def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """(path, record) for every run record below ``folder``, each beside its recipe's own budget.
-
-    ``Record.budget_steps`` is then the number of outer steps that the recipe has, not what ``--set outer.steps`` made
-    of it. It stays as it is for a recipe that is not in the package.
-
-    Raises:
-        MamlBenchError: a record cannot be read.
-    """
-    for path, record in load_all(folder):
-        yield path, _with_own_budget(record)
 
 
 @overload
@@ -203,7 +190,7 @@ def differences(records: "str | Path | pandas.DataFrame", first: str, second: st
         MamlBenchError: a record cannot be read, or the two setups have no test in common.
     """
     if isinstance(records, str) and records == REFERENCE:
-        return compare_methods(map(_with_own_budget, reference()), first, second)
+        return compare_methods(map(with_own_budget, reference()), first, second)
     if isinstance(records, str | Path):
         if not Path(records).is_dir():
             raise MamlBenchError(f"there is no results folder {records}")
@@ -256,18 +243,6 @@ def paper_cells(paper: str = "Finn et al. 2017") -> list[Cell]:
     return cells
 
 
-def _with_own_budget(record: Record) -> Record:
-    changed = record.recipe.get("changed") or ()
-    if not record.budget_steps or not any(setting.startswith("outer.steps=") for setting in changed):
-        return record
-    content = record.recipe
-    try:
-        own = resolve(content["id"], preset=content["preset"], setup=content["setup"]["name"])
-    except MamlBenchError:
-        return record
-    return replace(record, budget_steps=own.outer.steps)
-
-
 def load_tasks(name: str, **options: Any) -> Any:
     """The family of tasks called ``name``, with options of its class, such as ``load_tasks("omniglot", split="finn")``.
 
@@ -299,11 +274,9 @@ def _names(setup: str | Sequence[str] | None) -> list[str]:
 
 
 def _as_toml(value: Any) -> str:
-    """A value as TOML writes it. TOML writes numbers, texts, flags and lists of them as JSON does."""
+    """A value as TOML writes it."""
     try:
-        if value is None:
-            raise TypeError("leave the key out to keep the recipe's value")
-        return json.dumps(value, allow_nan=False)
+        return as_toml(value)
     except (TypeError, ValueError) as error:
         raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
 

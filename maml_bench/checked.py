@@ -4,13 +4,14 @@ Types and ranges are what the annotations of the fields say; pydantic checks the
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from maml_bench.declared import BOUNDS, annotations, words_of
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,10 +52,10 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str, at: str = "")
     from pydantic import ValidationError  # a tenth of a second, which `maml-bench --help` need not wait for
 
     if not isinstance(values, Mapping):
-        raise MamlBenchError(f"{where}: {at or 'the whole'} is {values!r}, but must be a table")
+        raise MamlBenchError(f"{where}: {at or 'the whole'} is {shortened(values)}, but must be a table")
     try:
         return cast(
-            T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: {}), strict=True)
+            T, _adapter(cast(Any, cls)).validate_json(json.dumps(values, default=lambda value: math.nan), strict=True)
         )
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=True, include_input=False)
@@ -81,7 +82,20 @@ def construct_json(cls: type[T], text: bytes, convert: Callable[[Any], Any], whe
             raw = json.loads(text)
         except ValueError as error:
             raise MamlBenchError(f"{where} is not valid JSON: {error}") from error
+        except RecursionError as error:
+            raise MamlBenchError(f"{where} is nested too deeply") from error
     return construct(cls, convert(raw), where)
+
+
+def fits(cls: Any, values: Any) -> bool:
+    """Whether plain data that came from JSON have the form of ``cls``; where not, `construct` says why."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(cls).validate_python(values, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def later(default: Any) -> Any:
@@ -138,10 +152,15 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         if kind == "missing":
             return f"{owner} lacks the key {key!r}"
         return f"{owner} has no key {key!r}{nearest_key(str(key), _class_at(cls, tuple(table)))}"
+    if kind == "json_invalid":
+        return f"{where} holds a text that is not Unicode"
     value: Any = values
     for step in place:
-        value = value[step]
-    is_value = f"{where}: {_dotted(place, at)} is {value!r}, but must be"
+        try:
+            value = value[step]
+        except (TypeError, LookupError):
+            break  # the rest of the place is the kind of value that was tried
+    is_value = f"{where}: {_dotted(place, at)} is {shortened(value)}, but must be"
     if kind == "literal_error":
         choices = context["expected"].replace("' or '", "', '")
         one_of = "one of " if "', '" in choices else ""
@@ -151,6 +170,8 @@ def _sentence(detail: "ErrorDetails", cls: type, values: Mapping[str, Any], wher
         return f"{is_value} {BOUNDS[name][0]} {context[name]:g}"
     if kind == "too_short":
         return f"{is_value} a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"{is_value} a list of at most {context['max_length']}"
     return f"{is_value} {_KINDS.get(kind, detail['msg'])}"
 
 

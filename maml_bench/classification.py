@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from maml_bench.data import splits, store
 from maml_bench.data.episodes import Rotations, sample_images
+from maml_bench.declared import OfNetwork
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Conv, Conv4, Normalise
 from maml_bench.record import Metric
@@ -19,6 +20,7 @@ from maml_bench.types import Batch, Episode, Predict, Shape, TaskDistribution
 
 Normalisation = Annotated[
     Literal["transductive", "group", "none"],
+    OfNetwork(),
     Doc("Which statistics the network normalises by: those of the batch, those of groups of channels, or none."),
 ]
 Joint = Annotated[bool, Doc("Whether training examples are labelled by their class among all training classes.")]
@@ -48,8 +50,9 @@ class Classification:
         return F.cross_entropy(predict(batch.x), batch.y)
 
     def score(self, predict: Predict, batch: Batch) -> Tensor:
-        """The fraction of examples that are classified correctly."""
-        return (predict(batch.x).argmax(-1) == batch.y).float().mean()
+        """The fraction of examples that are classified correctly; nan where a largest output is not finite."""
+        largest, found = predict(batch.x).max(-1)
+        return torch.where(largest.isfinite().all(), (found == batch.y).float().mean(), torch.nan)
 
 
 class StoredImages(Classification, ABC):

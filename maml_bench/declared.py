@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_doc import Doc
-from annotated_types import MinLen
+from annotated_types import Le, MaxLen, MinLen
 
 from maml_bench.errors import MamlBenchError
 
@@ -23,6 +23,18 @@ BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "lt": ("below", operator.lt),
 }
 """The bounds that a field can be declared with, by the attribute that holds the number: words and comparison."""
+
+
+WIDTH = Le(16_384)
+"""The bound of a number of units, channels or states: two layers of so many units have 1 GB of weights between them."""
+AT_ONCE = Le(1_000_000)
+"""The bound of a number of things that are in memory at once or follow each other within one step."""
+COUNT = Le(1_000_000_000)
+"""The bound of a number that is only counted to, such as meta-steps."""
+LARGE = Le(1e18)
+"""The bound of a number that may be large: its square is a finite number in single precision."""
+LAYERS = MaxLen(100)
+"""The bound of the length of a list, such as that of the hidden layers of a network."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,11 @@ class Also:
     """Other words for the field, which a wrong key is compared with too."""
 
     words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OfNetwork:
+    """The field, or each field of the table, describes the network of a task family, which not every setup asks."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,14 @@ def unread(section: Any) -> dict[str, str]:
     return found
 
 
+def of_network(cls: Any) -> Iterator[str]:
+    """The keys of a dataclass that describe a network."""
+    for name, (hint, extras) in annotations(cls).items():
+        if any(isinstance(extra, OfNetwork) for extra in extras):
+            nested = isinstance(hint, type) and is_dataclass(hint)
+            yield from (option.key for option in options(hint, f"{name}.")) if nested else (name,)
+
+
 @cache
 def _annotations(cls: Any) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     hints = get_type_hints(cls, include_extras=True)
@@ -169,6 +194,7 @@ def _range(hint: Any, extras: tuple[Any, ...]) -> str:
     """What values are allowed, in words; empty where all of the type are."""
     parts = [f"{words} {bound}" for words, bound, _ in _bounds(extras)]
     parts += [f"at least {extra.min_length} of them" for extra in extras if isinstance(extra, MinLen)]
+    parts += [f"at most {extra.max_length} of them" for extra in extras if isinstance(extra, MaxLen)]
     if get_origin(hint) is Literal:
         parts.append(", ".join(repr(value) for value in get_args(hint)))
     if get_origin(hint) is tuple and get_origin(item := get_args(hint)[0]) is Annotated:

@@ -1,10 +1,18 @@
-"""The one exception that carries a sentence for the user."""
+"""The exceptions and the warning that carry a sentence for the user."""
 
 from collections.abc import Iterable
 
 
 class MamlBenchError(Exception):
     """A mistake in input or surroundings, told in one clear sentence that is printed without a traceback."""
+
+
+class CannotWrite(MamlBenchError):
+    """A file that the program needs cannot be written, such as on a full disk. The input is not at fault."""
+
+
+class Notice(UserWarning):
+    """A sentence for the user about something that does not stop the work."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -16,6 +24,15 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (known: {', '.join(known)})" if known else ""
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """``value`` as it is shown in a sentence, cut where it has more characters than ``most``."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no numbers of more than some thousand digits
+        return "a number of more digits than can be shown"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class Unstable(ArithmeticError):

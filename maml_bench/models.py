@@ -20,7 +20,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils import skip_init
 
 from maml_bench.core.normalisation import normalised
-from maml_bench.declared import When
+from maml_bench.declared import LARGE, LAYERS, WIDTH, When
+from maml_bench.errors import MamlBenchError
 
 Normalise = Literal["batch", "group", "none"]
 GROUPS = 8
@@ -112,8 +113,12 @@ class Conv:
     ``context`` at ``film`` (CAVIA) or at the ``input`` (appendix of the MAML paper).
     """
 
-    filters: Annotated[int, Ge(1), When("widths", ((),)), Doc("Filters of every block.")] = 64
-    widths: Annotated[tuple[int, ...], Doc("Filters of each of the four blocks, instead of `filters`.")] = ()
+    filters: Annotated[int, Ge(1), WIDTH, When("widths", ((),)), Doc("Filters of every block.")] = 64
+    widths: Annotated[
+        tuple[Annotated[int, Ge(1), WIDTH], ...],
+        LAYERS,
+        Doc("Filters of each of the four blocks, instead of `filters`."),
+    ] = ()
     downsample: Annotated[
         Literal["stride", "pool"],
         Doc("How a block halves its maps: by the stride of the convolution, or by 2x2 max-pooling."),
@@ -121,14 +126,18 @@ class Conv:
     halvings: Annotated[int, Ge(0), Le(4), Doc("How many blocks halve their maps, counted from the first.")] = 4
     average: Annotated[bool, Doc("Whether the last map is averaged; otherwise it is flattened.")] = True
     affine: Annotated[bool, Doc("Whether batch-norm has a scale as well as an offset.")] = False
-    eps: Annotated[float, Gt(0), Doc("Number that is added to the variance in batch-norm.")] = 1e-3
-    leak: Annotated[float, Ge(0), Doc("Slope of the ReLU below zero.")] = 0.0
-    context: Annotated[int, Ge(0), Doc("Size of a context vector, 0 for none.")] = 0
+    eps: Annotated[float, Gt(0), LARGE, Doc("Number that is added to the variance in batch-norm.")] = 1e-3
+    leak: Annotated[float, Ge(0), LARGE, Doc("Slope of the ReLU below zero.")] = 0.0
+    context: Annotated[int, Ge(0), WIDTH, Doc("Size of a context vector, 0 for none.")] = 0
     context_at: Annotated[
         Literal["film", "input"],
         When("context"),
         Doc("Whether the context scales and shifts the third block, or is added to the input as further planes."),
     ] = "film"
+
+    def __post_init__(self) -> None:
+        if len(self.widths) not in (0, 4):
+            raise MamlBenchError(f"conv.widths is {list(self.widths)}, but must have one entry for each of four blocks")
 
     def channels(self) -> tuple[int, ...]:
         """Output channels of each block."""

@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.files import atomic_path
+from maml_bench.files import atomic_path, cache_folder, cache_home
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
 
@@ -57,9 +56,8 @@ def library(source: Path) -> ctypes.CDLL:
     version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout
     parts = [text, version, " ".join(FLAGS).encode(), _processor().encode()]
     name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    path = user_cache_path("maml-bench") / "kernels" / f"{name}.so"
+    path = _place(f"{name}.so")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as new:
             done = subprocess.run(
                 [program, *FLAGS, "-o", str(new), str(source)], capture_output=True, text=True, check=False
@@ -70,6 +68,15 @@ def library(source: Path) -> ctypes.CDLL:
     # torch has loaded its OpenMP runtime already, under the same name: both share one pool of threads.
     torch.get_num_threads()
     return ctypes.CDLL(str(path))
+
+
+def _place(name: str) -> Path:
+    """Where a library is; or, if it has yet to be compiled, where it can be written."""
+    try:
+        ready = cache_home() / "kernels" / name
+    except MamlBenchError:
+        return cache_folder("kernels") / name
+    return ready if ready.exists() else cache_folder("kernels") / name
 
 
 def _processor() -> str:

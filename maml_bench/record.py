@@ -7,18 +7,21 @@ every table and figure can be made again from the file alone. Units stand in the
 import hashlib
 import json
 import math
+import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_doc import Doc
-from annotated_types import Le
+from annotated_types import Ge, Le
 
-from maml_bench.checked import construct_json
-from maml_bench.errors import MamlBenchError
-from maml_bench.files import atomic_write
+from maml_bench.checked import construct, construct_json, fits
+from maml_bench.errors import MamlBenchError, Notice
+from maml_bench.files import atomic_write, read_bytes, refuse_unfit_name
+from maml_bench.record_tables import EXHIBITS, Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile, misfit
 
 SCHEMA = 2
 Status = Literal["ok", "diverged", "failed"]
@@ -52,10 +55,10 @@ class Metric:
 class Point:
     """The scores after one number of inner steps."""
 
-    inner_steps: Annotated[int, Doc("The number of inner steps; in a sequence, how often a class was shown before.")]
+    inner_steps: Annotated[Count, Doc("The number of inner steps; in a sequence, how often a class was shown before.")]
     mean: Annotated[float | None, Doc("The mean over the episodes with a finite score.")]
     ci95: Annotated[float | None, Doc("Half-width of the 95 % interval over these episodes.")]
-    diverged_episodes: Annotated[int, Doc("Episodes whose score is not finite, or beyond `metric.diverged_above`.")]
+    diverged_episodes: Annotated[Count, Doc("Episodes whose score is not finite, or beyond `metric.diverged_above`.")]
     values: Annotated[list[float | None], Doc("The score of each episode, in their order; nothing where not finite.")]
 
     @classmethod
@@ -72,10 +75,10 @@ class Evaluation:
 
     protocol: Annotated[str, Doc("The name of the protocol: `paper` or `modern`.")]
     split: Annotated[str, Doc("The split of the tasks: `test`, `validation` or `train`.")]
-    way: Annotated[int, Doc("Classes of a task.")]
-    shot: Annotated[int, Doc("Support examples of a class, or rollouts before each inner step.")]
-    query: Annotated[int, Doc("Query examples of a class, or rollouts that are scored.")]
-    episodes: Annotated[int, Doc("Number of tasks.")]
+    way: Annotated[Count, Doc("Classes of a task.")]
+    shot: Annotated[Count, Doc("Support examples of a class, or rollouts before each inner step.")]
+    query: Annotated[Count, Doc("Query examples of a class, or rollouts that are scored.")]
+    episodes: Annotated[Count, Doc("Number of tasks.")]
     points: Annotated[list[Point], Doc("The scores after each number of inner steps.")]
     normalisation: Annotated[
         str,
@@ -92,7 +95,7 @@ class Evaluation:
         ),
     ] = "last"
     checkpoint_steps: Annotated[
-        list[int], Doc("The outer steps after which they were made; empty if unknown, or if they are the last.")
+        list[Count], Doc("The outer steps after which they were made; empty if unknown, or if they are the last.")
     ] = field(default_factory=list)
     best: Annotated[
         list[float],
@@ -107,7 +110,7 @@ class Evaluation:
 class Curve:
     """The learning curve, with one entry per validation."""
 
-    step: Annotated[list[int], Doc("Outer steps done.")] = field(default_factory=list)
+    step: Annotated[list[Count], Doc("Outer steps done.")] = field(default_factory=list)
     seconds: Annotated[list[float], Doc("Seconds of training so far.")] = field(default_factory=list)
     train_loss: Annotated[list[float | None], Doc("Mean training loss since the last entry.")] = field(
         default_factory=list
@@ -116,9 +119,9 @@ class Curve:
     validation_ci95: Annotated[list[float | None], Doc("Half-width of its 95 % interval.")] = field(
         default_factory=list
     )
-    inner_steps: Annotated[int, Doc("Inner steps before each validation score.")] = 0
-    episodes: Annotated[int, Doc("Validation tasks of each entry.")] = 0
-    env_steps: Annotated[list[int], Doc("Steps in the environment so far, in reinforcement learning.")] = field(
+    inner_steps: Annotated[Count, Doc("Inner steps before each validation score.")] = 0
+    episodes: Annotated[Count, Doc("Validation tasks of each entry.")] = 0
+    env_steps: Annotated[list[Count], Doc("Steps in the environment so far, in reinforcement learning.")] = field(
         default_factory=list
     )
 
@@ -127,29 +130,31 @@ class Curve:
 class Record:
     """One run of one recipe with one seed on one machine."""
 
-    recipe: Annotated[dict[str, Any], Doc("The whole recipe, with the published numbers.")]
+    recipe: Annotated[dict[str, Any], Holds(RecipeTable), Doc("The whole recipe, with the published numbers.")]
     recipe_id: Annotated[str, Doc("Hash of the recipe's content without title and published numbers.")]
-    seed: Annotated[int, Doc("The seed of the run.")]
+    seed: Annotated[Count, Doc("The seed of the run.")]
     status: Annotated[Status, Doc("`diverged`: a loss was not a finite number. `failed`: the run ended with an error.")]
     reason: Annotated[str | None, Doc("Why the run diverged or failed.")]
-    task_version: Annotated[int, Doc("Version of the task family. Records of different versions have other episodes.")]
+    task_version: Annotated[
+        Count, Doc("Version of the task family. Records of different versions have other episodes.")
+    ]
     metric: Annotated[Metric, Doc("What the score of an episode is.")]
     data: Annotated[dict[str, Any] | None, Doc("Name, version, hash and class split of the data set, if there is one.")]
-    outer_steps: Annotated[int, Doc("Outer steps that were done.")]
-    budget_steps: Annotated[int, Doc("Outer steps that the recipe asks for.")]
-    env_steps: Annotated[int | None, Doc("Steps in the environment during training, in reinforcement learning.")]
+    outer_steps: Annotated[Count, Doc("Outer steps that were done.")]
+    budget_steps: Annotated[Count, Doc("Outer steps that the recipe asks for.")]
+    env_steps: Annotated[Count | None, Doc("Steps in the environment during training, in reinforcement learning.")]
     evaluations: Annotated[list[Evaluation], Doc("The tests after training.")]
     curve: Annotated[Curve, Doc("The learning curve.")]
     exhibit: Annotated[dict[str, Any] | None, Doc("Data of a figure that only this task family has.")]
     timing_s: Annotated[
-        dict[str, dict[str, int | float]],
+        dict[str, Annotated[dict[str, int | float], Holds(Seconds)]],
         Doc("For each part of the work (such as `outer_step`): total, count, median, p05 and p95 of its seconds."),
     ]
-    train_s: Annotated[float, Doc("Seconds of training: sampling and outer steps, without validation and test.")]
-    peak_memory_bytes: Annotated[int, Doc("Most memory held at once, of the process or of the GPU.")]
+    train_s: Annotated[float, Ge(0), Doc("Seconds of training: sampling and outer steps, without validation and test.")]
+    peak_memory_bytes: Annotated[Count, Doc("Most memory held at once, of the process or of the GPU.")]
     memory: Annotated[str, Doc("Whether freed memory is retained in the process (`retained`) or not (`default`).")]
     device: Annotated[str, Doc("The torch device.")]
-    threads: Annotated[int, Doc("Threads that torch used.")]
+    threads: Annotated[Count, Doc("Threads that torch used.")]
     schedule: Annotated[str, Doc("How the meta-step was executed: `loop`, `vmap`, `traced` or `compiled`.")]
     machine: Annotated[dict[str, Any], Doc("Kind of processor, its cores, the memory, the operating system.")]
     machine_id: Annotated[str, Doc("Hash of `machine`.")]
@@ -160,13 +165,16 @@ class Record:
     commit: Annotated[str | None, Doc("Commit of the source, if the package ran from a clone.")]
     dirty: Annotated[bool | None, Doc("Whether the source differed from the commit.")]
     started_at: Annotated[str, Doc("Date and time of the start, in UTC.")]
-    segments: Annotated[int, Doc("Number of stretches in which the run was made. It is 1 without an interruption.")] = 1
+    segments: Annotated[
+        Count, Doc("Number of stretches in which the run was made. It is 1 without an interruption.")
+    ] = 1
     network: Annotated[str, Doc("What computed the network: torch operators, or our kernels for some blocks.")] = (
         "torch operators"
     )
     kind: Annotated[str, Doc("`run`, or `evaluation`: weights from files were tested and nothing was trained.")] = "run"
     weights: Annotated[
-        list[dict[str, Any]], Doc("Of an evaluation: `file`, `sha256` and `header` of each file of weights.")
+        list[Annotated[dict[str, Any], Holds(WeightsFile)]],
+        Doc("Of an evaluation: `file`, `sha256` and `header` of each file of weights."),
     ] = field(default_factory=list)
     step_blocks_s: Annotated[
         list[float],
@@ -176,10 +184,18 @@ class Record:
             "for fewer than 20 steps."
         ),
     ] = field(default_factory=list)
+    step_blocks_at_s: Annotated[
+        list[float],
+        Doc("The moment of each block of `step_blocks_s`, in seconds since 1970. It is empty in older records."),
+    ] = field(default_factory=list)
     earlier: Annotated[
-        list[dict[str, Any]],
+        list[Annotated[dict[str, Any], Holds(Earlier)]],
         Doc("Conditions, commit and outer steps of earlier segments on another machine, torch, device or schedule."),
     ] = field(default_factory=list)
+    parameters: Annotated[
+        Count | None,
+        Doc("How many numbers are learned over tasks: the network's and the setup's own. None in older records."),
+    ] = None
     superseded: Annotated[
         str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
     ] = ""
@@ -236,7 +252,14 @@ def _in_one_line(array: re.Match[str]) -> str:
 
 
 def relative_path(recipe: dict[str, Any], recipe_id: str, seed: int, machine_id: str, weights: str = "") -> Path:
-    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`."""
+    """Where the record of a plain recipe belongs, below a results folder; ``weights`` is a `weights_id`.
+
+    Raises:
+        MamlBenchError: a name in the recipe cannot be a part of a file name, so that the record might lie elsewhere.
+    """
+    names = {"recipe": recipe["id"], "preset": recipe["preset"], "task family": recipe["tasks"]["name"]}
+    for what, part in (names | {"setup": recipe["setup"]["name"]}).items():
+        refuse_unfit_name(str(part), f"the {what} name")
     tested = f"w{weights}-" if weights else ""
     name = f"{recipe['id']}-{recipe['preset']}-{recipe_id}-{tested}s{seed}-{machine_id}.json"
     return Path("records", recipe["tasks"]["name"], recipe["setup"]["name"], name)
@@ -256,7 +279,7 @@ def load(path: Path) -> Record:
         MamlBenchError: the file is missing, not JSON, of a newer schema, or does not have the fields of a record.
     """
     try:
-        text = path.read_bytes()
+        text = read_bytes(path)
     except OSError as error:
         raise MamlBenchError(f"record {path} cannot be read: {error.strerror}") from error
     return parse(text, f"record {path}")
@@ -268,7 +291,31 @@ def parse(text: bytes, where: str) -> Record:
     Raises:
         MamlBenchError: as `load`.
     """
-    return construct_json(Record, text, lambda raw: migrate(raw, where), where)
+    record = construct_json(Record, text, lambda raw: migrate(raw, where), where)
+    for i, test in enumerate(record.evaluations):
+        for j, point in enumerate(test.points):
+            if len(point.values) != test.episodes:
+                raise MamlBenchError(
+                    f"{where}: evaluations[{i}].points[{j}].values has {len(point.values)} scores, but there are "
+                    f"{test.episodes} episodes"
+                )
+        if len(test.best) not in (0, test.episodes):
+            raise MamlBenchError(
+                f"{where}: evaluations[{i}].best has {len(test.best)} values, but there are {test.episodes} episodes"
+            )
+    columns = {name: len(value) for name, value in vars(record.curve).items() if isinstance(value, list) and value}
+    if len(set(columns.values())) > 1:
+        lengths = ", ".join(f"{length} of {name}" for name, length in columns.items())
+        raise MamlBenchError(f"{where}: the lists of curve differ in length ({lengths})")
+    exhibit = record.exhibit or {}
+    kind = exhibit.get("kind")
+    if isinstance(kind, str) and kind in EXHIBITS:
+        if not fits(EXHIBITS[kind], exhibit):
+            construct(EXHIBITS[kind], exhibit, where, "exhibit")
+        words = misfit(exhibit)
+        if words:
+            raise MamlBenchError(f"{where}: {words} in exhibit")
+    return record
 
 
 def migrate(raw: Any, where: str) -> Any:
@@ -281,17 +328,51 @@ def migrate(raw: Any, where: str) -> Any:
         return {renamed.get(key, key): value for key, value in raw.items()} | {"schema": SCHEMA}
     if isinstance(schema, int) and schema > SCHEMA:
         raise MamlBenchError(
-            f"{where}: record schema {schema} is newer than {SCHEMA}, the one this version reads; upgrade maml-bench"
+            f"{where}: record schema {str(schema)[:20]} is newer than {SCHEMA}, the one this version reads; upgrade "
+            "maml-bench"
         )
     return raw
 
 
+def record_paths(results: Path) -> list[Path]:
+    """The files of all run records below ``results``, sorted; none where it has no folder of records.
+
+    Raises:
+        MamlBenchError: a folder cannot be read.
+    """
+    folder, found = results / "records", []
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise MamlBenchError(f"the folder {error.filename} of records cannot be read: {error.strerror}") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        if Path(place) == folder and "speed" in folders:
+            folders.remove("speed")
+        found += [Path(place, name) for name in names if name.endswith(".json")]
+    return sorted(found)
+
+
 def load_all(results: Path) -> Iterator[tuple[Path, Record]]:
-    """Yield (path, record) for every run record below ``results``, in path order."""
-    folder = results / "records"
-    for path in sorted(folder.rglob("*.json")):
-        if path.relative_to(folder).parts[0] != "speed":
-            yield path, load(path)
+    """Yield (path, record) for every run record below ``results``, in path order.
+
+    A file that is no record is skipped with a `Notice`, so that it does not keep the others from being read.
+
+    Raises:
+        MamlBenchError: a folder cannot be read.
+    """
+    for path in record_paths(results):
+        try:
+            record = load(path)
+        except MamlBenchError as error:
+            skipped(path, error)
+        else:
+            yield path, record
+
+
+def skipped(path: Path, error: MamlBenchError) -> None:
+    """Warn that a file with records is left out, why, and how to be rid of the warning."""
+    warnings.warn(f"{error}; it is skipped. To remove it, delete the file {path}", Notice, stacklevel=3)
 
 
 def _finite(value: float, digits: int | None = None) -> float | None:

@@ -1,8 +1,8 @@
 """From a name on the command line to the class in tasks/ or setups/: found by file name, no central list."""
 
+import ast
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import sys
@@ -15,6 +15,7 @@ from typing import Any
 from maml_bench.checked import construct
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import refuse_unfit_name
 from maml_bench.rl.protocol import acts
 from maml_bench.types import TaskDistribution
 
@@ -45,9 +46,26 @@ def setup_class(name: str) -> type[Setup]:
     Raises:
         MamlBenchError: there is no such file, or it does not define exactly one Setup.
     """
-    module = (
-        _load_file(Path(name)) if name.endswith(".py") else _module("maml_bench.setups", name, "setup", setup_names())
-    )
+    return _of_file(Path(name))[0] if name.endswith(".py") else _of_package(name)
+
+
+def _of_package(name: str) -> type[Setup]:
+    return _only_setup(_module("maml_bench.setups", name, "setup", setup_names()))
+
+
+def _of_file(path: Path) -> tuple[type[Setup], str]:
+    """The Setup in a file of the user's, and the hash of the code that it is made of."""
+    if not path.is_file():
+        raise MamlBenchError(f"setup file {path} does not exist")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise MamlBenchError(f"setup file {path} cannot be read: {error.strerror}") from error
+    module, digest = _executed(path, path.resolve().parent, source)
+    return _only_setup(module), digest
+
+
+def _only_setup(module: ModuleType) -> type[Setup]:
     return _only(module, lambda cls: issubclass(cls, Setup), "a subclass of maml_bench.core.setup.Setup")  # type: ignore[no-any-return]
 
 
@@ -71,16 +89,21 @@ def build_tasks(
     if setup is not None:
         if why := misfit(cls, type(setup)):
             raise MamlBenchError(f"{where}: {why}")
-        needs = {
-            Capability.NEEDS_IDENTITY: "reveal",
-            Capability.TRAINS_JOINTLY: "joint",
-            Capability.REMEMBERS: "history",
-        }
-        rest |= {option: True for capability, option in needs.items() if capability in setup.capabilities}
-        if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(cls).parameters:
-            rest["total"] = True  # the reward less the best expected one would tell what that is
-        rest |= {"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {}
+        rest |= needed(cls, setup)
     return construct(cls, rest, where, "tasks")  # type: ignore[no-any-return]
+
+
+def needed(tasks: Any, setup: Setup) -> dict[str, Any]:
+    """The options that a setup needs of a class of task distributions, each with the value that it sets itself."""
+    needs = {
+        Capability.NEEDS_IDENTITY: "reveal",
+        Capability.TRAINS_JOINTLY: "joint",
+        Capability.REMEMBERS: "history",
+    }
+    found: dict[str, Any] = {option: True for needs_it, option in needs.items() if needs_it in setup.capabilities}
+    if Capability.REMEMBERS in setup.capabilities and "total" in inspect.signature(tasks).parameters:
+        found["total"] = True  # the reward less the best expected one would tell what that is
+    return found | ({"pool": setup.pool} if Capability.NEEDS_POOL in setup.capabilities else {})
 
 
 def offers(tasks: str, setup: str) -> bool:
@@ -100,7 +123,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     can, options, name = setup.capabilities, inspect.signature(tasks).parameters, tasks.name
     acted = acts(tasks)
     ordered = in_order(tasks)
-    classes = "joint" in options
+    classes = has_ways(tasks)
     reasons = {
         f"the setup is for the tasks {', '.join(sorted(setup.families))}, not for {name}": (
             bool(setup.families) and name not in setup.families
@@ -129,6 +152,11 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
+def has_ways(tasks: Any) -> bool:
+    """Whether a class of task distributions has tasks of several classes each."""
+    return "joint" in inspect.signature(tasks).parameters
+
+
 def in_order(tasks: Any) -> bool:
     """Whether a class of task distributions has tasks of one sequence each, see classification.StoredImages."""
     return bool(getattr(tasks, "in_order", False))
@@ -143,25 +171,40 @@ def build_setup(options: Mapping[str, Any], where: str) -> Setup:
     """The setup of a recipe's ``setup`` table: ``name`` and the options of its class.
 
     Raises:
-        MamlBenchError: a wrong name or option.
+        MamlBenchError: a wrong name or option, or the code in ``file`` is not the code that ``sha256`` names.
     """
-    rest = {key: value for key, value in options.items() if key not in {"file", "sha256"}}
-    name = str(options.get("file") or rest.get("name"))
-    rest.pop("name", None)
-    return construct(setup_class(name), rest, where, "setup")
+    rest = {key: value for key, value in options.items() if key not in {"name", "file", "sha256"}}
+    name, file = str(options.get("name")), options.get("file")
+    if file is None:
+        return construct(_of_package(name), rest, where, "setup")
+    path = Path(str(file))
+    found, digest = _of_file(path)
+    if (name, options.get("sha256")) != (path.stem, digest):
+        raise MamlBenchError(
+            f"{where}: setup file {path} is not the code that the recipe was made with, so its results would stand "
+            "under the wrong name: leave the file as it is until the command has ended"
+        )
+    return construct(found, rest, where, "setup")
 
 
 def setup_reference(name: str) -> dict[str, str]:
-    """What a recipe says of a setup: its name, and for a file of the user's also the path and a hash of its content."""
+    """What a recipe says of a setup: its name, and for a file of the user's also the path and a hash of its content.
+
+    The content is that of the file and of the modules beside it that it imports.
+
+    Raises:
+        MamlBenchError: there is no such file, or its name cannot stand in records.
+    """
     if not name.endswith(".py"):
         return {"name": name}
     path = Path(name)
-    setup_class(name)
+    refuse_unfit_name(path.stem, "the setup name")
+    _, digest = _of_file(path)
     if path.stem in setup_names():
         raise MamlBenchError(
             f"{name} has the name of a setup of this package: rename it, so that records tell them apart"
         )
-    return {"name": path.stem, "file": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"name": path.stem, "file": name, "sha256": digest}
 
 
 @cache
@@ -176,17 +219,38 @@ def _module(package: str, name: str, kind: str, known: list[str]) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
-def _load_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"maml_bench_user_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise MamlBenchError(f"setup file {path} does not exist")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+@cache
+def _executed(path: Path, folder: Path, source: bytes) -> tuple[ModuleType, str]:
+    """The module that ``source`` makes, the content of ``path`` in ``folder``, and the hash of all that it is made of:
+    of ``source``, and of what it imports from its folder."""
+    module = ModuleType(f"maml_bench_user_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise MamlBenchError(f"setup file {path} cannot be loaded: {type(error).__name__}: {error}") from error
-    return module
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())
+        raise MamlBenchError(f"setup file {path} cannot be loaded: {type(error).__name__}: {reason}") from error
+    digests = {"": hashlib.sha256(source).hexdigest()}
+    _add_imported(folder, source, digests)
+    own = digests.pop("")
+    whole = "".join([own, *(digest for _, digest in sorted(digests.items()))])
+    return module, hashlib.sha256(whole.encode()).hexdigest() if digests else own
+
+
+def _add_imported(folder: Path, source: bytes, digests: dict[str, str]) -> None:
+    """Add the hash of each module or package of ``folder`` that ``source`` has imported, and of what those import."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in {each.partition(".")[0] for each in imported} - digests.keys() - {"maml_bench"}:
+                file = Path(getattr(sys.modules.get(name), "__file__", None) or "").resolve()
+                if file in (folder / f"{name}.py", folder / name / "__init__.py"):
+                    files = sorted((folder / name).rglob("*.py")) if file.name == "__init__.py" else [file]
+                    contents = [part.read_bytes() for part in files]
+                    digests[name] = hashlib.sha256(b"".join(contents)).hexdigest()
+                    for content in contents:
+                        _add_imported(folder, content, digests)
 
 
 def _only(module: ModuleType, wanted: Any, what: str) -> Any:

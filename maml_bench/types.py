@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Params = dict[str, "Tensor"]
 """Named tensors: a network's parameters, or a setup's meta-parameters."""
 
+MOST_SEED = 2**63 - 1
+"""The largest seed of a run."""
+
 Estimator = Literal["likelihood", "ratio", "dice"]
 """Names of the losses of policy gradients, see maml_bench.rl.losses."""
 

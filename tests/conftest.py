@@ -12,9 +12,11 @@ from hypothesis import settings
 
 from maml_bench import registry
 from maml_bench.classification import StoredImages
+from maml_bench.cli.net import SHOW_TRACE
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
 
+os.environ[SHOW_TRACE] = "1"  # no error that nobody foresaw may end as a sentence in a test, also in its processes
 gc.set_threshold(50_000, 20, 20)  # recording makes millions of small objects; collecting them took a tenth of the time
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")

@@ -52,7 +52,10 @@ def first_recipe(tasks: str) -> str:
 def recipe_for(tasks: str, setup: str) -> Recipe:
     """The smoke preset of the first shipped recipe on these tasks; on photographs with few filters, which take long."""
     name = first_recipe(tasks)
-    narrow = ["tasks.conv.filters=6"] * (tasks == "mini_imagenet" and setup != "relation")  # which wants 32 maps
+    asks = Capability.OWN_NETWORK not in registry.setup_class(setup).capabilities
+    narrow = ["tasks.conv.filters=6"] * (
+        tasks == "mini_imagenet" and asks and setup != "relation"
+    )  # which wants 32 maps
     return resolve(name, preset="smoke", setup=setup, settings=narrow)
 
 

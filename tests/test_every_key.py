@@ -15,10 +15,10 @@ import pytest
 from maml_bench import registry
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Capability
-from maml_bench.declared import annotations
+from maml_bench.declared import annotations, of_network
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import build, loop, meta_test
-from maml_bench.harness.layers import leaves
+from maml_bench.harness.layers import as_setting, leaves
 from maml_bench.harness.options import options
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import PRESETS, Recipe, resolution, resolve
@@ -114,6 +114,20 @@ def taken_through(recipe: Recipe, seen: set[str], monkeypatch: pytest.MonkeyPatc
     return run
 
 
+def asked_of_networks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that from now on grows when the network of a learner computes something."""
+    asked: list[str] = []
+    for name in ("apply", "draw"):
+        real = getattr(Learner, name)
+
+        def noted(*arguments: Any, real: Any = real, name: str = name, **options: Any) -> Any:
+            asked.append(name)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(Learner, name, noted)
+    return asked
+
+
 @pytest.mark.parametrize(("name", "setup"), GROUPS)
 def test_every_key_is_read_or_refused(
     name: str, setup: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +137,10 @@ def test_every_key_is_read_or_refused(
         smoke.tasks.get("reward") == "sparse"
     )  # or hardly a rollout of so few is rewarded, and no step is tried
     tasks = smoke.tasks["name"]
-    narrow = ["tasks.conv.filters=6"] * (tasks == "mini_imagenet" and setup != "relation")  # which wants 32 maps
+    asks = Capability.OWN_NETWORK not in registry.setup_class(setup).capabilities
+    narrow = ["tasks.conv.filters=6"] * (
+        tasks == "mini_imagenet" and asks and setup != "relation"
+    )  # which wants 32 maps
     found = resolution(name, preset="smoke", setup=setup, settings=[*wide, *narrow])
     if data := stored(tasks):
         request.getfixturevalue(data)
@@ -134,7 +151,9 @@ def test_every_key_is_read_or_refused(
         with pytest.raises(MamlBenchError, match="the relation module compares"):
             build.build(found.recipe, 0, "cpu", "vmap")
         return
+    asked = asked_of_networks(monkeypatch)
     taken_through(small(found.recipe), seen, monkeypatch)
+    assert bool(asked) != (Capability.OWN_NETWORK in found.setup.capabilities), "whether the network is asked"
     rows = {row.key for row in options(name, preset="smoke", setup=setup) if row.key.partition(".")[0] in SECTIONS}
     rows -= {"outer.optimiser"}
     single = {key for key in rows if only_one_value(found, key)}
@@ -172,6 +191,20 @@ def test_a_key_that_is_not_read_is_refused_by_name_and_others_change_the_identit
         elif key != "inner.reduction" or found.recipe.inner.reduction == "mean":
             changed = resolve(name, preset="smoke", setup=setup, settings=[f"{key}={value}"])
             assert changed.recipe_id != found.recipe.recipe_id, key
+
+
+@pytest.mark.parametrize(("name", "setup"), GROUPS)
+def test_a_setup_that_never_asks_the_network_refuses_its_keys(name: str, setup: str) -> None:
+    found = resolution(name, preset="smoke", setup=setup)
+    for row in options(name, preset="smoke", setup=setup):
+        if row.key.removeprefix("tasks.") in of_network(type(found.tasks)) and row.value is not None:
+            own = Capability.OWN_NETWORK in found.setup.capabilities
+            again = [as_setting(row.key, row.value)]
+            if own or row.unread:
+                with pytest.raises(MamlBenchError, match=rf"{row.key} is set by --set, but has no effect: "):
+                    resolve(name, preset="smoke", setup=setup, settings=again)
+            else:
+                assert resolve(name, preset="smoke", setup=setup, settings=again) == found.recipe
 
 
 def test_no_file_of_the_package_sets_a_key_that_nothing_reads() -> None:

@@ -3,12 +3,17 @@
 import os
 import re
 import stat
+import subprocess
+import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import maml_bench
+from maml_bench import files
+from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_path, atomic_write
 
 REPOSITORY = Path(__file__).parents[1]
@@ -74,3 +79,72 @@ def test_continuous_integration_runs_commands_of_the_readme():
     assert [command.split()[-1] for command in commands] == [".", "tox"], "it installs, then it checks"
     readme = (REPOSITORY / "README.md").read_text()
     assert [command for command in commands if command not in readme] == []
+
+
+def in_a_process(code, *arguments):
+    """Run code that ends by killing itself."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": tempfile.gettempdir()}
+    code += "\nos.kill(os.getpid(), signal.SIGKILL)"
+    head = "import os, signal, sys\nfrom pathlib import Path\nfrom maml_bench import files\n"
+    subprocess.run([sys.executable, "-c", head + code, *map(str, arguments)], env=environment, check=False)
+
+
+def test_the_files_of_killed_processes_are_removed_and_no_others(tmp_path):
+    in_a_process("held = files.atomic_path(Path(sys.argv[1])); held.__enter__()", tmp_path / "a" / "file")
+    [left] = (tmp_path / "a").iterdir()
+    assert left.name.startswith(".file.")
+    assert left.suffix == ".tmp"
+    of_another = left.with_name(re.sub(r"\.[0-9a-f]{8}-", ".00000000-", left.name))
+    of_somebody = [left.with_name(".file.tmp"), left.with_name("notes.tmp"), of_another]
+    for path in of_somebody:
+        path.touch()
+    with atomic_path(tmp_path / "a" / "mine") as mine:
+        files.remove_leftovers(tmp_path)
+        assert sorted((tmp_path / "a").iterdir()) == sorted([*of_somebody, mine])
+    (tmp_path / "a" / mine.name).touch()
+    files.remove_leftovers(tmp_path)
+    assert not (tmp_path / "a" / mine.name).exists(), "an earlier process may have had our number"
+
+
+@pytest.fixture
+def locks(tmp_path, monkeypatch):
+    """A temporary folder of the test's own."""
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    files._remove_locks.cache_clear()
+    yield folder
+    files._remove_locks.cache_clear()
+
+
+def test_no_lock_file_stays(locks, tmp_path):
+    with files.locked(tmp_path / "x", "busy"):
+        assert len(list(locks.iterdir())) == 1
+        with pytest.raises(MamlBenchError, match="busy"), files.locked(tmp_path / "x", "busy"):
+            raise AssertionError
+    assert list(locks.iterdir()) == []
+
+
+def test_the_locks_of_killed_processes_go_and_held_ones_stay(locks, tmp_path):
+    in_a_process("held = files.locked(Path(sys.argv[1]), 'busy'); held.__enter__()", tmp_path / "killed")
+    assert len(list(locks.iterdir())) == 1
+    with files.locked(tmp_path / "mine", "busy"):
+        held = list(locks.iterdir())
+        assert len(held) == 1
+        files._remove_locks.cache_clear()
+        with files.locked(tmp_path / "other", "busy"):
+            assert set(held) < set(locks.iterdir())
+    assert list(locks.iterdir()) == []
+
+
+def test_one_process_at_a_time_holds_a_lock_whose_file_is_removed_every_time(locks, tmp_path):
+    count = tmp_path / "count"
+    count.write_text("0")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom maml_bench.files import locked\ncount = Path(sys.argv[1])\n"
+        "for _ in range(100):\n with locked(count, 'busy', 60):\n  count.write_text(str(int(count.read_text()) + 1))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TMPDIR": str(locks)}
+    several = [subprocess.Popen([sys.executable, "-c", code, count], env=environment) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in several] == [0, 0, 0]
+    assert count.read_text() == "300"

@@ -10,7 +10,18 @@ import maml_bench
 
 ROOT = Path(maml_bench.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-BASE = ("errors", "files", "checked", "declared", "record", "types", "native_code", "trees")
+BASE = (
+    "errors",
+    "files",
+    "checked",
+    "declared",
+    "record",
+    "record_tables",
+    "checksum",
+    "types",
+    "native_code",
+    "trees",
+)
 ROOMS = (
     BASE, ("core",), ("models", "data"), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
     ("registry",), ("recipes", "suites"), ("harness",), ("report",), ("api",), ("cli",),

@@ -1,24 +1,58 @@
 """Records: what they compute, and that they come back from disk as they went, or as one sentence."""
 
+import copy
 import json
 import math
-from dataclasses import replace
+import os
+from dataclasses import asdict, replace
+from functools import reduce
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maml_bench.errors import MamlBenchError
-from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, as_text, load, load_all, mean_ci95
+from maml_bench.cli import reading
+from maml_bench.errors import MamlBenchError, Notice
+from maml_bench.record import (
+    SCHEMA,
+    Curve,
+    Evaluation,
+    Metric,
+    Point,
+    Record,
+    as_text,
+    load,
+    load_all,
+    mean_ci95,
+    parse,
+)
+from maml_bench.report.flat_rows import flat_rows
 
 MSE = Metric("mse", higher_is_better=False, diverged_above=1000.0)
+RECIPE = {
+    "id": "waves",
+    "title": "waves",
+    "variant": "ours",
+    "preset": "quick",
+    "tasks": {"name": "sinusoid"},
+    "setup": {"name": "maml"},
+    "train": {"way": 1, "shot": 5},
+}
+TEST = asdict(Evaluation("paper", "test", 1, 5, 5, 3, []))
+EMPTY, WORDS = (
+    [{**TEST, "points": [{**asdict(Point(1, 1.0, 0.5, 1, [])), "values": values}]}]
+    for values in ([1.0, 0.5], ["0.5", 1.0, 1.0])
+)
+
+DRAWING = {"kind": "generation", "side": 28, "rows": [{"shot": 1, "support": [], "drawn": {"1": ["00"]}}]}
 
 
 @pytest.fixture
 def record() -> Record:
     """Half of a run of ten steps."""
     return Record(
-        recipe={"id": "waves", "preset": "quick", "tasks": {"name": "sinusoid"}, "setup": {"name": "maml"}},
+        recipe=RECIPE,
         recipe_id="0123abcd",
         seed=3,
         status="ok",
@@ -31,7 +65,7 @@ def record() -> Record:
         env_steps=None,
         evaluations=[Evaluation("paper", "test", 1, 5, 5, 3, [Point.of(1, [1.0, math.inf, 0.5], MSE)])],
         curve=Curve([0, 5], [0.0, 1.5], [None, 4.0], [4.5, 4.0], [0.1, 0.1], 1, 20),
-        exhibit={"kind": "sinusoid", "curves": []},
+        exhibit={"kind": "waves", "curves": []},
         timing_s={"outer_step": {"total": 2.0, "count": 5, "median": 0.4, "p05": 0.4, "p95": 0.4}},
         train_s=2.0,
         peak_memory_bytes=1,
@@ -150,6 +184,30 @@ def test_all_records_come_in_path_order_and_races_are_another_kind(record, tmp_p
         ({"metric": {"name": "mse", "colour": "red"}}, "colour"),
         ({"evaluations": [{"points": [{}]}]}, "evaluations[0] lacks the key 'protocol'"),
         ({"curve": None}, "curve is None, but must be a table"),
+        ({"recipe": {}}, "recipe lacks the key 'id'"),
+        ({"recipe": None}, "recipe is None, but must be a table"),
+        ({"recipe": {**RECIPE, "setup": {}}}, "recipe.setup lacks the key 'name'"),
+        ({"recipe": {**RECIPE, "tasks": {"name": "../x"}}}, "recipe.tasks.name is '../x', but must be a plain name"),
+        ({"recipe": {**RECIPE, "id": "a\ud800"}}, "holds a text that is not Unicode"),
+        ({"recipe": {**RECIPE, "published": [{"value": 1}]}}, "recipe.published[0] lacks the key 'protocol'"),
+        ({"seed": -1}, "seed is -1, but must be at least 0"),
+        ({"status": "fine"}, "status is 'fine', but must be one of 'ok', 'diverged', 'failed'"),
+        ({"software": None}, "software is None, but must be a table"),
+        ({"evaluations": EMPTY}, "evaluations[0].points[0].values has 2 scores, but there are 3 episodes"),
+        ({"evaluations": WORDS}, "evaluations[0].points[0].values[0] is '0.5', but must be a number"),
+        (
+            {"curve": {"step": [0, 5], "seconds": [1.0]}},
+            "the lists of curve differ in length (2 of step, 1 of seconds)",
+        ),
+        ({"timing_s": {"outer_step": {"total": 1.0}}}, "timing_s.outer_step lacks the key 'count'"),
+        ({"earlier": [{}]}, "earlier[0] lacks the key 'machine'"),
+        ({"exhibit": {"kind": "sinusoid"}}, "exhibit lacks the key 'curves'"),
+        ({"exhibit": {"kind": "navigation", "tasks": [{"goal": [1], "walks": {}}]}}, "exhibit.tasks[0].goal"),
+        ({"exhibit": DRAWING}, "an image has less than 28x28 pixels in exhibit"),
+        ({"outer_steps": 10**400}, "outer_steps is 1000"),
+        ({"weights": [{"file": "a"}]}, "weights[0] lacks the key 'sha256'"),
+        ('{"recipe": ' + 100_000 * "[" + 100_000 * "]" + "}", "is nested too deeply"),
+        ('{"seed": ' + 10_000 * "1" + "}", "is not valid JSON"),
     ],
 )
 def test_a_file_that_is_no_record_is_one_sentence(record, tmp_path, change, sentence):
@@ -178,6 +236,97 @@ def test_each_list_of_values_stands_in_one_line_of_the_file(record, tmp_path):
     values = record.evaluations[0].points[0].values
     assert json.loads(next(line for line in lines if '"values"' in line).split(":", 1)[1].strip()) == values
     assert all(line.count('": ') <= 1 for line in lines), "one key a line"
+
+
+JUNK = (None, {}, [], "0", "x/../y", -1, 1.5, 10**400, ["a"], {"a": 1}, ...)
+"""Values that stand where others should; the last one means that the key is missing."""
+
+
+def places(value, at=()):
+    """The place of every value inside of a tree, the first one of each list."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, inside in entries:
+        yield (*at, key)
+        yield from places(inside, (*at, key))
+
+
+def changed(tree, place, value):
+    """A copy of a tree with another value at one place."""
+    tree = copy.deepcopy(tree)
+    *path, last = place
+    table = reduce(lambda inside, step: inside[step], path, tree)
+    if value is ...:
+        del table[last]
+    else:
+        table[last] = value
+    return tree
+
+
+def test_any_wrong_value_at_any_place_is_refused_in_one_sentence_or_does_no_harm(record):
+    """What is accepted can be listed and shown: a key that has a default, or one of a table with free keys."""
+    published = {"protocol": "paper", "way": 1, "shot": 5, "inner_steps": 1, "value": 0.5, "source": "a paper"}
+    segment = {"machine": "m", "outer_steps": 1, "device": "cpu", "threads": 1, "schedule": "vmap", "torch": "2"}
+    whole = replace(
+        record,
+        recipe={**RECIPE, "published": [published], "changed": ["inner.rate=1"]},
+        weights=[{"file": "a", "sha256": "0123456789", "header": {}}],
+        earlier=[{**segment, "commit": None}],
+    )
+    plain = asdict(whole)
+    sentences = []
+    for place in places(plain):
+        for value in JUNK:
+            text = json.dumps(changed(plain, place, value)).encode()
+            try:
+                found = parse(text, "record x")
+            except MamlBenchError as error:
+                sentences.append(str(error))
+            else:
+                json.dumps(flat_rows([(Path("x"), found)]), allow_nan=False)
+                reading._facts(found)
+    assert len(sentences) > 800
+    assert not [sentence for sentence in sentences if "\n" in sentence or len(sentence) > 400]
+
+
+def test_one_bad_record_does_not_block_the_others(record, tmp_path):
+    good = [replace(record, seed=seed).save(tmp_path) for seed in (0, 2)]
+    bad = replace(record, seed=1).save(tmp_path)
+    bad.write_text("{")
+    with pytest.warns(
+        Notice, match=r"is not valid JSON.*; it is skipped\. To remove it, delete the file .*-s1-"
+    ) as told:
+        assert [path for path, _ in load_all(tmp_path)] == good
+    assert len(told) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_a_pipe_is_no_record_and_nobody_waits_for_it(record, tmp_path):
+    path = record.save(tmp_path)
+    os.mkfifo(path.with_name("pipe.json"))
+    with pytest.warns(Notice, match=r"pipe\.json cannot be read: It is no regular file"):
+        assert [found for found, _ in load_all(tmp_path)] == [path]
+
+
+@pytest.mark.parametrize("place", ["records", "records/sinusoid/maml"])
+def test_a_folder_that_cannot_be_read_does_not_count_as_empty(record, tmp_path, monkeypatch, place):
+    record.save(tmp_path)
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == os.fspath(tmp_path / place):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(MamlBenchError, match=rf"the folder .*{place} of records cannot be read: Permission denied"):
+        list(load_all(tmp_path))
+
+
+@pytest.mark.parametrize("make", [lambda path: path.touch(), lambda path: path.symlink_to(path)])
+def test_what_is_no_folder_of_records_does_not_count_as_empty(tmp_path, make):
+    make(tmp_path / "records")
+    with pytest.raises(MamlBenchError, match="of records cannot be read: "):
+        list(load_all(tmp_path))
 
 
 trees = st.recursive(

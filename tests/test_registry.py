@@ -1,6 +1,7 @@
 """Names to classes: near misses are named, and a file of the user's serves as well as one of ours."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import pytest
 from annotated_types import Ge, Gt, Le
 
+from benchmarks.hostility.ranges import beside
 from maml_bench import registry
 from maml_bench.core.setup import Setup
 from maml_bench.declared import BOUNDS, annotations
@@ -99,10 +101,6 @@ def test_options_reach_tasks_and_setup():
     assert registry.build_setup({"name": "reptile", "inner_batch": 3}, "here").inner_batch == 3
 
 
-BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
-"""What is added to a bound of each kind to get a number that it does not allow."""
-
-
 @pytest.mark.parametrize(
     ("name", "option", "kind", "bound"),
     [
@@ -110,13 +108,13 @@ BEYOND = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
         for name in registry.setup_names()
         for option, (_, extras) in annotations(registry.setup_class(name)).items()
         for extra in extras
-        for kind in BEYOND
+        for kind in BOUNDS
         if hasattr(extra, kind)
     ],
 )
 def test_a_setup_made_in_python_keeps_its_bounds(name, option, kind, bound):
     cls = registry.setup_class(name)
-    value = bound + BEYOND[kind]
+    _, value = beside(annotations(cls)[option][0], kind, bound)
     with pytest.raises(MamlBenchError) as caught:
         cls(**{option: value})
     assert str(caught.value) == f"{cls.__name__}: {option} is {value!r}, but must be {BOUNDS[kind][0]} {bound:g}"
@@ -167,6 +165,8 @@ def test_a_file_may_postpone_its_annotations(file):
         (MINE + MINE.replace("class Mine", "class Other"), "it has 2"),
         ("def broken(:", "setup file mine.py cannot be loaded: SyntaxError: "),
         ("import no_such_module_anywhere", "cannot be loaded: ModuleNotFoundError: No module named 'no_such"),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("x = '\0'", "cannot be loaded: SyntaxError: "),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: division by zero"),
     ],
 )
@@ -182,3 +182,45 @@ def test_a_file_with_the_name_of_a_shipped_setup_is_refused(tmp_path):
     (tmp_path / "maml.py").write_text("from maml_bench.setups.anil import ANIL\n\n\nclass Mine(ANIL):\n    pass\n")
     with pytest.raises(MamlBenchError, match="has the name of a setup of this package"):
         registry.setup_reference(str(tmp_path / "maml.py"))
+
+
+def test_code_that_changed_after_it_was_named_is_not_run_under_that_name(file):
+    reference = registry.setup_reference("./mine.py")
+    file.write_text(MINE.replace("0.5", "0.7"))
+    with pytest.raises(MamlBenchError, match=r"mine\.py is not the code that the recipe was made with"):
+        registry.build_setup(reference, "here")
+    assert registry.build_setup(registry.setup_reference("./mine.py"), "here").rate == 0.7
+
+
+@pytest.mark.parametrize("options", [{"name": "maml", "file": "./mine.py"}, {"name": "mine", "file": "./mine.py"}])
+def test_code_of_a_file_runs_only_under_its_own_name_and_hash(file, options):
+    with pytest.raises(MamlBenchError, match=r"mine\.py is not the code that the recipe was made with"):
+        registry.build_setup(options, "here")
+    with pytest.raises(MamlBenchError, match=r"no setup '\./mine\.py'"):
+        registry.build_setup({"name": "./mine.py"}, "here")
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_what_a_file_imports_from_its_folder_counts_too(file, monkeypatch, package):
+    monkeypatch.syspath_prepend(str(file.parent))
+    name = f"beside_{package}".lower()
+    file.write_text(f"import {name}\n" + MINE)
+    inside = file.with_name(name) / "deeper.py" if package else file.with_name(f"{name}.py")
+    inside.parent.mkdir(exist_ok=True)
+    inside.write_text("STEPS = 1\n")
+    if package:
+        inside.with_name("__init__.py").write_text("from . import deeper\n")
+    first = registry.setup_reference("./mine.py")["sha256"]
+    assert first != hashlib.sha256(file.read_bytes()).hexdigest()
+    inside.write_text("STEPS = 2\n")
+    registry._executed.cache_clear()
+    assert registry.setup_reference("./mine.py")["sha256"] != first
+    for module in (name, f"{name}.deeper"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize("stem", ["a[-b]y", "..", "x" * 101, "-rf"])
+def test_a_file_whose_name_cannot_stand_in_records_is_a_sentence(file, stem):
+    file.rename(file.with_name(f"{stem}.py"))
+    with pytest.raises(MamlBenchError, match=r"the setup name .* (cannot be a part of a file name|is too long)"):
+        registry.setup_reference(f"./{stem}.py")

@@ -15,6 +15,7 @@ from markdown_text import code, table
 
 from maml_bench import registry
 from maml_bench.cli import app
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import Recipe
 from maml_bench.record import Record
@@ -55,6 +56,11 @@ def recipe_keys() -> str:
 def record_fields() -> str:
     """Every field of a record: one table for the record and one for each dataclass inside it."""
     return all_tables(Record, "The record", "field")
+
+
+def exit_codes() -> str:
+    """The exit codes of the commands and their meanings."""
+    return table(["code", "meaning"], [[str(int(one)), one.meaning] for one in ExitCode])
 
 
 def all_tables(cls: Any, title: str, head: str) -> str:

@@ -16,6 +16,7 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import Recipe, presets_of, resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.record import Record
+from maml_bench.report import four_ways as ways
 from maml_bench.report import reproduction as paper
 from maml_bench.report.speed.rows import load as load_speed
 from maml_bench.report.speed.tables import write_speed_tables
@@ -144,6 +145,11 @@ def summaries(chosen: list[Record]) -> str:
 def reproduction() -> str:
     """Every published number of the MAML paper, and ours beside it."""
     return paper.page(paper.reproduction(paper_cells(), records()))
+
+
+def four_ways() -> str:
+    """What each technique needs, reaches and costs on one machine."""
+    return ways.page(records())
 
 
 def speed() -> str:

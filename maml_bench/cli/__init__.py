@@ -3,6 +3,7 @@
 Everything heavy is imported inside the verbs, so that ``maml-bench --help`` answers at once.
 """
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -10,8 +11,10 @@ import typer
 
 from maml_bench import __version__
 from maml_bench.cli import comparing, data, evaluating, listing, options, reading, running, suites
-from maml_bench.cli.terminal import say_error
-from maml_bench.errors import MamlBenchError
+from maml_bench.cli.exit_codes import ExitCode
+from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
+from maml_bench.cli.terminal import notices, open_streams, say_error
+from maml_bench.errors import CannotWrite, MamlBenchError
 from maml_bench.harness import memory
 
 app = typer.Typer(
@@ -53,15 +56,26 @@ def before_the_verb(
 
 
 def main() -> NoReturn:
-    """Run the command line; exit 0 when all is well, 1 for a bad outcome, 2 for bad input, 130 when interrupted."""
+    """Run the command line and exit with one of the codes in ``exit_codes``."""
+    open_streams()
     if sys.argv[1:2] in (["run"], ["suite"], ["evaluate"]):
         memory.retain()
     try:
-        app(standalone_mode=True)
+        with notices():
+            app(standalone_mode=True)
     except MamlBenchError as error:
         say_error(str(error))
-        sys.exit(2)
+        sys.exit(ExitCode.NOT_WRITTEN if isinstance(error, CannotWrite) else ExitCode.WRONG_INPUT)
     except KeyboardInterrupt:
         say_error("interrupted")
-        sys.exit(130)
-    sys.exit(0)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        sentence = of_surroundings(error)
+        if sentence:
+            say_error(sentence)
+            sys.exit(ExitCode.NOT_WRITTEN)
+        if SHOW_TRACE in os.environ:
+            raise
+        say_error(unforeseen(error))
+        sys.exit(ExitCode.UNFORESEEN)
+    sys.exit(ExitCode.DONE)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maml_bench.cli.terminal import AsJson, print_json, print_table, say
+from maml_bench.cli.exit_codes import ExitCode
+from maml_bench.cli.terminal import AsJson, notices, print_json, print_table, put, say
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.report.compare import Comparison, Finding
     from maml_bench.report.methods import Difference
 
-WORSE, NOT_COMPARABLE, INCOMPLETE = 1, 2, 3
-"""Exit codes; 0 means that nothing is worse."""
 REPEATS = 5
 COLUMNS = (
     *("recipe", "setup", "preset", "quantity", "test", "steps", "seeds"),
@@ -126,19 +125,20 @@ def compare(
     from maml_bench.report.compare import compare as compare_records
 
     rules = Rules(**given, across_machines=across_machines)
-    if rerun:
-        from maml_bench.cli.rerunning import Code, compare_again
+    with notices() as skipped:
+        if rerun:
+            from maml_bench.cli.rerunning import Code, compare_again
 
-        codes = Code.at(base_code), Code.at(new_code)
-        found = compare_again(base, new, codes, rules, repeats=repeats or REPEATS, steps=steps)
-    else:
-        found = compare_records(base, new, rules)
+            codes = Code.at(base_code), Code.at(new_code)
+            found = compare_again(base, new, codes, rules, repeats=repeats or REPEATS, steps=steps)
+        else:
+            found = compare_records(base, new, rules)
     if as_json:
         print_json({"worse": found.worse, "findings": [asdict(finding) for finding in found.findings]})
     else:
         _print(found, base, new, as_markdown)
-    code = WORSE if found.worse else 0 if found.compared else NOT_COMPARABLE
-    code = code or (INCOMPLETE if strict and not found.complete else 0)
+    code = ExitCode.BAD if found.worse else ExitCode.DONE if found.compared else ExitCode.WRONG_INPUT
+    code = code or (ExitCode.INCOMPLETE if strict and (skipped or not found.complete) else ExitCode.DONE)
     if code:
         raise typer.Exit(code)
 
@@ -230,13 +230,11 @@ def _method_row(one: "Difference") -> list[str]:
 
 
 def _markdown(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    import sys
-
     import pandas
 
     from maml_bench.report.formats import markdown
 
-    sys.stdout.write(f"{title}\n\n{markdown(pandas.DataFrame(rows, columns=list(columns)))}\n")
+    put(f"{title}\n\n{markdown(pandas.DataFrame(rows, columns=list(columns)))}\n")
 
 
 def _number(value: float | None, times: float) -> str:

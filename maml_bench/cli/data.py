@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import AsJson, counting, print_json, print_table, say
+from maml_bench.cli.terminal import AsJson, counting, keeping, print_json, print_table, say
 
 if TYPE_CHECKING:
     from maml_bench.data.store import Manifest
@@ -25,6 +25,7 @@ Copy = Annotated[
         "of train, val and test (folders or tar archives), of images and csv lists, of pickles, or of HDF5 files."
     ),
 ]
+KEPT = "nothing new is stored, and what was stored before stays as it was"
 
 
 @app.command()
@@ -38,7 +39,7 @@ def add(name: Name, path: Copy, keep_105: Keep105 = False) -> None:
 
     source = sources.find(name)
     options = _options(source.add, name, keep_105)
-    with counting(f"adding {sources.shown(name)}") as progress:
+    with keeping(KEPT), counting(f"adding {sources.shown(name)}") as progress:
         manifest = source.add(path, progress=progress, **options)
     _say_stored(manifest)
 
@@ -56,7 +57,7 @@ def download(name: Name, keep_105: Keep105 = False) -> None:
             f"{shown} has no public home to download it from; add your copy with `maml-bench data add {shown} PATH`"
         )
     options = _options(source.download, name, keep_105)
-    with counting(f"downloading {sources.shown(name)}") as progress:
+    with keeping(KEPT), counting(f"downloading {sources.shown(name)}") as progress:
         manifest = source.download(progress=progress, **options)
     _say_stored(manifest)
 

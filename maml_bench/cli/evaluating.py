@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, conclude, interruptible
 from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
 
@@ -89,20 +90,21 @@ def evaluate(
     resolved = _resolve(recipe, preset, setup, files, settings or [])
     mode = normalisation.replace("-", " ") if normalisation else None
     options = Options(results, device, threads, schedule, protocols=tuple(protocol or ()))
-    with interruptible("stopping; nothing is written") as interrupted, Bars() as bars:
+    with interruptible("stopping; nothing is written", "nothing is written") as interrupted, Bars() as bars:
         outcome = evaluate_weights(
             resolved, files, options, seed=seed, normalisation=mode, episodes=episodes,
             observer=bars, interrupted=interrupted,
         )  # fmt: skip
         bars.done()
     if outcome.record is None or outcome.path is None:
-        raise typer.Exit(130)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     record = outcome.record
     conclude(results, [(outcome.path, record)], as_json=as_json, report=False)
     ended = f"{record.status}, {record.reason}" if record.status != "ok" else "tested"
     say(f"{resolved.id} {resolved.setup['name']}, weights {record.weights_id}: {ended} ({outcome.path})")
-    if record.status == "failed":
-        raise typer.Exit(1)
+    code = of_records([record])
+    if code:
+        raise typer.Exit(code)
 
 
 def _resolve(name: str, preset: str, setup: str | None, files: "list[Weights]", settings: list[str]) -> "Recipe":

@@ -1,6 +1,5 @@
 """``maml-bench options``: every key of a recipe, what it means and where its value comes from."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import AsJson, Settings, print_json, recipe_names, setup_names
+from maml_bench.cli.terminal import AsJson, Settings, print_json, put, recipe_names, setup_names
 
 if TYPE_CHECKING:
     from maml_bench.harness.options import Row
@@ -39,7 +38,7 @@ def options(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    sys.stdout.write("\n".join(_lines(rows)) + "\n")
+    put("\n".join(_lines(rows)) + "\n")
 
 
 def _lines(rows: "list[Row]") -> Iterator[str]:

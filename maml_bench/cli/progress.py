@@ -9,8 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from maml_bench.cli.terminal import console, print_json, print_table, say
-from maml_bench.errors import MamlBenchError
+from maml_bench.cli.terminal import console, keeping, print_json, print_table, say
+from maml_bench.errors import MamlBenchError, shortened
+from maml_bench.types import MOST_SEED
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
@@ -25,16 +26,20 @@ def seeds_of(text: str) -> list[int]:
     """The seeds that ``--seeds`` names, each once: whole numbers and ranges such as ``0-3``, with commas between.
 
     Raises:
-        MamlBenchError: a part is not a number or a range, a range runs backwards, or has more than MOST_SEEDS.
+        MamlBenchError: a part is not a number or a range, a seed is above MOST_SEED, a range runs backwards, or it has
+            more than MOST_SEEDS.
     """
     seeds: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
         if match is None:
             raise MamlBenchError(
-                f"--seeds {text!r} must be whole numbers with commas between, such as 0,1,2, or ranges such as 0-3; "
-                "no seed is negative"
+                f"--seeds {shortened(text)} must be whole numbers with commas between, such as 0,1,2, or ranges such "
+                "as 0-3; no seed is negative"
             )
+        digits = max(map(len, filter(None, match.groups())))
+        if digits > len(str(MOST_SEED)) or max(int(number) for number in match.groups() if number) > MOST_SEED:
+            raise MamlBenchError(f"--seeds {shortened(text)}: a seed is at most {MOST_SEED}")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise MamlBenchError(f"--seeds {text!r}: the range {first}-{last} runs backwards; write {last}-{first}")
@@ -87,7 +92,8 @@ def make_report(results: Path) -> None:
     """Tables and figures of everything below ``results``, and a sentence that says where they are."""
     from maml_bench.api import report
 
-    report(results)
+    with keeping("all records are kept, and `maml-bench report` makes the tables and figures"):
+        report(results)
     say(f"records: {results / 'records'}   tables: {results / 'tables'}   figures: {results / 'figures'}")
 
 
@@ -105,11 +111,14 @@ def _print_scores(records: "list[Record]") -> None:
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what came after the last checkpoint"
 
 
+KEPT = "finished runs and the last checkpoint are kept; the same command continues from there"
+
+
 @contextmanager
-def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
+def interruptible(stopping: str = STOPPING, kept: str = KEPT) -> Iterator[Any]:
     """Yield a function that tells whether Ctrl-C (or a termination) was asked for; a second one stops at once.
 
-    ``stopping`` is said at the first.
+    ``stopping`` is said at the first, and ``kept`` at the second.
     """
     asked: list[int] = []
 
@@ -124,7 +133,8 @@ def interruptible(stopping: str = STOPPING) -> Iterator[Any]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        with keeping(kept):
+            yield lambda: bool(asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -142,7 +152,7 @@ class Bars:
         self._console = console(stderr=True)
         self._live = self._console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),

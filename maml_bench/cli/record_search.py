@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.record import record_paths
 
 _STEM = re.compile(
     r"(?P<recipe>.+)-(?P<preset>[^-]+)-(?P<id>[0-9a-f]{8})(?:-w(?P<weights>[0-9a-f]{8}))?"
@@ -26,8 +27,7 @@ def find_record(results: Path, name: str) -> Path:
         if path.is_file():
             return path
     folder = results / "records"
-    known = {path: _parts(path.relative_to(folder)) for path in sorted(folder.rglob("*.json"))}
-    known = {path: parts for path, parts in known.items() if parts[0] != "speed"}
+    known = {path: _parts(path.relative_to(folder)) for path in record_paths(results)}
     if not known:
         raise MamlBenchError(f"there are no records below {results}; `maml-bench run quickstart` makes some")
     wanted = [re.sub(r"^seed(\d+)$", r"s\1", part) for part in name.split("/") if part not in ("", ".")]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
 from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
 from maml_bench.errors import MamlBenchError
@@ -108,14 +109,15 @@ def run(
                 if outcome.record is None or outcome.path is None:
                     again = "the same command without --force" if force else "the same command"
                     say(f"stopped at step {outcome.step:,}; {again} goes on from there")
-                    raise typer.Exit(130)
+                    raise typer.Exit(ExitCode.INTERRUPTED)
                 finished.append((outcome.path, outcome.record))
                 say(in_a_line(recipe, seed, outcome.how, outcome.record, outcome.path))
                 if interrupted():
-                    raise typer.Exit(130)
+                    raise typer.Exit(ExitCode.INTERRUPTED)
     conclude(results, finished, as_json=as_json, report=report)
-    if any(record.status == "failed" for _, record in finished):
-        raise typer.Exit(1)
+    code = of_records(record for _, record in finished)
+    if code:
+        raise typer.Exit(code)
 
 
 def _refuse_unknown(planned: "list[Recipe]", protocols: list[str]) -> None:

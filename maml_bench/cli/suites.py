@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
 from maml_bench.cli.terminal import (
     RUNS,
@@ -14,6 +15,7 @@ from maml_bench.cli.terminal import (
     Device,
     Results,
     Threads,
+    keeping,
     print_json,
     print_table,
     recipe_names,
@@ -21,7 +23,7 @@ from maml_bench.cli.terminal import (
     setup_names,
     suite_names,
 )
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import CannotWrite, MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.harness.run import Options
@@ -73,7 +75,7 @@ def suite(
     """
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
-    from maml_bench.report.flat_rows import flat_rows
+    from maml_bench.record import record_paths
 
     if plan:
         raise MamlBenchError(f"suite has no option --plan; `maml-bench suite {name} --status` lists what is left")
@@ -84,20 +86,24 @@ def suite(
     if budget_steps is not None:
         raise MamlBenchError(f"--budget {budget!r} of a suite must be a time such as 90s, 25m or 2h")
     options = Options(results, device, threads)
-    found = standings(runs, options)
-    if status:
-        _show(found, name, preset, as_json)
-        return
-    finished, refused = _run(found, options, budget_s)
-    if as_json:
-        print_json(flat_rows(finished, results))
-    else:
-        _print_scores(name, preset, results)
-    if report and any((results / "records").rglob("*.json")):
-        make_report(results)
-    _sum_up(standings(runs, options), name, preset)
-    if refused or any(record.status == "failed" for _, record in finished):
-        raise typer.Exit(1)
+    with keeping("all finished runs are kept; the same command continues from there"):
+        found = standings(runs, options)
+        if status:
+            _show(found, name, preset, as_json)
+            return
+        finished, refused = _run(found, options, budget_s)
+        if as_json:
+            from maml_bench.report.flat_rows import flat_rows
+
+            print_json(flat_rows(finished, results))
+        else:
+            _print_scores(name, preset, results)
+        if report and record_paths(results):
+            make_report(results)
+        _sum_up(standings(runs, options), name, preset)
+    code = ExitCode.BAD if refused else of_records(record for _, record in finished)
+    if code:
+        raise typer.Exit(code)
 
 
 def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> "tuple[list[tuple[Path, Record]], int]":
@@ -121,6 +127,8 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
             try:
                 one = replace(options, budget_s=left_s)
                 outcome = run_one(entry.recipe, entry.seed, one, observer=bars, interrupted=interrupted)
+            except CannotWrite:
+                raise
             except MamlBenchError as error:
                 say(f"{entry.title}: {error}")
                 refused += 1
@@ -129,13 +137,13 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
                 bars.done()
             if outcome.record is None or outcome.path is None:
                 say(f"stopped at step {outcome.step:,}; the same command continues from there")
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.how != "already there":
                 finished.append((outcome.path, outcome.record))
                 spent_s += max(outcome.record.train_s - standing.train_s, 0.0)
                 say(in_a_line(entry.recipe, entry.seed, outcome.how, outcome.record, outcome.path))
             if interrupted():
-                raise typer.Exit(130)
+                raise typer.Exit(ExitCode.INTERRUPTED)
             if outcome.record.status == "ok" and not outcome.record.whole:
                 break  # the budget ended within this run
     return finished, refused

@@ -2,17 +2,21 @@
 
 import json
 import os
+import select
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.table import layout
+from maml_bench.errors import CannotWrite, Notice
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,20 +70,119 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def say(sentence: str) -> None:
-    """A sentence for the person at the terminal."""
-    console(stderr=True).print(sentence, markup=False, soft_wrap=True)
+    """A sentence for the person at the terminal. Nothing ends because nobody can read it."""
+    with suppress(OSError):
+        console(stderr=True).print(sentence, markup=False, soft_wrap=True)
 
 
 def say_error(sentence: str) -> None:
     """What went wrong, in one sentence."""
     from rich.text import Text
 
-    console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+    with suppress(OSError):
+        console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+
+
+@contextmanager
+def notices() -> Iterator[list[str]]:
+    """Say every `Notice` of the block as a sentence, once; yield the list of them."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, Notice):
+                usual(message, category, *place, **more)
+            elif str(message) not in said:
+                said.append(str(message))
+                say(f"warning: {message}")
+
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield said
+
+
+@contextmanager
+def keeping(kept: str) -> Iterator[None]:
+    """On Ctrl-C in the block, say what is kept and exit.
+
+    Raises:
+        typer.Exit: the block was interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted; {kept}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def put(text: str) -> None:
+    """Write ``text`` to standard output at once.
+
+    Raises:
+        typer.Exit: nobody reads it any more.
+        CannotWrite: it cannot be written, such as to a file on a full disk.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_output()
+        raise typer.Exit(ExitCode.UNREAD) from None
+    except OSError as error:
+        _give_up_output()
+        raise CannotWrite(f"standard output cannot be written: {error.strerror}") from None
+
+
+def end_if_unread() -> None:
+    """End the command where standard output is a pipe that nobody reads any more (POSIX).
+
+    Raises:
+        typer.Exit: nobody does.
+    """
+    if not hasattr(select, "poll"):
+        return
+    asked = select.poll()
+    with suppress(OSError, ValueError):
+        asked.register(sys.stdout.fileno(), 0)
+    if any(event & select.POLLERR for _, event in asked.poll(0)):
+        _give_up_output()
+        raise typer.Exit(ExitCode.UNREAD)
+
+
+def _give_up_output() -> None:
+    """Lead standard output nowhere, so that Python does not fail on what is left of it at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def open_streams() -> None:
+    """Make every standard stream one that can be written.
+
+    A stream that was closed by whoever started the program leads nowhere from now on. Otherwise the next file that is
+    opened would take its number, and get what libraries print. Characters that a stream cannot take are escaped.
+    """
+    closed = [number for number, name in enumerate(_STREAMS) if getattr(sys, name) is None]
+    for number in closed:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        os.set_inheritable(number, True)
+        setattr(sys, _STREAMS[number], os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+    if 1 in closed:
+        say("standard output is closed, so nothing is printed there")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    put(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
@@ -94,7 +197,18 @@ def print_paragraphs(title: str, entries: Sequence[tuple[str, str]]) -> None:
         )  # fmt: skip
         start = f"  {name:<{indent - 2}}"
         lines += [start + words[indent:]] if len(start) == indent else [start.rstrip(), words]
-    sys.stdout.write("".join(f"{line}\n" for line in [*lines, ""]))
+    put("".join(f"{line}\n" for line in [*lines, ""]))
+
+
+def print_title(title: str) -> None:
+    """Print the line above a table, on several lines where it is wider than the terminal."""
+    limit = _width()
+    put("".join(f"{line}\n" for line in ([title] if limit is None else wrap(title, limit))))
+
+
+def _width() -> int | None:
+    """The columns of the terminal; None where output goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_table(
@@ -110,11 +224,12 @@ def print_table(
 
     Returns the names of the columns that were left out, which is said on standard error too.
     """
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    limit = _width()
     lines, left_out = layout(columns, rows, right=right, heads=heads, optional=optional, limit=limit)
     if title:
-        lines = [*([title] if limit is None else wrap(title, limit)), *lines, ""]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        print_title(title)
+        lines += [""]
+    put("".join(f"{line}\n" for line in lines))
     if left_out:
         say(f"left out to fit the width of the terminal: {', '.join(left_out)}")
     return left_out
@@ -125,7 +240,7 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar driven by calls (done, total, what), with rate and remaining time."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    counts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    counts = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     times = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*counts, *times, console=console(stderr=True), refresh_per_second=4, transient=True) as progress:
         task = progress.add_task(title, total=None, rate="")

@@ -1,6 +1,6 @@
 """A network and a loss as pure functions of named parameters, and the choices of the inner loop that a recipe makes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +14,7 @@ from torch.func import functional_call
 from maml_bench.checked import later
 from maml_bench.core.exact_layers import ExactLayers, refuse_unusable
 from maml_bench.core.inner import SGD, Update, adapt
-from maml_bench.declared import Also
+from maml_bench.declared import AT_ONCE, LARGE, LAYERS, Also
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Estimator, Params, Predict
 
@@ -32,18 +32,24 @@ class Inner:
     rate: Annotated[
         float,
         Ge(0),
+        LARGE,
         Doc("Step size on the support loss, under `reduction`."),
         Also(("lr", "alpha", "learning_rate", "step_size")),
     ]
-    steps: Annotated[int, Ge(0), Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))]
+    steps: Annotated[
+        int, Ge(0), AT_ONCE, Doc("Inner steps in training."), Also(("num_steps", "updates", "num_updates"))
+    ]
     reduction: Annotated[
         Reduction, Doc("The support loss: the mean over all examples, or `per shot`, which is the mean times the way.")
     ] = "mean"
     outside: Annotated[
         tuple[str, ...],
+        LAYERS,
         Doc("Parameters that are meta-learned but stay as they are in the inner loop, as glob patterns."),
     ] = ()
-    later_rate: Annotated[float | None, Doc("Step size of all steps after the first, if it differs.")] = later(None)
+    later_rate: Annotated[float | None, Ge(0), LARGE, Doc("Step size of all steps after the first, if it differs.")] = (
+        later(None)
+    )
     estimator: Annotated[Estimator, Doc("Support loss of a policy, see maml_bench.rl.losses.")] = later("likelihood")
 
     def rule(self) -> SGD:
@@ -90,7 +96,7 @@ class Learner:
 
     Raises:
         MamlBenchError: the module has a layer that cannot be meta-learned (see core.exact_layers), or a pattern of
-            ``inner.outside`` names nothing.
+            ``inner.outside`` names nothing, or they name all parameters.
     """
 
     def __init__(
@@ -117,6 +123,9 @@ class Learner:
         self._acting = acting
         self.score = score
         self.inner = inner
+        if not any(map(self.moves, self.names)):
+            frozen = " and frozen parameters leave none" if self.frozen else ", which leaves no parameter"
+            raise MamlBenchError(f"inner.outside is {list(inner.outside)}{frozen} of the network for the inner loop")
         self.way = way
         self.number: int | Tensor = 0
         self.kept: bool | Collection[int] = True
@@ -239,7 +248,7 @@ class Learner:
 
     def moves(self, name: str) -> bool:
         """Whether the inner loop may change the parameter ``name``: neither the recipe nor the user keeps it fixed."""
-        return name not in self.frozen and not any(fnmatchcase(name, pattern) for pattern in self.inner.outside)
+        return name not in self.frozen and not _matches(name, self.inner.outside)
 
     def is_head(self, name: str) -> bool:
         """Whether ``name`` belongs to the last layer: the submodule ``head``, else the last one that has parameters."""
@@ -250,3 +259,8 @@ class Learner:
         """The name of the last layer."""
         layers = [module for module, m in self.model.named_modules() if any(True for _ in m.parameters(recurse=False))]
         return "head" if "head" in layers else layers[-1]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether any of the glob ``patterns`` matches the name of a parameter."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

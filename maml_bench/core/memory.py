@@ -61,7 +61,7 @@ class Remembering(Setup):
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.ACTS, Capability.ACTS_ONLY, Capability.REMEMBERS}
+        {Capability.ACTS, Capability.ACTS_ONLY, Capability.REMEMBERS, Capability.OWN_NETWORK}
     )
     inner_keys: ClassVar[frozenset[str]] = frozenset()
 

@@ -35,6 +35,7 @@ class Capability(Enum):
     IS_DENSITY = "it is a density of its own, so it needs tasks that are scored by one"
     ACTS = "it can act: it takes gradient steps on a support, or it carries a memory through the rollouts of a task"
     REMEMBERS = "it acts by a memory, without gradients, so it is told its last action and reward"
+    OWN_NETWORK = "it never asks the network of the tasks: it has one of its own, or none"
     OWN_OUTER_LOSS = "its outer loss is its own in reinforcement learning, so it does not read `outer.estimator`"
     ACTS_ONLY = "it differs from another setup only in reinforcement learning"
 

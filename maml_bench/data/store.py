@@ -10,18 +10,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from maml_bench.checked import construct
+from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.data import sources
 from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
 from maml_bench.data.threads import each
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import locked
+from maml_bench.files import cache_home, locked
 
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
@@ -78,23 +79,33 @@ class Manifest:
         return self.classes if own is None else own
 
     def to_json(self) -> str:
-        """Return the manifest as JSON text."""
+        """Return the manifest as JSON text with a checksum of it."""
         content = asdict(self)
         for info in content["arrays"].values():
             if info["classes"] is None:
                 del info["classes"]
-        return json.dumps(content, indent=1)
+        return seal(json.dumps(content | {"checksum": BLANK.decode()}, indent=1).encode()).decode()
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Inverse of :meth:`to_json`; ValueError or MamlBenchError on any other text."""
-        return construct(cls, json.loads(text), "the manifest")
+        """Inverse of :meth:`to_json`; ValueError or MamlBenchError on any other text. Older texts have no checksum."""
+        content = json.loads(text)
+        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+        if checksum is not None and not is_sealed(text.encode(), str(checksum).encode()):
+            raise ValueError("the checksum differs")
+        return construct(cls, content, "the manifest")
 
 
 def data_home() -> Path:
-    """Return the folder of all stored data: ``MAML_BENCH_DATA``, else ``data`` in the user's cache folder."""
+    """Return the folder of all stored data: ``MAML_BENCH_DATA``, else ``data`` in the user's cache folder.
+
+    MamlBenchError if there is no such user as the variable names, or no cache folder.
+    """
     chosen = os.environ.get("MAML_BENCH_DATA")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("maml-bench") / "data"
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else cache_home() / "data"
+    except RuntimeError:  # Python's word for a home folder that nobody knows
+        raise MamlBenchError(f"MAML_BENCH_DATA is {chosen!r}, but there is no home folder of that user") from None
 
 
 def manifest(name: str) -> Manifest:
@@ -125,12 +136,29 @@ def stored() -> list[Manifest]:
 
 
 def load(name: str, array: str) -> Array:
-    """Return one stored array ``[class, example, C, H, W]`` as a memory map, in well under 50 ms.
+    """Return one stored array ``[class, example, C, H, W]`` as a memory map.
 
-    The map is copy-on-write: it may be handed to torch without a copy, and writing to it never reaches the disk.
+    The map is copy-on-write: it may be handed to torch without a copy, and writing to it never reaches the disk. The
+    first time in a process the file is hashed, a second for each gigabyte; later it takes well under 50 ms.
     MamlBenchError as in :func:`manifest`, and if there is no such array or its file does not fit the manifest.
     """
-    return _open(manifest(name), array)
+    found = manifest(name)
+    mapped = _open(found, array)
+    path = data_home() / found.name / f"{array}.npy"
+    state = path.stat()
+    if _known_sha256(path, (state.st_ino, state.st_size, state.st_mtime_ns)) != found.arrays[array].sha256:
+        raise _differs(path, name)
+    return mapped
+
+
+@cache
+def _known_sha256(path: Path, state: tuple[int, ...]) -> str:
+    """The hash of a file in one state, taken once in a process."""
+    return sha256(path)
+
+
+def _differs(path: Path, name: str) -> MamlBenchError:
+    return MamlBenchError(f"{path} differs from what was stored; to store it again, {_advice(name)}")
 
 
 def verify(name: str, progress: Progress | None = None) -> Manifest:
@@ -149,7 +177,7 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
         if info.shape[:2] != (len(found.classes_of(array)), found.examples_per_class):
             raise MamlBenchError(f"{path} does not hold the classes and examples that its manifest counts")
         if sha256(path) != info.sha256:
-            raise MamlBenchError(f"{path} differs from what was stored; to store it again, {_advice(name)}")
+            raise _differs(path, name)
         done += path.stat().st_size
         if progress:
             progress(done, total, f"verifying {name} {array}")
@@ -264,7 +292,7 @@ def _open(found: Manifest, array: str) -> Array:
     try:
         mapped: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="c", allow_pickle=False)
         fits = whole(path, mapped.offset, info.shape)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # numpy reads the header as Python code, so a damaged one can raise anything
         fits = False
     if not fits or mapped.shape != info.shape or str(mapped.dtype) != info.dtype:
         raise MamlBenchError(

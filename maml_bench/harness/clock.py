@@ -27,6 +27,7 @@ class Clock:
         self._warm_up = warm_up
         self._only = only
         self._samples: dict[str, list[float]] = {}
+        self._moments: dict[str, list[float]] = {}
         self._totals: dict[str, tuple[float, int]] = {}
         self._started: dict[str, int] = {}
 
@@ -74,17 +75,26 @@ class Clock:
         Other work on the machine only ever makes a sample longer. The shortest samples of a block are therefore those
         that it disturbed least. A bucket with fewer than `BLOCK` samples has no blocks.
         """
-        samples = self._samples.get(bucket, [])
-        count = min(BLOCKS, len(samples) // BLOCK)
-        return [float(f"{np.quantile(block, 0.05):.4g}") for block in np.array_split(samples, count)] if count else []
+        return [float(f"{np.quantile(block, 0.05):.4g}") for block in _blocks(self._samples.get(bucket, []))]
+
+    def block_moments_s(self, bucket: str) -> list[float]:
+        """The moment of each of `blocks_s`, the median of its samples, in seconds since 1970.
+
+        It is empty if some of the samples come from a checkpoint without moments.
+        """
+        samples, moments = self._samples.get(bucket, []), self._moments.get(bucket, [])
+        blocks = _blocks(moments) if len(moments) == len(samples) else []
+        return [round(float(np.median(block)), 3) for block in blocks]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, so that a resumed run goes on counting."""
-        return {"samples": {name: list(s) for name, s in self._samples.items()}, "totals": dict(self._totals)}
+        samples, moments = ({name: list(s) for name, s in kept.items()} for kept in (self._samples, self._moments))
+        return {"samples": samples, "moments": moments, "totals": dict(self._totals)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; warm-up is taken again, since a new process is cold."""
         self._samples = {name: list(map(float, s)) for name, s in state["samples"].items()}
+        self._moments = {name: list(map(float, s)) for name, s in state.get("moments", {}).items()}
         self._totals = dict(state["totals"])
         self._started = {}
 
@@ -95,12 +105,19 @@ class Clock:
         samples = self._samples.setdefault(name, [])
         if len(samples) < KEPT:
             samples.append(seconds)
+            self._moments.setdefault(name, []).append(time.time())
         total, count = self._totals.get(name, (0.0, 0))
         self._totals[name] = (total + seconds, count + 1)
 
     def _synchronise(self) -> None:
         if self._device.startswith("cuda"):
             torch.cuda.synchronize(self._device)
+
+
+def _blocks(samples: list[float]) -> list[Any]:
+    """``samples`` in blocks of consecutive ones."""
+    count = min(BLOCKS, len(samples) // BLOCK)
+    return np.array_split(samples, count) if count else []
 
 
 def now_utc() -> str:
@@ -111,3 +128,8 @@ def now_utc() -> str:
 def monotonic_s() -> float:
     """Seconds of a clock that only goes forward, for deadlines and progress."""
     return time.monotonic()
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for a while."""
+    time.sleep(seconds)

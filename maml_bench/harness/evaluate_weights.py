@@ -1,5 +1,6 @@
 """Weights from files under any protocol, as a Record of kind ``evaluation``: nothing is trained."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from maml_bench import registry
 from maml_bench.core.normalisation import MODES
 from maml_bench.engine.execution import refuse_unknown
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import remove_leftovers
 from maml_bench.harness import machine, meta_test, preflight
 from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.protocols import asked_tests, normalises_batches
@@ -69,15 +71,17 @@ def evaluate_weights(
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()
-    seed = _seed_of(files) if seed is None else seed
+    seed = _number_of(files[0], "seed") or 0 if seed is None else seed
+    preflight.refuse_unfit_seed(seed)
     content = weights_id([file.sha256 for file in files])
     path = options.results / relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device), content)
     preflight.refuse_unwritable(path)
+    remove_leftovers(options.results)
     with preflight.alone(path):
         machine.reset_peak_memory(device)
         training = build(recipe, seed, device, options.schedule)
         what = f"{recipe.setup['name']} on {recipe.id}"
-        models = [(_step_of(file), file.fit(training.meta, what)) for file in files]
+        models = [(_number_of(file, "step"), file.fit(training.meta, what)) for file in files]
         rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
@@ -122,14 +126,10 @@ def _earlier(path: Path, version: int) -> list[Evaluation]:
     return earlier.evaluations if earlier.task_version == version else []
 
 
-def _seed_of(files: Sequence[Weights]) -> int:
-    seed = files[0].header.get("seed", "")
-    return int(seed) if seed.isdecimal() else 0
-
-
-def _step_of(file: Weights) -> int | None:
-    step = file.header.get("step", "")
-    return int(step) if step.isdecimal() else None
+def _number_of(file: Weights, key: str) -> int | None:
+    """A whole number in the header of a file; None where it holds something else."""
+    text = file.header.get(key, "")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _about(file: Weights) -> str:

@@ -1,9 +1,11 @@
 """The tables that a recipe is made of, in the order in which they lie over each other, each with where it stands.
 
 Later tables win key by key: the recipes that are extended, the recipe, their ``presets.<preset>``, their
-``setups.<setup>``, their ``setups.<setup>.presets.<preset>``, and what ``--set`` says.
+``setups.<setup>``, their ``setups.<setup>.presets.<preset>``, and what ``--set`` says. What names a run and its code
+stands in none of them: it comes from the command.
 """
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +13,27 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.harness.recipe_files import file_of, load_files, read_file
 
 PRESETS = ("smoke", "quick", "paper")
 Chain = list[tuple[str, dict[str, Any]]]
 _MARKS = ("extends", "presets", "setups", "setups_published", "default_setups", "fills")
+
+
+SETUP = "choose the setup with --setup"
+NOT_OF_TABLES = {
+    "preset": "choose the preset with --preset",
+    "changed": "it is found by comparing the recipe with and without the settings",
+    "setup.name": SETUP,
+    "setup.file": SETUP,
+    "setup.sha256": "it is computed from the file of the setup",
+}
+"""Keys that no table and no setting may have, each with where its value comes from."""
+NOT_OF_SETTINGS = NOT_OF_TABLES | dict.fromkeys(
+    ("id", "title", "variant", "ranked", "published"), "put it into a recipe file of your own, which extends this one"
+)
+"""Keys that no setting may have: they say what an experiment is called and what was published of it."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +71,64 @@ def layers(chain: Chain, preset: str, setup: str, settings: Sequence[str]) -> li
     for name, own, table in special:
         if preset in table.get("presets", {}):
             found.append(Layer(f"{_source(name, setup)}, preset {preset}", table["presets"][preset], "setup", own))
-    return [*found, *(Layer("--set", setting(text), "--set") for text in settings)]
+    for layer in found:
+        _refuse(layer, NOT_OF_TABLES)
+    mine = [Layer("--set", setting(text), "--set") for text in settings]
+    for layer in mine:
+        _refuse(layer, NOT_OF_SETTINGS)
+    return [*found, *mine]
 
 
 def setting(text: str) -> dict[str, Any]:
-    """``a.b=value`` to ``{"a": {"b": value}}``; the value is read as TOML, else as a string."""
+    """``a.b=value`` to ``{"a": {"b": value}}``; the value is read as TOML, else as a string.
+
+    Raises:
+        MamlBenchError: there is no key, or the value is an empty table, which would set nothing.
+    """
     path, equals, value = text.partition("=")
-    if not equals or not path.strip():
-        raise MamlBenchError(f"--set {text!r} must read key=value, such as inner.rate=0.05")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise MamlBenchError(f"--set {shortened(text)} must read key=value, such as inner.rate=0.05")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, or brackets without end
         parsed = value
-    for key in reversed(path.strip().split(".")):
+    if isinstance(parsed, Mapping) and not any(True for _ in leaves(parsed)):
+        raise MamlBenchError(f"--set {shortened(text)} sets nothing, because the table has no value")
+    for key in reversed(keys):
         parsed = {key: parsed}
     return parsed  # type: ignore[no-any-return]
+
+
+def as_setting(key: str, value: Any) -> str:
+    """The setting that gives ``key`` this ``value``; `setting` reads it back."""
+    if isinstance(value, str) and dict(leaves(setting(f"{key}={value}"))) == {key: value}:
+        return f"{key}={value}"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return f"{key}={int(value)}"
+    return f"{key}={as_toml(value)}"
+
+
+def as_toml(value: Any) -> str:
+    """A value as TOML writes it: numbers, texts, flags and lists as JSON does, tables with ``=``.
+
+    Raises:
+        TypeError, ValueError: TOML has no such value.
+    """
+    if value is None:
+        raise TypeError("leave the key out to keep the recipe's value")
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {as_toml(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _refuse(layer: Layer, keys: Mapping[str, str]) -> None:
+    """Raise MamlBenchError where a layer has one of ``keys``, which say where the value comes from instead."""
+    for key in _tables_and_leaves(layer.table):
+        if key in keys:
+            raise MamlBenchError(f"{key} is set by {layer.source}, but it cannot be set: {keys[key]}")
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +147,14 @@ def leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _tables_and_leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys of a table and those below it, also those that hold tables."""
+    for key, value in table.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _tables_and_leaves(value, f"{prefix}{key}.")
 
 
 def chain_of(recipe: str) -> Chain:

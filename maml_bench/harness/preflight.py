@@ -1,13 +1,15 @@
 """What must hold before a run starts: a device that is there, a folder to write to, nobody else at the record."""
 
-import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 
-from maml_bench.errors import MamlBenchError
-from maml_bench.files import locked
+from maml_bench.errors import MamlBenchError, shortened
+from maml_bench.files import locked, refuse_unwritable
+from maml_bench.types import MOST_SEED
+
+__all__ = ["alone", "refuse_unfit_seed", "refuse_unwritable", "usable_device"]
 
 
 def usable_device(name: str) -> str:
@@ -34,11 +36,10 @@ def usable_device(name: str) -> str:
     return "cpu"
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raise MamlBenchError where ``path`` could not be written, before hours have gone into what should stand there."""
-    nearest = next(place for place in path.parents if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise MamlBenchError(f"results cannot be written: {nearest} is not a folder that you may write to")
+def refuse_unfit_seed(seed: object) -> None:
+    """Raise MamlBenchError where ``seed`` is not a whole number from 0 to MOST_SEED."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+        raise MamlBenchError(f"seed {shortened(seed)} must be a whole number of at least 0 and at most {MOST_SEED}")
 
 
 def alone(path: Path) -> AbstractContextManager[None]:

@@ -17,9 +17,10 @@ from maml_bench.core.learner import Inner
 from maml_bench.core.memory import Remembering
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations, unread
-from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.harness import recipe_identity, trials
-from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, merged, raw
+from maml_bench.errors import MamlBenchError, nearest, shortened
+from maml_bench.files import refuse_unfit_name
+from maml_bench.harness import episode_shapes, recipe_identity, trials
+from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, leaves, merged, raw
 from maml_bench.harness.sections import (
     OPTIMISERS,
     Descent,
@@ -57,7 +58,7 @@ class Recipe:
     test: Annotated[tuple[Test, ...], Doc("The tests after training.")]
     ranked: Annotated[bool, Doc("False marks a budget that is too small to rank setups by.")] = True
     published: Annotated[tuple[Published, ...], Doc("The published numbers of this setup.")] = ()
-    changed: Annotated[tuple[str, ...], Doc("The settings that make it another experiment than its id's.")] = ()
+    changed: Annotated[tuple[str, ...], Doc("What differs from the recipe of this id, as settings.")] = ()
     outer_unread: Annotated[
         dict[str, Any],
         Doc("What tables for all setups say in `outer` and this optimiser does not read. It counts only for the id."),
@@ -97,7 +98,6 @@ class _Tables:
     test: tuple[dict[str, Any], ...]
     ranked: bool = True
     published: tuple[Published, ...] = ()
-    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,14 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
     name = reference["name"]
     found = layers(chain, preset, name, settings)
     content: dict[str, Any] = reduce(merged, (layer.table for layer in found if layer.kind != "--set"), {})
-    content |= {"preset": preset, "changed": list(settings)}
+    content["preset"] = preset
     content["setup"] = {**content.get("setup", {}), **reference}
     as_it_stands = content
     content = reduce(merged, (layer.table for layer in found if layer.kind == "--set"), content)
     content["published"] = [*content.get("published", ()), *whole.get("setups_published", {}).get(name, ())]
     where = f"recipe {recipe!r}"
+    refuse_unfit_name(str(content.get("id")), f"{where}: the id")
+    refuse_unfit_name(preset, f"{where}: the preset")
     try:
         built, method, tasks = _built(content, where)
     except UnknownKey as error:
@@ -181,7 +183,9 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
         raise MamlBenchError(f"{error}: see maml-bench options {recipe}{more}") from error
     keys, defaults = unread_keys(built, method, tasks), defaults_of(method, tasks)
     # A file is at fault only for what has no effect in it as it stands, not for what a setting of the user stops.
-    keys_of_file = _unread_without_settings(as_it_stands, where) if settings else keys
+    plain_one, keys_of_file = _without_settings(as_it_stands, where) if settings else (built, keys)
+    set_by_user = dict(leaf for layer in found if layer.kind == "--set" for leaf in leaves(layer.table))
+    built = replace(built, changed=recipe_identity.changed(built, plain_one, set_by_user))
     ignored: dict[str, str] = {}
     first = name == next(iter(whole.get("default_setups", ())), None)
     texts = iter(settings)
@@ -195,12 +199,13 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
     return Resolution(built, method, tasks, found, keys, ignored)
 
 
-def _unread_without_settings(content: Mapping[str, Any], where: str) -> dict[str, str]:
-    """The keys that have no effect on a recipe as its files have it; none where it is complete with settings alone."""
+def _without_settings(content: Mapping[str, Any], where: str) -> tuple[Recipe | None, dict[str, str]]:
+    """A recipe as its files have it, and the keys that have no effect on it; None where settings alone complete it."""
     try:
-        return unread_keys(*_built(content, where))
+        plain_one, method, tasks = _built(content, where)
     except MamlBenchError:
-        return {}
+        return None, {}
+    return plain_one, unread_keys(plain_one, method, tasks)
 
 
 def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskDistribution]:
@@ -214,14 +219,9 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     method = registry.build_setup(content["setup"], where)
     name = content["setup"]["name"]
     tasks = registry.build_tasks(content["tasks"], where, method)
-    if method.asks_query() and not train.query and not registry.in_order(tasks):
-        raise MamlBenchError(f"{where}: train.query is 0, but {name} learns from the query")
+    episode_shapes.refuse_unfit(where, name, method, tasks, (train, validation, test))
     if isinstance(method, Remembering) and acts(tasks):
         trials.refuse_unfit(where, name, method, tasks, inner.steps, (train, validation, test))
-    shapes = {"train": train, "validation": validation, **{f"test[{i}]": one for i, one in enumerate(test)}}
-    for at, shape in shapes.items():
-        if not shape.shot and not registry.scored_by_density(tasks):
-            raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
     if content["tasks"].get("mixed") and (method.asks_query() or Capability.TRAINS not in method.capabilities):
         raise MamlBenchError(
             f"{where}: tasks.mixed is for setups that train one policy for all tasks and use no query, as oracle does; "
@@ -245,7 +245,7 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
         id=tables.id, title=tables.title, variant=tables.variant, preset=tables.preset,
         tasks={"name": content["tasks"]["name"], **plain(tasks)}, setup={**content["setup"], **plain(method)},
         inner=inner, outer=outer, train=train, validation=validation, test=test,
-        ranked=tables.ranked, published=tables.published, changed=tables.changed, outer_unread=outer_unread,
+        ranked=tables.ranked, published=tables.published, outer_unread=outer_unread,
     )  # fmt: skip
     return built, method, tasks
 
@@ -253,8 +253,10 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
 def _outer(table: Mapping[str, Any], where: str) -> tuple[Outer, dict[str, Any]]:
     """The section ``outer``, and the values in it that its optimiser or its decay does not read."""
     name = table.get("optimiser", next(iter(OPTIMISERS)))
-    if name not in OPTIMISERS:
-        raise MamlBenchError(f"{where}: there is no outer.optimiser {name!r}{nearest(str(name), OPTIMISERS)}")
+    if not isinstance(name, str) or name not in OPTIMISERS:
+        raise MamlBenchError(
+            f"{where}: there is no outer.optimiser {shortened(name)}{nearest(str(name)[:80], OPTIMISERS)}"
+        )
     cls = OPTIMISERS[name]
     others = {key: other for other in OPTIMISERS.values() for key in annotations(other) if key not in annotations(cls)}
     mine = {key: value for key, value in table.items() if key != "optimiser" and key not in others}

@@ -6,12 +6,39 @@ setup, with the setup's published numbers.
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import read_bytes
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The types of the keys of a recipe in a file of the user's. What the tables in it hold is checked later."""
+
+    id: str
+    title: str = ""
+    variant: str = ""
+    extends: str = ""
+    default_setups: tuple[str, ...] = ()
+    fills: str = ""
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    setups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    published: tuple[dict[str, Any], ...] = ()
+    setups_published: dict[str, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)
+    setup: dict[str, Any] = field(default_factory=dict)
+    inner: dict[str, Any] = field(default_factory=dict)
+    outer: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    test: tuple[dict[str, Any], ...] = ()
+    ranked: bool = True
 
 
 @cache
@@ -65,16 +92,19 @@ def read_file(path: Path) -> dict[str, Any]:
         MamlBenchError: the file is missing or not TOML, or has several recipes.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_bytes(path).decode())
     except OSError as error:
         raise MamlBenchError(f"recipe file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MamlBenchError(f"recipe file {path} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, numbers or brackets without end
+        raise MamlBenchError(f"recipe file {path} cannot be read: {str(error)[:200]}") from error
     tables = content.get("recipe", [content])
-    if not isinstance(tables, list) or len(tables) != 1 or (len(content) > 1 and "recipe" in content):
+    one = isinstance(tables, list) and len(tables) == 1 and isinstance(tables[0], dict)
+    if not one or (len(content) > 1 and "recipe" in content):
         raise MamlBenchError(f"recipe file {path} must have one [[recipe]], or the keys of one alone")
-    table = {"id": path.stem, **tables[0]}
-    if not isinstance(table["id"], str) or "extends" in table:
+    table: dict[str, Any] = {"id": path.stem, **tables[0]}
+    known = {f.name for f in fields(_Table)}
+    construct(_Table, {key: value for key, value in table.items() if key in known}, f"recipe file {path}")
+    if "extends" in table:
         return table
     return {"title": table["id"], "variant": "mine", **table}
 

@@ -10,10 +10,11 @@ import torch
 
 from maml_bench import registry
 from maml_bench.engine.execution import refuse_unknown
-from maml_bench.errors import MamlBenchError, Unstable
+from maml_bench.errors import CannotWrite, MamlBenchError, Unstable
+from maml_bench.files import remove_leftovers
 from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
 from maml_bench.harness.build import build, rehearse, threads_for
-from maml_bench.harness.clock import monotonic_s
+from maml_bench.harness.clock import monotonic_s, pause
 from maml_bench.harness.loop import train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
@@ -22,6 +23,8 @@ from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.record import Evaluation, Record, Status, load, relative_path
 
 CHECKPOINT_EVERY_S = 30.0
+WAIT_S = 5.0
+"""Seconds between two tries to write a checkpoint that has no place."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def run(
     """
     options = options or Options()
     observer = observer or Silent()
+    preflight.refuse_unfit_seed(seed)
     tests = asked_tests(recipe, options.protocols)
     device = preflight.usable_device(options.device)
     if options.schedule != "auto":
@@ -84,19 +88,20 @@ def run(
     relative = relative_path(recipe.plain(), recipe.recipe_id, seed, machine.identity(device))
     path = options.results / relative
     preflight.refuse_unwritable(path)
+    remove_leftovers(options.results)
     with preflight.alone(path):
         place = path.with_suffix(".ckpt")
-        found = load(path) if path.exists() and not options.force else None
+        found = None if options.force else _earlier(path)
         if found is not None:
             _refuse_unlike(found, path, recipe, options)
             share = (
                 options.budget_steps is not None and found.status == "ok" and found.outer_steps >= options.budget_steps
             )
-            if (found.whole and not place.exists()) or share:
+            if share or (found.whole and checkpoint.find(place, {})[0] is None):
                 due = tests if found.whole else _of_a_share(recipe, options)
                 return _completed(found, path, recipe, due, options, observer, interrupted)
         if options.force:
-            place.unlink(missing_ok=True)
+            checkpoint.remove(place)
         machine.reset_peak_memory(device)
         training = build(recipe, seed, device, options.schedule, options.chunk)
         rehearse(training, tests)
@@ -104,21 +109,24 @@ def run(
         torch.set_num_threads(threads)
         conditions = conditions_of(training, threads)
         segment = Segment()
-        state = checkpoint.load(place, conditions)
+        state, kept = checkpoint.find(place, conditions)
         if state is None and options.continue_from:
             state = moved(options.continue_from, conditions)
         if state is not None:
             segment = resume(training, state)
-            observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}")
+            where = f", which was kept in {kept}" if kept != place else ""
+            observer.said(f"resuming from step {training.step:,} of {recipe.outer.steps:,}{where}")
 
-        def keep() -> None:
-            checkpoint.save(place, state_of(training, conditions, segment))
+        told: set[str] = set()
+
+        def keep() -> Path:
+            return _keep(place, state_of(training, conditions, segment), observer, told)
 
         gflops = machine.convolution_gflops(device)
         observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
         status, reason = _train(training, observer, options, interrupted, keep)
         if status == "ok" and recipe.outer.steps:
-            keep()
+            kept = keep()
             if interrupted() and training.step < recipe.outer.steps:
                 return Outcome("interrupted", training.step)
         evaluations: list[Evaluation] = []
@@ -138,12 +146,44 @@ def run(
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
-        if status == "ok":
-            weights.keep(training, options.results, relative)
-        record.save(options.results)
+        try:
+            if status == "ok":
+                weights.keep(training, options.results, relative)
+            record.save(options.results)
+        except OSError as error:
+            raise _unwritten(path, error, kept if status == "ok" and recipe.outer.steps else None) from error
         if record.whole:
-            place.unlink(missing_ok=True)
+            checkpoint.remove(place)
         return Outcome("done", training.step, record, path)
+
+
+def _keep(place: Path, state: checkpoint.State, observer: Observer, told: set[str]) -> Path:
+    """Write a checkpoint, if not to ``place`` then elsewhere; wait where it can be written nowhere. Return its path.
+
+    ``told`` are the sentences that the observer has heard, each of them once.
+    """
+
+    def say(sentence: str) -> None:
+        if sentence not in told:
+            told.add(sentence)
+            observer.said(sentence)
+
+    while True:
+        try:
+            path, problem = checkpoint.save_somewhere(place, state)
+        except OSError as error:
+            say(f"the checkpoint can be written nowhere ({error.strerror}); waiting until there is room")
+            pause(WAIT_S)
+            continue
+        if problem is not None:
+            say(f"{place} cannot be written ({problem.strerror}); the checkpoint is kept in {path}")
+        return path
+
+
+def _unwritten(path: Path, error: OSError, kept: Path | None) -> CannotWrite:
+    """What is said where the weights or the record of a run cannot be written."""
+    what = f"what was trained is kept in {kept}, and the same command continues from there" if kept else "run it again"
+    return CannotWrite(f"{path} cannot be written ({error.strerror}); {what} when that is mended")
 
 
 def _completed(
@@ -181,6 +221,14 @@ def _completed(
     return Outcome("tests added", found.outer_steps, record, path)
 
 
+def _earlier(path: Path) -> Record | None:
+    """The record that is there."""
+    try:
+        return load(path) if path.exists() else None
+    except MamlBenchError as error:
+        raise MamlBenchError(f"{error}; use --force to replace it by a new run") from error
+
+
 def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:
     """The tests of a run that is not whole yet: long ones wait for its end, unless they are asked for."""
     return asked_tests(recipe, options.protocols or ("paper",))
@@ -212,7 +260,7 @@ def _train(
     observer: Observer,
     options: Options,
     interrupted: Callable[[], bool],
-    keep: Callable[[], None],
+    keep: Callable[[], object],
 ) -> tuple[Status, str | None]:
     begun_s, saved_s = training.train_s, monotonic_s()
     last_s = begun_s
@@ -241,6 +289,8 @@ def _train(
         return "failed", sentence(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}"
+    if not all(bool(p.isfinite().all()) for p in training.meta.values()):
+        return "diverged", f"the meta-parameters were not finite after step {training.step:,}"
     return "ok", None
 
 

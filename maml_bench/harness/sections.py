@@ -12,7 +12,7 @@ from annotated_types import Ge, Lt, MinLen
 
 from maml_bench.checked import later
 from maml_bench.core.normalisation import Mode
-from maml_bench.declared import Also, When
+from maml_bench.declared import AT_ONCE, COUNT, LARGE, LAYERS, Also, When
 from maml_bench.rl.trust_region import Trust
 from maml_bench.types import Estimator, Shape
 
@@ -23,8 +23,8 @@ Decay = Literal["constant", "linear", "cosine", "halve"]
 class Outer:
     """What the outer loop has with every optimiser. The meta-gradient is that of the mean query loss over the tasks."""
 
-    steps: Annotated[int, Ge(0), Doc("Meta-steps that training takes."), Also(("iterations", "epochs"))]
-    meta_batch: Annotated[int, Ge(1), Doc("Tasks in a meta-step."), Also(("batch_size", "tasks"))]
+    steps: Annotated[int, Ge(0), COUNT, Doc("Meta-steps that training takes."), Also(("iterations", "epochs"))]
+    meta_batch: Annotated[int, Ge(1), AT_ONCE, Doc("Tasks in a meta-step."), Also(("batch_size", "tasks"))]
     estimator: Annotated[Estimator, Doc("Outer loss in reinforcement learning, see maml_bench.rl.losses.")] = later(
         "ratio"
     )
@@ -44,23 +44,25 @@ class Outer:
 class Descent(Outer):
     """What the optimisers that follow the meta-gradient have in common."""
 
-    rate: Annotated[float, Ge(0), Doc("Step size at the first meta-step."), Also(("lr", "learning_rate", "beta"))] = (
-        1e-3
-    )
+    rate: Annotated[
+        float, Ge(0), LARGE, Doc("Step size at the first meta-step."), Also(("lr", "learning_rate", "beta"))
+    ] = 1e-3
     decay: Annotated[
         Decay,
         Doc("How the step size changes: it stays, goes to `floor` on a line or a half cosine, or is halved."),
         Also(("schedule", "scheduler")),
     ] = "constant"
-    clip: Annotated[float, Ge(0), Doc("Bound of each entry of the meta-gradient, 0 for none.")] = 0.0
-    norm: Annotated[float, Ge(0), Doc("Bound of the length of the whole meta-gradient, 0 for none.")] = later(0.0)
-    halve_every: Annotated[
-        int, Ge(0), Doc("Meta-steps after which the step size is halved."), When("decay", ("halve",))
-    ] = later(0)
-    floor: Annotated[float, Ge(0), Doc("Step size at the end of the decay."), When("decay", ("linear", "cosine"))] = (
-        later(0.0)
+    clip: Annotated[float, Ge(0), LARGE, Doc("Bound of each entry of the meta-gradient, 0 for none.")] = 0.0
+    norm: Annotated[float, Ge(0), LARGE, Doc("Bound of the length of the whole meta-gradient, 0 for none.")] = later(
+        0.0
     )
-    repeats: Annotated[int, Ge(1), Doc("Steps on the same tasks before new ones are drawn.")] = later(1)
+    halve_every: Annotated[
+        int, Ge(0), COUNT, Doc("Meta-steps after which the step size is halved."), When("decay", ("halve",))
+    ] = later(0)
+    floor: Annotated[
+        float, Ge(0), LARGE, Doc("Step size at the end of the decay."), When("decay", ("linear", "cosine"))
+    ] = later(0.0)
+    repeats: Annotated[int, Ge(1), AT_ONCE, Doc("Steps on the same tasks before new ones are drawn.")] = later(1)
 
     def rate_at(self, step: int) -> float:
         done = step / max(1, self.steps)  # of no steps at all, too, the first has a size to be shown
@@ -115,15 +117,18 @@ class TrustRegion(Outer):
 OPTIMISERS: dict[str, type[Outer]] = {cls.optimiser: cls for cls in (Adam, SGD, RMSProp, TrustRegion)}
 """The section ``outer`` by the value of its key ``optimiser``; without that key it is the first."""
 
-Way = Annotated[int, Ge(1), Doc("Classes of a task; 1 where there are none."), Also(("ways", "n_way", "classes"))]
+Way = Annotated[
+    int, Ge(1), AT_ONCE, Doc("Classes of a task; 1 where there are none."), Also(("ways", "n_way", "classes"))
+]
 Shot = Annotated[
     int,
     Ge(0),
+    AT_ONCE,
     Doc("Support examples of a class, or rollouts: at least 1, but for a density, which has a score without any."),
     Also(("shots", "k_shot")),
 ]
-Query = Annotated[int, Ge(0), Doc("Query examples of a class, or rollouts."), Also(("queries",))]
-Steps = Annotated[int, Ge(0)]
+Query = Annotated[int, Ge(0), AT_ONCE, Doc("Query examples of a class, or rollouts."), Also(("queries",))]
+Steps = Annotated[int, Ge(0), AT_ONCE]
 
 
 @dataclass(frozen=True)
@@ -143,9 +148,9 @@ class EpisodeShape:
 class Validation(EpisodeShape):
     """The validations that a run makes for its learning curve and to select a checkpoint."""
 
-    episodes: Annotated[int, Ge(0), Doc("Validation tasks, 0 for no validation."), Also(("tasks",))]
-    inner_steps: Annotated[int, Ge(0), Doc("Inner steps after which they are scored.")]
-    every: Annotated[int, Ge(1), Doc("Meta-steps from one validation to the next."), Also(("interval",))]
+    episodes: Annotated[int, Ge(0), AT_ONCE, Doc("Validation tasks, 0 for no validation."), Also(("tasks",))]
+    inner_steps: Annotated[int, Ge(0), AT_ONCE, Doc("Inner steps after which they are scored.")]
+    every: Annotated[int, Ge(1), COUNT, Doc("Meta-steps from one validation to the next."), Also(("interval",))]
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,10 @@ class Test(EpisodeShape):
 
     protocol: Annotated[str, Doc("Name of the protocol that the test belongs to.")]
     split: Annotated[Literal["train", "validation", "test"], Doc("Classes or tasks that it draws from.")]
-    episodes: Annotated[int, Ge(0), Doc("Test tasks.")]
-    inner_steps: Annotated[tuple[Steps, ...], MinLen(1), Doc("Numbers of inner steps after which tasks are scored.")]
+    episodes: Annotated[int, Ge(1), AT_ONCE, Doc("Test tasks.")]
+    inner_steps: Annotated[
+        tuple[Steps, ...], MinLen(1), LAYERS, Doc("Numbers of inner steps after which tasks are scored.")
+    ]
     normalisation: Annotated[Mode, Doc("Whose statistics batch-norm uses for the query, see core.normalisation.")] = (
         later("transductive")
     )
@@ -174,13 +181,15 @@ class Published:
     """A published number for one setup and test point."""
 
     setup: Annotated[str, Doc("The setup that the number is of.")]
-    way: Annotated[int, Doc("Classes of a task.")]
-    shot: Annotated[int, Doc("Examples of a class in the support.")]
-    inner_steps: Annotated[int, Doc("Number of inner steps before the test.")]
-    value: Annotated[float, Doc("The number, in the unit of the metric: accuracy is a fraction.")]
+    way: Annotated[int, Ge(1), AT_ONCE, Doc("Classes of a task.")]
+    shot: Annotated[int, Ge(0), AT_ONCE, Doc("Examples of a class in the support.")]
+    inner_steps: Annotated[int, Ge(0), AT_ONCE, Doc("Number of inner steps before the test.")]
+    value: Annotated[float, Ge(-LARGE.le), LARGE, Doc("The number, in the unit of the metric: accuracy is a fraction.")]
     source: Annotated[str, Doc("The paper, and the table or figure in it.")]
-    ci95: Annotated[float | None, Doc("Half-width of the published 95 % interval.")] = None
-    query: Annotated[int | None, Doc("Query examples of a class, if not those of the recipe's test.")] = None
+    ci95: Annotated[float | None, Ge(0), LARGE, Doc("Half-width of the published 95 % interval.")] = None
+    query: Annotated[
+        int | None, Ge(0), AT_ONCE, Doc("Query examples of a class, if not those of the recipe's test.")
+    ] = None
     protocol: Annotated[str, Doc("The protocol of the tests that the number stands beside.")] = "paper"
     normalisation: Annotated[Mode | None, Doc("How the query was normalised, if not `transductive`.")] = later(None)
     ensemble: Annotated[bool, Doc("Whether it is a number of several checkpoints together.")] = later(False)

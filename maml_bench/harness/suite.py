@@ -11,7 +11,7 @@ from maml_bench.harness import checkpoint, machine, preflight
 from maml_bench.harness.checkpoint import State
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.run import Options
-from maml_bench.record import load_all, relative_path
+from maml_bench.record import Record, load, relative_path, skipped
 from maml_bench.suites import EVERY, Part, Suite
 
 
@@ -88,16 +88,15 @@ def standings(runs: Sequence[Entry], options: Options) -> list[Standing]:
     They stand in the order in which they are to be run: that of ``runs``, with those that failed before at the end.
 
     Raises:
-        MamlBenchError: no such device, or a record or a checkpoint cannot be read.
+        MamlBenchError: no such device, or a checkpoint cannot be read.
     """
     here = machine.identity(preflight.usable_device(options.device))
-    records = dict(load_all(options.results))
     problems: dict[str, str | None] = {}
 
     def standing(entry: Entry) -> Standing:
         recipe = entry.recipe
         path = options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, here)
-        record, state = records.get(path), checkpoint.load(path.with_suffix(".ckpt"), {})
+        record, (state, _) = _record(path), checkpoint.find(path.with_suffix(".ckpt"), {})
         if state is not None:
             return Standing(entry, "begun", path, state.step, _train_s(state))
         if record is not None and record.whole:
@@ -110,6 +109,15 @@ def standings(runs: Sequence[Entry], options: Options) -> list[Standing]:
         return Standing(entry, "failed" if record is not None and record.status == "failed" else "to do", path)
 
     return sorted(map(standing, runs), key=lambda run: run.state == "failed")
+
+
+def _record(path: Path) -> Record | None:
+    """The record at ``path``, if there is one that can be read."""
+    try:
+        return load(path) if path.exists() else None
+    except MamlBenchError as error:
+        skipped(path, error)
+        return None
 
 
 def _recipes(part: Part, whole: Suite) -> list[str]:

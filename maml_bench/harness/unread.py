@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 from maml_bench.checked import plain
 from maml_bench.core.learner import Inner
 from maml_bench.core.setup import Capability, Setup
-from maml_bench.declared import options, unread
+from maml_bench.declared import of_network, options, unread
 from maml_bench.harness.layers import Layer, leaves
 from maml_bench.harness.sections import OPTIMISERS, Outer, Validation
+from maml_bench.registry import needed
 from maml_bench.rl.protocol import acts
 from maml_bench.types import TaskDistribution
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
 
-NOTHING_ELSE = {"inner.steps": 0, "inner.rate": 0.0}
-"""Values beside the default that say no more than that a key is not used."""
+SET_BY_SETUPS = ("tasks.reveal", "tasks.joint", "tasks.history", "tasks.total")
+NOTHING_ELSE = {"inner.steps": 0, "inner.rate": 0.0, **dict.fromkeys(SET_BY_SETUPS, True)}
+"""Values beside the default that say no more than that a key is not used, or than what a setup sets itself."""
 
 
 def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict[str, str]:
@@ -26,6 +28,12 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     nobody = f"{recipe.tasks['name']} is not reinforcement learning"
     found = {f"outer.{key}": why for key, why in _of_other_optimisers(recipe.outer).items()}
     found |= {f"outer.{key}": f"it is read where outer.{why}" for key, why in unread(recipe.outer).items()}
+    found |= dict.fromkeys((f"tasks.{key}" for key in needed(type(tasks), setup)), f"the setup {name!r} sets it itself")
+    if Capability.OWN_NETWORK in setup.capabilities:
+        why = f"the setup {name!r} does not ask the network of the tasks"
+        found |= {f"tasks.{key}": why for key in of_network(type(tasks))}
+    if not recipe.validation.episodes:
+        found["validation.query"] = "it is read where validation.episodes is set"
     for section, values in (("setup", setup), ("tasks", tasks)):
         found |= {f"{section}.{key}": f"it is read where {section}.{why}" for key, why in unread(values).items()}
     found |= {f"setup.{key}": why for key, why in setup.unread(recipe.inner, acting=acted).items()}
@@ -53,9 +61,10 @@ def inner_keys(setup: Setup, *, acting: bool) -> frozenset[str]:
 
 
 def refused(layer: Layer, unread: Mapping[str, str], defaults: Mapping[str, Any]) -> str | None:
-    """A sentence on the first key that ``layer`` sets to something that is not its default and that nothing reads."""
+    """A sentence on the first key that ``layer`` sets and that nothing reads. A file may set it to its default."""
     for key, value in leaves(layer.table):
-        if key in unread and value not in (plain(defaults.get(key, MISSING)), NOTHING_ELSE.get(key, MISSING)):
+        usual = (plain(defaults.get(key, MISSING)), NOTHING_ELSE.get(key, MISSING)) if layer.kind != "--set" else ()
+        if key in unread and value not in usual:
             return f"{key} is set by {layer.source}, but has no effect: {unread[key]}"
     return None
 

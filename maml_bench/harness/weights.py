@@ -7,6 +7,7 @@ that validated best.
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,22 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
-from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import atomic_write
+from maml_bench.checksum import BLANK, is_sealed, seal
+from maml_bench.errors import MamlBenchError, nearest, shortened
+from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
 from maml_bench.types import Params
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Files have a checksum from version 2 on."""
+CHECKSUM = "maml_bench_sha256"
+"""The key of the header whose value is the SHA-256 of the whole file, taken with zeros in its place."""
+_CONVERT = (
+    "weights {path} are a file of torch.save, which can hold anything; convert the tensors by their names in Python: "
+    "import torch, safetensors.torch; state = torch.load('{path}', weights_only=True); "
+    "safetensors.torch.save_file({{name: p.contiguous().clone() for name, p in state.items()}}, '{new}')"
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +47,8 @@ class Weights:
         """The tensors in the order, precision and place of ``expected``; ``what`` it is that expects them.
 
         Raises:
-            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers, or is not
-                expected.
+            MamlBenchError: names the first tensor that is missing, has another shape, holds no real numbers or some
+                that are not finite, or is not expected.
         """
         found = {}
         for name, p in expected.items():
@@ -53,6 +63,11 @@ class Weights:
                 kind = str(tensor.dtype).removeprefix("torch.")
                 raise MamlBenchError(f"weights {self.path}: the tensor {name!r} holds {kind}, not real numbers")
             found[name] = tensor.to(p)
+            if lost := int((~found[name].isfinite()).sum()):
+                raise MamlBenchError(
+                    f"weights {self.path}: the tensor {name!r} holds {lost:,} values that are not finite, so there is "
+                    "nothing to test"
+                )
         for name in self.tensors:
             if name not in expected:
                 raise MamlBenchError(
@@ -71,17 +86,25 @@ def save(path: Path, params: Params, header: Mapping[str, Any]) -> None:
     """Write ``params``, whole or not at all, with ``header`` as text."""
     tensors = {name: p.detach().cpu().contiguous().clone() for name, p in params.items()}
     words = {key: str(value) for key, value in header.items()}
-    atomic_write(path, safetensors.torch.save(tensors, {"format_version": str(FORMAT_VERSION), **words}))
+    about = {"format_version": str(FORMAT_VERSION), CHECKSUM: BLANK.decode(), **words}
+    atomic_write(path, seal(safetensors.torch.save(tensors, about)))
 
 
 def load(path: Path) -> Weights:
     """Read one file.
 
     Raises:
-        MamlBenchError: it is missing, no safetensors file, or of a newer format.
+        MamlBenchError: it is missing, no safetensors file, of a newer format, or differs from its checksum. A file of
+            another program, or of version 1 of the format, has none.
     """
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = read_bytes(path)
+        if content.startswith((b"PK\x03\x04", b"\x80")):
+            raise MamlBenchError(_CONVERT.format(path=path, new=path.with_suffix(".safetensors")))
+        sha256 = hashlib.sha256(content).hexdigest()
+        checksum = _checksum(content)
+        if checksum is not None and not is_sealed(content, checksum):
+            raise MamlBenchError(f"weights {path} are damaged: they differ from their checksum")
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
@@ -90,9 +113,19 @@ def load(path: Path) -> Weights:
     except SafetensorError as error:
         raise MamlBenchError(f"weights {path} are not a whole safetensors file: {error}") from error
     version = header.get("format_version", "1")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise MamlBenchError(f"weights {path} have format version {version}, newer than {FORMAT_VERSION}")
+    if version not in [str(known) for known in range(1, FORMAT_VERSION + 1)]:
+        raise MamlBenchError(f"weights {path} have format version {shortened(version)}, newer than {FORMAT_VERSION}")
+    header.pop(CHECKSUM, None)
+    if checksum is None and int(version) != 1:
+        raise MamlBenchError(f"weights {path} are damaged: they lack their checksum")
     return Weights(path, sha256, header, tensors)
+
+
+def _checksum(content: bytes) -> bytes | None:
+    """The checksum in the header of a safetensors file, which begins with the header's length."""
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")]
+    found = re.search(rf'"{CHECKSUM}":"([0-9a-f]{{64}})"'.encode(), header)
+    return found[1] if found else None
 
 
 def keep(training: RunState, results: Path, record: Path) -> None:

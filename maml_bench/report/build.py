@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.files import locked
+from maml_bench.files import locked, remove_leftovers
 from maml_bench.record import Record, load_all
-from maml_bench.report import reproduction
+from maml_bench.report import four_ways, reproduction
 from maml_bench.report.figures import write_captions, write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import generated, write
 from maml_bench.report.page import write_page
@@ -59,6 +59,7 @@ def build(
     """
     tell = progress or (lambda _: None)
     with locked(results / "tables", f"another process is making the report of {results}", wait_s=120):
+        remove_leftovers(results)
         tell("reading records")
         found = list(read(results))
         records = [record for _, record in found]
@@ -70,6 +71,7 @@ def build(
         tables += write_speed_tables(races, results / "tables", points)
         if cells:
             tables += write(results / "tables", reproduction.files(reproduction.reproduction(cells, records)))
+        tables += write(results / "tables", four_ways.files(records))
         tell("drawing figures")
         folder = results / "figures"
         counting = [record for record in records if not record.superseded]

@@ -2,8 +2,12 @@
 
 Other work on a machine only ever makes a step longer, so what is compared is the time of the least disturbed steps. A
 record keeps the 5th percentile of each of some forty blocks of consecutive steps (`Record.step_blocks_s`). The time of
-a run is the 10th percentile of its blocks. The speed of a machine moves between runs by more than any single run shows,
-so at least three pairs of runs are needed, made in turns, and the interval is over the pairs.
+a run is the 10th percentile of its blocks.
+
+A machine can be slower for seconds at a time. So where the two runs of a pair took turns, a block is compared with what
+the other run needed at the same moment (`Record.step_blocks_at_s`), and the change of the pair is the median over the
+blocks. The speed of a machine moves between runs by more than any single run shows, so at least three pairs of runs are
+needed, made in turns, and the interval is over the pairs.
 """
 
 from collections.abc import Sequence
@@ -42,9 +46,22 @@ def change(base: Sequence[Record], new: Sequence[Record]) -> Interval | str:
     times = [[record.started_at for record in side] for side in (base, new)]
     if max(times[0]) < min(times[1]) or max(times[1]) < min(times[0]):
         return "the runs of the two sides were not made in turns, so the machine may have changed between them"
-    changes = np.array([np.log(step_s([n]) / step_s([b])) for b, n in zip(base, new, strict=True)])
+    changes = np.array([_log_change(b, n) for b, n in zip(base, new, strict=True)])
     mean, half = float(changes.mean()), t_interval(changes)
     return Interval(*(float(np.expm1(end)) for end in (mean, mean - half, mean + half)))
+
+
+def _log_change(base: Record, new: Record) -> float:
+    """log(new / base) of a step: block by block at the same moments if at least half of both runs was at the same time,
+    else of the two runs as wholes."""
+    at, known = np.array(new.step_blocks_at_s), np.array(base.step_blocks_at_s)
+    if len(at) and len(known):
+        together = (known[0] <= at) & (at <= known[-1])
+        known_together = (at[0] <= known) & (known <= at[-1])
+        if together.mean() >= 0.5 and known_together.mean() >= 0.5 and together.sum() >= MIN_BLOCKS:
+            then = np.interp(at[together], known, np.log(base.step_blocks_s))
+            return float(np.median(np.log(new.step_blocks_s)[together] - then))
+    return float(np.log(step_s([new]) / step_s([base])))
 
 
 def timed(record: Record) -> bool:

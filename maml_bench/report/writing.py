@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import atomic_write
+from maml_bench.files import atomic_write, read_bytes
 from maml_bench.record import Record
 from maml_bench.report.aggregate import aggregate
 from maml_bench.report.formats import bullets, csv, latex, markdown, paragraphs, write
@@ -97,9 +97,11 @@ def include(results: Path, document: Path) -> None:
         MamlBenchError: the document cannot be read or lacks the marks.
     """
     try:
-        content = document.read_text(encoding="utf-8")
+        content = read_bytes(document).decode()
     except OSError as error:
         raise MamlBenchError(f"{document} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MamlBenchError(f"{document} cannot be read: it is not text in UTF-8") from error
     begin, scores = wanted(content, results / "tables")
     filled = _between(content, begin, END, scores)
     if filled is None:

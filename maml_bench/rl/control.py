@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of
-from maml_bench.declared import When
+from maml_bench.declared import AT_ONCE, LAYERS, WIDTH, OfNetwork, When
 from maml_bench.errors import Unstable
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions
@@ -28,7 +28,13 @@ from maml_bench.rl.world import MixedStage, Noise, Stage, Streams, World
 from maml_bench.types import Episode, Params, Predict, Shape
 
 Fill = Annotated[bool, Doc("Whether new episodes follow until there are as many steps as in full rollouts.")]
-Activation = Annotated[Literal["relu", "tanh"], Doc("Activation of the hidden layers of the policy.")]
+Activation = Annotated[Literal["relu", "tanh"], OfNetwork(), Doc("Activation of the hidden layers of the policy.")]
+Hidden = Annotated[
+    tuple[Annotated[int, Ge(1), WIDTH], ...],
+    LAYERS,
+    OfNetwork(),
+    Doc("Widths of the hidden layers of the policy, from the first."),
+]
 First = Annotated[
     bool,
     When("fill"),
@@ -58,11 +64,11 @@ class Control(PolicyLosses, ABC):
     Validation and test stay as they are.
     """
 
-    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 200
+    horizon: Annotated[int, Ge(1), AT_ONCE, Doc("Steps of a rollout, at most.")] = 200
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 0.99
     trace: Annotated[float, Ge(0), Le(1), Doc("Lambda of generalised advantage estimation.")] = 1.0
-    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = (100, 100)
-    context: Annotated[int, Ge(0), Doc("Size of the context vector of the policy, 0 for none.")] = 0
+    hidden: Hidden = (100, 100)
+    context: Annotated[int, Ge(0), WIDTH, OfNetwork(), Doc("Size of the context vector of the policy, 0 for none.")] = 0
     reveal: Annotated[bool, Doc("Whether the agent observes the task.")] = False
     history: Annotated[
         bool, Doc("Whether the agent is told its last action, its last reward, and whether an episode begins.")

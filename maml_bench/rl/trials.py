@@ -11,13 +11,14 @@ from annotated_types import Ge
 from torch import Tensor
 
 from maml_bench.checked import later
+from maml_bench.declared import AT_ONCE
 from maml_bench.record import Metric
 from maml_bench.rl.control import Control
 from maml_bench.rl.step_budget import StepBudget, Trial
 from maml_bench.rl.trajectories import Trajectories
 from maml_bench.types import Predict
 
-Episodes = Annotated[int, Ge(1), Doc("Episodes of a rollout, which follow each other from the start state.")]
+Episodes = Annotated[int, Ge(1), AT_ONCE, Doc("Episodes of a rollout, which follow each other from the start state.")]
 
 
 @dataclass(frozen=True)

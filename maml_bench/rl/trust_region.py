@@ -20,6 +20,7 @@ from maml_bench.core import outer
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.setup import OverTasks, Setup
+from maml_bench.declared import AT_ONCE, LARGE
 from maml_bench.engine.execution import Execution
 from maml_bench.rl.protocol import Geometry
 from maml_bench.types import Episode, Params, Predict
@@ -31,10 +32,12 @@ Product = Callable[[Params], Params]
 class Trust:
     """How a step is found. The gradient and the line search use all rollouts, whatever ``share`` is."""
 
-    bound: Annotated[float, Gt(0), Doc("Bound of the mean divergence from the policies that acted.")] = 0.01
-    damping: Annotated[float, Ge(0), Doc("Multiple of the identity that is added to the curvature.")] = 1e-5
-    iterations: Annotated[int, Ge(1), Doc("Iterations of conjugate gradient for the direction.")] = 10
-    backtracks: Annotated[int, Ge(0), Doc("Lengths that the line search tries before it gives up the step.")] = 15
+    bound: Annotated[float, Gt(0), LARGE, Doc("Bound of the mean divergence from the policies that acted.")] = 0.01
+    damping: Annotated[float, Ge(0), LARGE, Doc("Multiple of the identity that is added to the curvature.")] = 1e-5
+    iterations: Annotated[int, Ge(1), AT_ONCE, Doc("Iterations of conjugate gradient for the direction.")] = 10
+    backtracks: Annotated[
+        int, Ge(0), AT_ONCE, Doc("Lengths that the line search tries before it gives up the step.")
+    ] = 15
     shrink: Annotated[float, Gt(0), Lt(1), Doc("Factor from one length of the line search to the next.")] = 0.8
     share: Annotated[
         float,

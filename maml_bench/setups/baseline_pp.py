@@ -11,6 +11,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.classifier import FrozenFeatures
 from maml_bench.types import Episode, Params
 
@@ -25,8 +26,8 @@ class BaselinePP(FrozenFeatures):
     torch draws for a linear layer. The start of the new layer is drawn once, kept beside the network and never trained.
     """
 
-    scale: Annotated[float, Gt(0), Doc("Scale of the cosines at test.")] = 2.0
-    base_scale: Annotated[float, Gt(0), Doc("Scale of the cosines in training.")] = 2.0
+    scale: Annotated[float, Gt(0), LARGE, Doc("Scale of the cosines at test.")] = 2.0
+    base_scale: Annotated[float, Gt(0), LARGE, Doc("Scale of the cosines in training.")] = 2.0
 
     citation: ClassVar[str] = "Chen et al. 2019, arXiv:1904.04232"
 

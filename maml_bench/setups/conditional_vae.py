@@ -10,6 +10,7 @@ from annotated_doc import Doc
 from annotated_types import Ge
 from torch import Tensor
 
+from maml_bench.declared import WIDTH
 from maml_bench.setups._shared.latent import LatentDensity, layer
 from maml_bench.types import Batch, Params
 
@@ -22,7 +23,7 @@ class ConditionalVAE(LatentDensity):
     all. In training the number of examples is drawn anew for each task (``tasks.examples``).
     """
 
-    summary: Annotated[int, Ge(1), Doc("Length of the vector that the examples become.")] = 200
+    summary: Annotated[int, Ge(1), WIDTH, Doc("Length of the vector that the examples become.")] = 200
 
     citation: ClassVar[str] = "Bartunov & Vetrov 2018, arXiv:1612.02192"
 

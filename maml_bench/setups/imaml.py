@@ -13,6 +13,7 @@ from maml_bench.core.inner import Proximal
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import conjugate_gradient, dot
 from maml_bench.core.setup import RULE_KEYS, OverTasks, Setup
+from maml_bench.declared import AT_ONCE, LARGE
 from maml_bench.types import Episode, Params
 
 
@@ -31,10 +32,16 @@ class IMAML(Setup):
     damping = 10. Both are 0 in the paper.
     """
 
-    strength: Annotated[float, Gt(0), Doc("Strength of the pull to the meta-parameters, lambda in the paper.")] = 2.0
-    cg_steps: Annotated[int, Ge(1), Doc("Iterations of conjugate gradient for the meta-gradient.")] = 5
-    ridge: Annotated[float, Ge(0), Doc("Multiple of the identity that is added to the system that is solved.")] = 0.0
-    damping: Annotated[float, Ge(0), Doc("Number that is added to the strength in the system that is solved.")] = 0.0
+    strength: Annotated[
+        float, Gt(0), LARGE, Doc("Strength of the pull to the meta-parameters, lambda in the paper.")
+    ] = 2.0
+    cg_steps: Annotated[int, Ge(1), AT_ONCE, Doc("Iterations of conjugate gradient for the meta-gradient.")] = 5
+    ridge: Annotated[
+        float, Ge(0), LARGE, Doc("Multiple of the identity that is added to the system that is solved.")
+    ] = 0.0
+    damping: Annotated[
+        float, Ge(0), LARGE, Doc("Number that is added to the strength in the system that is solved.")
+    ] = 0.0
 
     citation: ClassVar[str] = "Rajeswaran et al. 2019, arXiv:1909.04630"
     inner_keys: ClassVar[frozenset[str]] = RULE_KEYS

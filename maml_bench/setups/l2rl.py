@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
+from maml_bench.declared import LARGE, WIDTH
 from maml_bench.setups._shared.actor_critic import ActorCritic
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.types import Params
@@ -27,9 +28,9 @@ class L2RL(ActorCritic):
     are standardised here, which the paper does not do.
     """
 
-    units: Annotated[int, Ge(1), Doc("Units of the LSTM.")] = 48
-    value: Annotated[float, Ge(0), Doc("Factor of half the squared error of the values in the loss.")] = 0.05
-    entropy: Annotated[float, Ge(0), Doc("Factor of the entropy of the actions, which the loss rewards.")] = 0.05
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the LSTM.")] = 48
+    value: Annotated[float, Ge(0), LARGE, Doc("Factor of half the squared error of the values in the loss.")] = 0.05
+    entropy: Annotated[float, Ge(0), LARGE, Doc("Factor of the entropy of the actions, which the loss rewards.")] = 0.05
 
     citation: ClassVar[str] = "Wang et al. 2016, arXiv:1611.05763"
     prefix: ClassVar[str] = "l2rl"

@@ -12,7 +12,7 @@ from torch import Tensor
 from maml_bench.core.inner import SGD, steps_kept
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import Setup
-from maml_bench.declared import When
+from maml_bench.declared import COUNT, When
 from maml_bench.types import Episode, Params
 
 
@@ -28,8 +28,8 @@ class MAMLPlusPlus(Setup):
     beyond those of training use the last rate and value. All derivatives are exact from the start.
     """
 
-    multi_step_epochs: Annotated[int, Ge(0), Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
-    epoch: Annotated[int, Ge(1), When("multi_step_epochs"), Doc("Meta-steps in an epoch.")] = 500
+    multi_step_epochs: Annotated[int, Ge(0), COUNT, Doc("Epochs with a loss after every inner step, 0 for none.")] = 10
+    epoch: Annotated[int, Ge(1), COUNT, When("multi_step_epochs"), Doc("Meta-steps in an epoch.")] = 500
     learn_rates: Annotated[bool, Doc("Whether a separate inner rate is meta-learned for every tensor and step.")] = True
     per_step_norm: Annotated[bool, Doc("Whether parameters outside the inner loop have a value for every step.")] = True
 

@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
+from maml_bench.declared import WIDTH
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm_step
 from maml_bench.setups._shared.own_parameters import uniform
@@ -36,9 +37,9 @@ class MANN(Reader):
     emptied. Memory, usage, reading weights and controller start at zero.
     """
 
-    rows: Annotated[int, Ge(1), Doc("Rows of the memory.")] = 128
-    width: Annotated[int, Ge(1), Doc("Width of a row of the memory.")] = 40
-    heads: Annotated[int, Ge(1), Doc("Number of keys that are written and read in a step.")] = 4
+    rows: Annotated[int, Ge(1), WIDTH, Doc("Rows of the memory.")] = 128
+    width: Annotated[int, Ge(1), WIDTH, Doc("Width of a row of the memory.")] = 40
+    heads: Annotated[int, Ge(1), WIDTH, Doc("Number of keys that are written and read in a step.")] = 4
     decay: Annotated[float, Ge(0), Le(1), Doc("Decay of the usage of a row from step to step, gamma in the paper.")] = (
         0.99
     )

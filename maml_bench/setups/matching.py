@@ -13,7 +13,7 @@ from torch import Tensor
 from maml_bench.checked import later
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
-from maml_bench.declared import When
+from maml_bench.declared import AT_ONCE, LARGE, When
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups._shared.own_parameters import beside
@@ -32,8 +32,8 @@ class MatchingNet(Setup):
     """
 
     full_context: Annotated[bool, Doc("Whether embeddings depend on the whole support.")] = False
-    reads: Annotated[int, Ge(0), When("full_context"), Doc("Steps of the LSTM that reads the support.")] = 3
-    scale: Annotated[float, Gt(0), Doc("Factor of the cosine similarities; 1 in the paper.")] = later(1.0)
+    reads: Annotated[int, Ge(0), AT_ONCE, When("full_context"), Doc("Steps of the LSTM that reads the support.")] = 3
+    scale: Annotated[float, Gt(0), LARGE, Doc("Factor of the cosine similarities; 1 in the paper.")] = later(1.0)
 
     citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from maml_bench.core.inner import Update
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Setup
+from maml_bench.declared import AT_ONCE, LARGE, WIDTH
 from maml_bench.setups._shared.classifier import in_turn
 from maml_bench.setups._shared.lstm import lstm, lstm_step
 from maml_bench.setups._shared.own_parameters import beside
@@ -34,9 +35,11 @@ class MetaLSTM(Setup):
     ``first_order`` the gradients of the inner loop are constants of the outer derivative, as in the paper.
     """
 
-    units: Annotated[int, Ge(1), Doc("Units of the LSTM that reads the loss and the gradient.")] = 20
-    batch: Annotated[int, Ge(1), Doc("Support examples in each inner step.")] = 5
-    scale: Annotated[float, Gt(0), Doc("Logarithms of losses and gradients are divided by it, p in the paper.")] = 10.0
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the LSTM that reads the loss and the gradient.")] = 20
+    batch: Annotated[int, Ge(1), AT_ONCE, Doc("Support examples in each inner step.")] = 5
+    scale: Annotated[
+        float, Gt(0), LARGE, Doc("Logarithms of losses and gradients are divided by it, p in the paper.")
+    ] = 10.0
     first_order: Annotated[bool, Doc("Whether second derivatives are dropped, as in the paper.")] = True
 
     citation: ClassVar[str] = "Ravi & Larochelle 2017, OpenReview rJY0-Kcll"

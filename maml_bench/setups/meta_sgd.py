@@ -12,6 +12,7 @@ from torch import Tensor
 from maml_bench.core.inner import SGD
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.setup import RULE_KEYS, Capability, Setup
+from maml_bench.declared import LARGE
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Params
 
@@ -26,7 +27,7 @@ class MetaSGD(Setup):
     """
 
     spread: Annotated[
-        float, Ge(0), Doc("Half-width of the distribution of initial rates, as a share of the inner rate.")
+        float, Ge(0), LARGE, Doc("Half-width of the distribution of initial rates, as a share of the inner rate.")
     ] = 0.0
 
     citation: ClassVar[str] = "Li et al. 2017, arXiv:1707.09835"

@@ -12,7 +12,7 @@ from torch import Tensor
 from maml_bench.core.learner import Learner
 from maml_bench.core.outer import take, tasks_in
 from maml_bench.core.setup import RULE_KEYS, Capability, OverTasks, Setup
-from maml_bench.declared import When
+from maml_bench.declared import AT_ONCE, LARGE, When
 from maml_bench.types import Episode, Params
 
 PREFIX = "regressors."
@@ -29,11 +29,11 @@ class MultiTask(Setup):
     own parameters are not trained.
     """
 
-    regressors: Annotated[int, Ge(1), Doc("Number of training tasks, each with its own network.")] = 500
+    regressors: Annotated[int, Ge(1), AT_ONCE, Doc("Number of training tasks, each with its own network.")] = 500
     regulariser: Annotated[
         Literal["none", "l2", "mean"], Doc("Where the networks are pulled to: nowhere, to zero, or to their mean.")
     ] = "none"
-    strength: Annotated[float, Ge(0), When("regulariser", ("l2", "mean")), Doc("Strength of that pull.")] = 0.0
+    strength: Annotated[float, Ge(0), LARGE, When("regulariser", ("l2", "mean")), Doc("Strength of that pull.")] = 0.0
 
     citation: ClassVar[str] = "Finn et al. 2017, arXiv:1703.03400, appendix B"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS, Capability.NEEDS_POOL})

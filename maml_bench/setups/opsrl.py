@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Chance, Given
+from maml_bench.declared import AT_ONCE
 from maml_bench.setups._shared.counting import Planning, backups, sampled, tables_of
 from maml_bench.types import Params
 
@@ -25,7 +26,7 @@ class OPSRL(Planning):
     processes does.
     """
 
-    samples: Annotated[int, Ge(1), Doc("How many processes are drawn for an episode.")] = 5
+    samples: Annotated[int, Ge(1), AT_ONCE, Doc("How many processes are drawn for an episode.")] = 5
 
     citation: ClassVar[str] = "Duan et al. 2016, arXiv:1611.02779, section 3.2"
     families: ClassVar[frozenset[str]] = frozenset({"mdp"})

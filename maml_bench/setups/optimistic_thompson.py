@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Chance
+from maml_bench.declared import AT_ONCE
 from maml_bench.setups._shared.counting import PullsArms, beta
 
 
@@ -25,7 +26,7 @@ class OptimisticThompson(PullsArms):
     does the rule of May et al., which takes the larger of one drawn number and the mean.
     """
 
-    samples: Annotated[int, Ge(1), Doc("How many times the probabilities are drawn.")] = 20
+    samples: Annotated[int, Ge(1), AT_ONCE, Doc("How many times the probabilities are drawn.")] = 20
 
     citation: ClassVar[str] = "Duan et al. 2016, arXiv:1611.02779, section 3.1"
 

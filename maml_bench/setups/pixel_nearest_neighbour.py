@@ -23,7 +23,7 @@ class PixelNearestNeighbour(Setup):
     metric: Annotated[Metric, Doc("Similarity of two images: cosine, or minus the squared distance.")] = "cosine"
 
     citation: ClassVar[str] = "Vinyals et al. 2016, arXiv:1606.04080, section 4.1"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.CLASSIFIES})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.CLASSIFIES, Capability.OWN_NETWORK})
     inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def adapt(self, learner: Learner, meta: Params, support: Any, steps: int) -> list[Params]:

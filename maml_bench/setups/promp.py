@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import RULE_KEYS, Capability, Setup
+from maml_bench.declared import LARGE
 from maml_bench.types import Episode, Params
 
 
@@ -25,7 +26,7 @@ class ProMP(Setup):
     """
 
     clip: Annotated[float, Gt(0), Lt(1), Doc("The outer ratio gains nothing beyond 1 - clip and 1 + clip.")] = 0.3
-    penalty: Annotated[float, Ge(0), Doc("Factor of the divergence between policies on the support.")] = 5e-4
+    penalty: Annotated[float, Ge(0), LARGE, Doc("Factor of the divergence between policies on the support.")] = 5e-4
 
     citation: ClassVar[str] = "Rothfuss et al. 2019, arXiv:1810.06784"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {

@@ -12,6 +12,7 @@ from torch import Tensor
 from maml_bench.checked import later
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.class_statistics import class_sums, one_hot
 from maml_bench.types import Batch, Episode, Params
 
@@ -26,7 +27,7 @@ class ProtoNet(Setup):
     (protonet.py of jakesnell/prototypical-networks). At test each is normalised as the test says.
     """
 
-    scale: Annotated[float, Gt(0), Doc("Factor of the squared distances; 1 in the paper.")] = 1.0
+    scale: Annotated[float, Gt(0), LARGE, Doc("Factor of the squared distances; 1 in the paper.")] = 1.0
     training_batches: Annotated[
         Literal["separate", "one"], Doc("Whether support and query are two batches or one, to normalise in training.")
     ] = later("separate")

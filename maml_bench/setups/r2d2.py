@@ -14,6 +14,7 @@ from torch import Tensor
 from maml_bench.core.learner import Learner
 from maml_bench.core.linear_systems import solve
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Params
@@ -30,8 +31,8 @@ class R2D2(Setup):
     the bias.
     """
 
-    ridge: Annotated[float, Gt(0), Doc("Initial value of lambda, the strength of the ridge.")] = 50.0
-    scale: Annotated[float, Gt(0), Doc("Initial value of alpha, the scale of the logits.")] = 1.0
+    ridge: Annotated[float, Gt(0), LARGE, Doc("Initial value of lambda, the strength of the ridge.")] = 50.0
+    scale: Annotated[float, Gt(0), LARGE, Doc("Initial value of alpha, the scale of the logits.")] = 1.0
 
     citation: ClassVar[str] = "Bertinetto et al. 2019, arXiv:1805.08136"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

@@ -14,6 +14,7 @@ from torch import Tensor
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import normalised
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import WIDTH
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.class_statistics import class_sums, one_hot
 from maml_bench.setups._shared.own_parameters import beside
@@ -32,9 +33,9 @@ class RelationNet(Setup):
     """
 
     filters: Annotated[
-        int, Ge(1), Doc("Filters of the relation module, and channels of the last map of the network.")
+        int, Ge(1), WIDTH, Doc("Filters of the relation module, and channels of the last map of the network.")
     ] = 64
-    hidden: Annotated[int, Ge(1), Doc("Units between the two linear layers of the relation module.")] = 8
+    hidden: Annotated[int, Ge(1), WIDTH, Doc("Units between the two linear layers of the relation module.")] = 8
     start: Annotated[
         Literal["he", "xavier"],
         Doc("Initial convolutions of the network: normal as in the released code (He et al. 2015), or as in MAML."),

@@ -13,6 +13,7 @@ from maml_bench.checked import later
 from maml_bench.core.inner import SGD, Adam, Update
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, OverTasks, Setup
+from maml_bench.declared import AT_ONCE
 from maml_bench.types import Batch, Episode, Params
 
 
@@ -27,9 +28,11 @@ class Reptile(Setup):
     the support, or all of them if it is 0.
     """
 
-    inner_batch: Annotated[int, Ge(1), Doc("Examples in an inner step of training.")] = 10
+    inner_batch: Annotated[int, Ge(1), AT_ONCE, Doc("Examples in an inner step of training.")] = 10
     inner_optimiser: Annotated[Literal["adam", "sgd"], Doc("Optimiser of the inner loop.")] = "adam"
-    test_batch: Annotated[int, Ge(0), Doc("Examples in an inner step at test, 0 for all of the support.")] = later(0)
+    test_batch: Annotated[int, Ge(0), AT_ONCE, Doc("Examples in an inner step at test, 0 for all of the support.")] = (
+        later(0)
+    )
 
     citation: ClassVar[str] = "Nichol et al. 2018, arXiv:1803.02999"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.TRAINS})

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability
+from maml_bench.declared import WIDTH
 from maml_bench.setups._shared.actor_critic import ActorCritic
 from maml_bench.setups._shared.gru import gru, gru_step
 from maml_bench.types import Params, Predict
@@ -28,7 +29,7 @@ class RL2(ActorCritic):
     Here one GRU gives policy and values, where the released code has one for each, and its weights are not normalised.
     """
 
-    units: Annotated[int, Ge(1), Doc("Units of the GRU.")] = 256
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the GRU.")] = 256
     candidate: Annotated[Literal["relu", "tanh"], Doc("Activation of the GRU's candidate state.")] = "relu"
     clip: Annotated[float, Gt(0), Lt(1), Doc("The likelihood ratio gains nothing beyond 1 - clip and 1 + clip.")] = 0.1
 

@@ -9,11 +9,12 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import AT_ONCE, WIDTH
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.attention import NUMBERS, window
 from maml_bench.setups._shared.bounds import (
@@ -52,14 +53,14 @@ class SequentialGenerator(Setup):
     turns before it and on the examples. The network of the tasks is not used.
     """
 
-    turns: Annotated[int, Ge(1), Doc("Turns in which an image is drawn.")] = 8
-    latent: Annotated[int, Ge(1), Doc("Latent variables of a turn.")] = 6
-    units: Annotated[int, Ge(1), Doc("Units of the recurrent network and of each other layer.")] = 200
-    size: Annotated[int, Ge(1), Doc("Side of the patches that are read and written, in pixels.")] = 7
-    samples: Annotated[int, Ge(1), Doc("Importance samples an image in validation and test.")] = 1000
+    turns: Annotated[int, Ge(1), Le(MOST_LATENT), Doc("Turns in which an image is drawn.")] = 8
+    latent: Annotated[int, Ge(1), Le(MOST_LATENT), Doc("Latent variables of a turn.")] = 6
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the recurrent network and of each other layer.")] = 200
+    size: Annotated[int, Ge(1), WIDTH, Doc("Side of the patches that are read and written, in pixels.")] = 7
+    samples: Annotated[int, Ge(1), AT_ONCE, Doc("Importance samples an image in validation and test.")] = 1000
 
     citation: ClassVar[str] = "Rezende et al. 2016, arXiv:1603.05106"
-    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY}
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY, Capability.OWN_NETWORK}
     inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:

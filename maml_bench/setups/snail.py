@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import AT_ONCE, WIDTH
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared import snail_blocks
 from maml_bench.setups._shared.class_statistics import one_hot
@@ -30,9 +31,11 @@ class SNAIL(Setup):
     of the last position alone. The last layer of the network is not used.
     """
 
-    length: Annotated[int, Ge(2), Doc("Longest sequence, the support and one query: N * K + 1 in the paper.")] = 26
-    filters: Annotated[int, Ge(1), Doc("Filters of each convolution.")] = 128
-    shrink: Annotated[int, Ge(1), Doc("Divisor of the widths of the keys and values, 1 in the paper.")] = 1
+    length: Annotated[
+        int, Ge(2), AT_ONCE, Doc("Longest sequence, the support and one query: N * K + 1 in the paper.")
+    ] = 26
+    filters: Annotated[int, Ge(1), WIDTH, Doc("Filters of each convolution.")] = 128
+    shrink: Annotated[int, Ge(1), WIDTH, Doc("Divisor of the widths of the keys and values, 1 in the paper.")] = 1
 
     citation: ClassVar[str] = "Mishra et al. 2018, arXiv:1707.03141"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.CLASSIFIES}

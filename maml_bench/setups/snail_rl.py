@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability
+from maml_bench.declared import AT_ONCE, WIDTH
 from maml_bench.setups._shared.actor_critic import ActorCritic
 from maml_bench.setups._shared.own_parameters import uniform
 from maml_bench.setups._shared.snail_blocks import Attention, Block, init, read, start, temporal
@@ -27,10 +28,10 @@ class SnailRL(ActorCritic):
     PPO's clipped one, as for RL^2.
     """
 
-    steps: Annotated[int, Ge(2), Doc("Steps that the memory holds: at least those of a trial.")] = 100
-    filters: Annotated[int, Ge(1), Doc("Outputs of the first layer and of each convolution.")] = 32
-    keys: Annotated[int, Ge(1), Doc("Width of the keys of the attention.")] = 32
-    values: Annotated[int, Ge(1), Doc("Width of what the attention reads.")] = 32
+    steps: Annotated[int, Ge(2), AT_ONCE, Doc("Steps that the memory holds: at least those of a trial.")] = 100
+    filters: Annotated[int, Ge(1), WIDTH, Doc("Outputs of the first layer and of each convolution.")] = 32
+    keys: Annotated[int, Ge(1), WIDTH, Doc("Width of the keys of the attention.")] = 32
+    values: Annotated[int, Ge(1), WIDTH, Doc("Width of what the attention reads.")] = 32
     clip: Annotated[float, Gt(0), Lt(1), Doc("The likelihood ratio gains nothing beyond 1 - clip and 1 + clip.")] = 0.1
 
     citation: ClassVar[str] = "Mishra et al. 2018, arXiv:1707.03141"

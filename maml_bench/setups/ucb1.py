@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Chance
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.counting import PullsArms
 
 
@@ -23,7 +24,7 @@ class UCB1(PullsArms):
     in Duan et al. They tune the width for each number of pulls and arms.
     """
 
-    width: Annotated[float, Ge(0), Doc("Factor of the width of the confidence interval.")] = 0.2
+    width: Annotated[float, Ge(0), LARGE, Doc("Factor of the width of the confidence interval.")] = 0.2
 
     citation: ClassVar[str] = "Auer et al. 2002, doi:10.1023/A:1013689704352"
 

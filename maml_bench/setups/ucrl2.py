@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Chance, Given
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.counting import Planning, mean_leads, mean_rewards, tables_of
 from maml_bench.types import Params
 
@@ -26,7 +27,7 @@ class UCRL2(Planning):
     episode.
     """
 
-    width: Annotated[float, Ge(0), Doc("Factor of the width of the confidence intervals.")] = 0.05
+    width: Annotated[float, Ge(0), LARGE, Doc("Factor of the width of the confidence intervals.")] = 0.05
 
     citation: ClassVar[str] = "Jaksch et al. 2010, JMLR 11; Duan et al. 2016, arXiv:1611.02779, section 3.2"
     families: ClassVar[frozenset[str]] = frozenset({"mdp"})

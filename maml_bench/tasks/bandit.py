@@ -11,9 +11,11 @@ from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.declared import AT_ONCE, WIDTH
 from maml_bench.errors import MamlBenchError
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical
+from maml_bench.rl.control import Hidden
 from maml_bench.rl.trials import Trials
 from maml_bench.rl.world import Noise, World
 
@@ -34,10 +36,10 @@ class Bandit(Trials):
         MamlBenchError: ``chances`` is for two arms, and there are others.
     """
 
-    arms: Annotated[int, Ge(2), Doc("Number of arms. One arm would leave nothing to learn.")] = 5
-    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout: the pulls of a task.")] = 10
+    arms: Annotated[int, Ge(2), WIDTH, Doc("Number of arms. One arm would leave nothing to learn.")] = 5
+    horizon: Annotated[int, Ge(1), AT_ONCE, Doc("Steps of a rollout: the pulls of a task.")] = 10
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
-    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
+    hidden: Hidden = ()
     chances: Annotated[
         Literal["independent", "dependent", "easy", "medium", "hard"],
         Doc(

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.declared import AT_ONCE
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical, Gaussian
+from maml_bench.rl.control import Hidden
 from maml_bench.rl.trials import Episodes, Trials
 from maml_bench.rl.world import Noise, World
 
@@ -29,11 +31,13 @@ class MDP(Trials):
     this constant.
     """
 
-    states: Annotated[int, Ge(1), Doc("Number of states.")] = 10
-    choices: Annotated[int, Ge(2), Doc("Number of actions in each state. One would leave nothing to learn.")] = 5
-    horizon: Annotated[int, Ge(1), Doc("Steps of an episode.")] = 10
+    states: Annotated[int, Ge(1), Le(256), Doc("Number of states.")] = 10
+    choices: Annotated[
+        int, Ge(2), Le(256), Doc("Number of actions in each state. One would leave nothing to learn.")
+    ] = 5
+    horizon: Annotated[int, Ge(1), AT_ONCE, Doc("Steps of an episode.")] = 10
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
-    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
+    hidden: Hidden = ()
     episodes: Episodes = later(1)
 
     name: ClassVar[str] = "mdp"

@@ -13,6 +13,7 @@ from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.declared import OfNetwork
 from maml_bench.models import Conv
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -34,7 +35,7 @@ class MiniImagenet(StoredImages):
         Literal["unit", "bytes", "standardised"], Doc("Pixels from 0 to 1, from 0 to 255, or standardised by channel.")
     ] = "unit"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, Doc("The options of the network.")] = CONV
+    conv: Annotated[Conv, OfNetwork(), Doc("The options of the network.")] = CONV
     joint: Joint = False
 
     name: ClassVar[str] = "mini_imagenet"

@@ -15,7 +15,7 @@ from torch import Tensor
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_uniform
-from maml_bench.declared import When
+from maml_bench.declared import AT_ONCE, LARGE, When
 from maml_bench.rl.actions import Actions, Gaussian
 from maml_bench.rl.control import Activation, Control, Fill, First
 from maml_bench.rl.trajectories import Trajectories, goes_on
@@ -39,12 +39,12 @@ class Navigation(Control):
     ] = "distance"
     stop: Annotated[bool, Doc("Whether an episode ends at the goal.")] = True
     radius: Annotated[
-        float, Gt(0), When("reward", ("sparse",)), Doc("Distance from the goal within which the reward is 1.")
+        float, Gt(0), LARGE, When("reward", ("sparse",)), Doc("Distance from the goal within which the reward is 1.")
     ] = 0.1
     fill: Fill = later(False)
     first_ended: First = later(False)
     activation: Activation = later("relu")
-    horizon: Annotated[int, Ge(1), Doc("Steps of a rollout, at most.")] = 100
+    horizon: Annotated[int, Ge(1), AT_ONCE, Doc("Steps of a rollout, at most.")] = 100
 
     name: ClassVar[str] = "navigation"
     actions: ClassVar[Actions] = Gaussian()

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Generator, Tensor
 
 from maml_bench.data import splits, store
 from maml_bench.data.draws import below, key_of, words_by_draw
 from maml_bench.data.episodes import draw_indices
 from maml_bench.data.store import Array
+from maml_bench.declared import WIDTH, OfNetwork
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Autoregressive
 from maml_bench.record import Metric
@@ -49,9 +50,9 @@ class OmniglotGeneration:
     binary: Annotated[
         Literal["sampled"], Doc("How grey becomes black and white: sampled anew for every image of every episode.")
     ] = "sampled"
-    filters: Annotated[int, Ge(1), Doc("Filters of each causal convolution of the network.")] = 32
-    layers: Annotated[int, Ge(0), Doc("Residual blocks of the network.")] = 4
-    context: Annotated[int, Ge(0), Doc("Planes of free parameters that all pixels see.")] = 4
+    filters: Annotated[int, Ge(1), WIDTH, OfNetwork(), Doc("Filters of each causal convolution of the network.")] = 32
+    layers: Annotated[int, Ge(0), Le(100), OfNetwork(), Doc("Residual blocks of the network.")] = 4
+    context: Annotated[int, Ge(0), WIDTH, OfNetwork(), Doc("Planes of free parameters that all pixels see.")] = 4
     examples: Annotated[
         Literal["random", "all"],
         Doc("How much of its support a training episode shows: a number drawn from none to all, or all."),

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from maml_bench.checked import later
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.data.published_draws import published_generator
+from maml_bench.declared import AT_ONCE, WIDTH, OfNetwork
 from maml_bench.models import MLP
 from maml_bench.record import Metric
 from maml_bench.types import Batch, Episode, Predict, Shape
@@ -41,11 +42,11 @@ class Sinusoid:
 
     reveal: Annotated[bool, Doc("Whether the input carries amplitude and phase.")] = False
     normalisation: Annotated[Literal["none"], Doc("The network has no normalisation.")] = "none"
-    context: Annotated[int, Ge(0), Doc("Number of free parameters that are added to the input of the network.")] = (
-        later(0)
-    )
+    context: Annotated[
+        int, Ge(0), WIDTH, OfNetwork(), Doc("Number of free parameters that are added to the input of the network.")
+    ] = later(0)
     pool: Annotated[
-        int, Ge(0), Doc("Number of training tasks, which are repeated in turn; 0 for new tasks at every step.")
+        int, Ge(0), AT_ONCE, Doc("Number of training tasks, which are repeated in turn; 0 for new tasks at every step.")
     ] = later(0)
 
     name: ClassVar[str] = "sinusoid"

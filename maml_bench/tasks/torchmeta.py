@@ -27,7 +27,7 @@ from maml_bench.checked import later
 from maml_bench.classification import Classification, Joint, Normalisation
 from maml_bench.data import store
 from maml_bench.data.draws import Integers, choose, key_of, words_by_draw
-from maml_bench.declared import When
+from maml_bench.declared import WIDTH, OfNetwork, When
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.models import MLP, Conv, Conv4
 from maml_bench.types import Batch, Episode, Shape
@@ -56,11 +56,11 @@ class Torchmeta(Classification):
     """
 
     dataset: Annotated[str, Doc("Name of the helper function of torchmeta.")] = "omniglot"
-    size: Annotated[int, Ge(0), Doc("Side in pixels that images are resized to, 0 to keep their size.")] = 0
+    size: Annotated[int, Ge(0), WIDTH, Doc("Side in pixels that images are resized to, 0 to keep their size.")] = 0
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, Doc("The options of the network for images."), When("dataset", IMAGES, but=("context",))] = (
-        CONV
-    )
+    conv: Annotated[
+        Conv, OfNetwork(), Doc("The options of the network for images."), When("dataset", IMAGES, but=("context",))
+    ] = CONV
     joint: Joint = False
     download: Annotated[bool, Doc("Whether torchmeta may download missing data.")] = later(False)
 

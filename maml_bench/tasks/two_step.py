@@ -12,6 +12,7 @@ from torch import Tensor
 from maml_bench.data.draws import key_of, uniform, words
 from maml_bench.record import Metric
 from maml_bench.rl.actions import Actions, Categorical
+from maml_bench.rl.control import Hidden
 from maml_bench.rl.trials import Episodes, Trials
 from maml_bench.rl.world import Noise, World
 
@@ -31,7 +32,7 @@ class TwoStep(Trials):
     """
 
     discount: Annotated[float, Gt(0), Le(1), Doc("Discount of rewards.")] = 1.0
-    hidden: Annotated[tuple[int, ...], Doc("Widths of the hidden layers of the policy.")] = ()
+    hidden: Hidden = ()
     horizon: Annotated[int, Ge(HORIZON), Le(HORIZON), Doc("Steps of an episode.")] = HORIZON
     episodes: Episodes = 10
     common: Annotated[float, Ge(0.5), Le(1), Doc("Probability of the common transition.")] = 0.75

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import maml_bench
 from maml_bench.cli import progress
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
@@ -93,6 +95,58 @@ def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
     assert str(tmp_path) not in next(tmp_path.glob("work/runs/**/*.json")).read_text()
 
 
+def test_the_code_of_a_file_never_runs_under_the_name_of_a_setup_of_the_package(command, mine):
+    for words in (["--set", "setup.file=./mine.py"], ["--set", "setup={file='./mine.py'}"]):
+        said = command("run", "sinusoid-k10", *RUN, *words)
+        assert said.code == 2
+        assert said.err == ("error: setup.file is set by --set, but it cannot be set: choose the setup with --setup\n")
+    recipe = mine.with_name("own.toml")
+    recipe.write_text('extends = "sinusoid-k10"\nsetup.file = "./mine.py"\n')
+    said = command("run", "./own.toml", *RUN)
+    assert said.code == 2
+    assert "setup.file is set by ./own.toml, but it cannot be set" in said.err
+    assert records() == {}
+    command("run", "sinusoid-k10", *RUN)
+    assert list(records()) == [("maml", 0)]
+
+
+def test_a_file_that_changes_between_two_runs_of_a_command_stops_it(command, mine, monkeypatch):
+    real = outer_module.meta_gradient
+
+    def gradient(*arguments, **options):
+        mine.write_text(MINE + "# changed\n")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(outer_module, "meta_gradient", gradient)
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "./mine.py", "--seeds", "0,1")
+    assert said.code == 2
+    assert "mine.py is not the code that the recipe was made with" in said.err.splitlines()[-1]
+    assert list(records()) == [("mine", 0)]
+
+
+@pytest.mark.parametrize("name", ["../../../../x", "x/../../y", "/x"])
+def test_nothing_is_written_outside_of_the_results_folder(command, tmp_path, name):
+    own = tmp_path / "work" / "own.toml"
+    own.write_text(f'id = "{name}"\nextends = "sinusoid-k10"\n')
+    preset = tmp_path / "work" / "preset.toml"
+    preset.write_text(f'extends = "sinusoid-k10"\n[presets."{name}"]\nouter.steps = 1\n')
+    before = sorted(tmp_path.rglob("*"))
+    ways = (["sinusoid-k10", "--set", f"id={name}"], ["sinusoid-k10", "--set", f"preset={name}"], ["./own.toml"])
+    for words in (*ways, ["./preset.toml", "--preset", name]):
+        said = command("run", *RUN, *words)
+        assert (said.code, said.err.count("\n")) == (2, 1)
+    with pytest.raises(MamlBenchError, match="cannot be set"):
+        maml_bench.run("sinusoid-k10", preset="smoke", set={"id": name})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_setting_that_changes_nothing_is_not_told_in_the_record(command):
+    command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=0.001", "--set", "outer.steps=12")
+    assert "inner.rate" not in str(records()["maml", 0].recipe["changed"])
+    assert records()["maml", 0].recipe["changed"][:2] == ["outer.steps=12", "outer.meta_batch=2"]
+    assert "already there" in command("run", "sinusoid-k10", *RUN).err
+
+
 def test_a_failed_run_is_told_and_exits_with_one(command, monkeypatch):
     monkeypatch.setattr(outer_module, "meta_gradient", fail)
     said = command("run", "sinusoid-k10", *RUN)
@@ -111,9 +165,9 @@ def test_a_failure_after_a_share_that_is_kept_exits_with_one(command, monkeypatc
     assert records()["maml", 0].outer_steps == 5
 
 
-def test_a_diverged_run_is_a_result(command):
-    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e20")
-    assert said.code == 0
+def test_a_diverged_run_is_a_result_with_an_exit_code_of_its_own(command):
+    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.rate=1e18")
+    assert said.code == ExitCode.DIVERGED
     assert "diverged, the outer loss was not finite at step 1 (" in said.err
 
 
@@ -158,6 +212,34 @@ def test_bad_budgets(text):
         (["sinusoid-k10", "--seeds", "0,x"], "--seeds '0,x' must be whole numbers with commas between"),
         (["sinusoid-k10", "--seeds", ""], "--seeds '' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "0,,1"], "--seeds '0,,1' must be whole numbers"),
+        (["sinusoid-k10", "--seeds", "9" * 300], f"--seeds '{'9' * 76}...: a seed is at most 9223372036854775807"),
+        (["sinusoid-k10", "--seeds", "9" * 5000], f"--seeds '{'9' * 76}...: a seed is at most 9223372036854775807"),
+        (["sinusoid-k10", "--seeds", "0-9223372036854775808"], "--seeds '0-9223372036854775808': a seed is at most"),
+        (["sinusoid-k10", "--set", "published=3"], "published is set by --set, but it cannot be set"),
+        (["sinusoid-k10", "--set", "tasks.pool=-3"], "recipe 'sinusoid-k10': tasks.pool is -3, but must be at least 0"),
+        (["sinusoid-k10", "--set", "tasks.context=-2"], "recipe 'sinusoid-k10': tasks.context is -2, but must be at"),
+        (["sinusoid-k10", "--set", "tasks.context=100000000"], "recipe 'sinusoid-k10': tasks.context is 100000000"),
+        (["sinusoid-k10", "--set", "outer.clip=-1"], "recipe 'sinusoid-k10': outer.clip is -1, but must be at least 0"),
+        (["sinusoid-k10", "--set", "outer.floor=-5"], "recipe 'sinusoid-k10': outer.floor is -5, but must be at least"),
+        (["sinusoid-k10", "--set", "inner.later_rate=-1"], "recipe 'sinusoid-k10': inner.later_rate is -1, but must"),
+        (["sinusoid-k10", "--set", "validation.query=0"], "recipe 'sinusoid-k10': validation.query is 0, but must be"),
+        (
+            ["sinusoid-k10", "--set", "train.way=3"],
+            "recipe 'sinusoid-k10': train.way is 3, but must be 1: sinusoid has",
+        ),
+        (["omniglot-5w1s", "--set", "tasks.conv.filters=0"], "recipe 'omniglot-5w1s': tasks.conv.filters is 0, but"),
+        (["omniglot-5w1s", "--set", "tasks.conv.widths=[8,8]"], "conv.widths is [8, 8], but must have one entry for"),
+        (
+            ["omniglot-instances", "--set", "train.query=1"],
+            "recipe 'omniglot-instances': train.query is 1, but must be",
+        ),
+        (["navigation", "--set", "tasks.horizon=0"], "recipe 'navigation': tasks.horizon is 0, but must be at least 1"),
+        (["mdp", "--set", "tasks.states=0"], "recipe 'mdp': tasks.states is 0, but must be at least 1"),
+        (["bandit", "--set", "tasks.arms=0"], "recipe 'bandit': tasks.arms is 0, but must be at least 2"),
+        (
+            ["bandit", "--setup", "rl2", "--set", "tasks.hidden=[3]"],
+            "recipe 'bandit': tasks.hidden is set by --set, but has no effect: the setup 'rl2' does not ask",
+        ),
         (["sinusoid-k10", "--seeds", "0-"], "--seeds '0-' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "-1"], "--seeds '-1' must be whole numbers"),
         (["sinusoid-k10", "--seeds", "3-0"], "--seeds '3-0': the range 3-0 runs backwards; write 0-3"),
@@ -188,6 +270,12 @@ def test_bad_usage_is_told_without_a_traceback(command, arguments):
     assert said.code == 2
     assert "maml-bench run [OPTIONS]" in said.err
     assert "Traceback" not in said.err
+
+
+def test_an_inner_loop_without_parameters_is_one_sentence(command):
+    said = command("run", "sinusoid-k10", *RUN, "--set", "inner.outside=['*']")
+    assert said.code == 2
+    assert said.err == ("error: inner.outside is ['*'], which leaves no parameter of the network for the inner loop\n")
 
 
 @pytest.mark.parametrize("arguments", [["--schedule", "vmpa"], []])

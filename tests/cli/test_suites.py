@@ -179,5 +179,6 @@ def test_missing_data_are_told_once_and_the_rest_is_run(command, monkeypatch):
 def test_list_names_the_suites(command, monkeypatch):
     monkeypatch.setattr(suites, "suite", SHIPPED)
     assert json.loads(command("list", "--json").out)["suites"] == [
-        {"suite": name, "title": SHIPPED(name).title, "presets": "quick, paper"} for name in ("images", "table1")
+        {"suite": name, "title": SHIPPED(name).title, "presets": presets}
+        for name, presets in (("four_ways", "quick"), ("images", "quick, paper"), ("table1", "quick, paper"))
     ]

@@ -267,3 +267,13 @@ class TestRealOmniglot:
             store.load("omniglot", "binary28")
             taken.append(time.perf_counter() - start)
         assert statistics.median(taken) < 0.05
+
+
+def test_an_entry_that_is_there_twice_is_refused(home: Path, files: Files, as_zips: Write) -> None:
+    place = as_zips(files)
+    with zipfile.ZipFile(place / "images_background.zip", "a") as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".png"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(name, archive.read(archive.namelist()[-1]))
+    with pytest.raises(MamlBenchError, match=rf"has the entry '{name}' more than once and was not read"):
+        omniglot.add(place)

@@ -213,6 +213,7 @@ def test_verify_counts_classes(home: Path) -> None:
     path = home / "omniglot" / "manifest.json"
     content = json.loads(path.read_text())
     content["classes"].pop()
+    del content["checksum"]
     path.write_text(json.dumps(content))
     with pytest.raises(MamlBenchError, match="does not hold the classes"):
         store.verify("omniglot")
@@ -223,6 +224,7 @@ def test_verify_counts_an_arrays_own_classes(home: Path) -> None:
     path = home / "mini_imagenet" / "manifest.json"
     content = json.loads(path.read_text())
     content["arrays"]["y"]["classes"].pop()
+    del content["checksum"]
     path.write_text(json.dumps(content))
     with pytest.raises(MamlBenchError, match=r"y\.npy does not hold the classes"):
         store.verify("mini_imagenet")
@@ -306,3 +308,26 @@ def test_a_second_writer_is_kept_apart(home: Path, monkeypatch: pytest.MonkeyPat
     with locked(home, ""), pytest.raises(MamlBenchError, match="another process is writing"):
         write(2)
     assert store.verify("omniglot") == old
+
+
+@pytest.mark.parametrize("name", ["x.npy", "manifest.json"])
+def test_stored_data_with_any_bit_changed_are_refused(home: Path, name: str) -> None:
+    write()
+    path = home / "omniglot" / name
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(MamlBenchError, match=r"to store (it|omniglot) again, add your copy with"):
+            store.load("omniglot", "x")
+
+
+def test_a_manifest_without_a_checksum_is_an_older_one_and_is_read(home: Path) -> None:
+    written = write()
+    path = home / "omniglot" / "manifest.json"
+    content = json.loads(path.read_text())
+    assert len(content.pop("checksum")) == 64
+    path.write_text(json.dumps(content))
+    assert store.manifest("omniglot") == written
+    np.testing.assert_array_equal(store.load("omniglot", "x"), 7)

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from maml_bench import native_code
+from maml_bench import files, native_code
 from maml_bench.engine.kernels import differentiable, operators
+from maml_bench.errors import Notice
 
 pytestmark = pytest.mark.skipif(native_code.compiler() is None, reason="the kernels need a C++ compiler: install g++")
 EPS = 1e-3
@@ -189,11 +190,21 @@ def test_third_derivatives_are_refused() -> None:
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Nothing built yet; the built library of other tests comes back afterwards."""
-    monkeypatch.setattr(native_code, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files.cache_folder.cache_clear()
     native_code.library.cache_clear()
     yield tmp_path / "maml-bench" / "kernels"
     native_code.library.cache_clear()
+    files.cache_folder.cache_clear()
     operators._kernel.cache_clear()
+
+
+def test_without_a_cache_folder_the_library_is_compiled_into_a_temporary_one(fresh, monkeypatch, tmp_path) -> None:
+    (tmp_path / "maml-bench").write_text("a file in place of the folder")
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return 1; }')
+    with pytest.warns(Notice, match="the cache cannot be written.*a temporary folder is used instead"):
+        assert native_code.library(source).one() == 1
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are instruction sets of x86-64")

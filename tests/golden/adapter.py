@@ -7,6 +7,7 @@ are replaced by numbers of numpy's legacy generator, in float64, and images come
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,11 @@ from torch.utils import _pytree as pytree
 from maml_bench import registry
 from maml_bench.core.evaluate import answer, evaluate
 from maml_bench.core.outer import take
+from maml_bench.core.setup import Capability
 from maml_bench.data import splits, store
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.build import build
+from maml_bench.harness.layers import merged
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.record import load
@@ -143,7 +146,11 @@ class Problem:
         settings = SMALL.get(setup, NARROW if images else ())
         if not images:
             settings = tuple(s for s in settings if not s.startswith("tasks.conv"))
-        recipe = resolve(recipe_of(tasks), preset="smoke", setup=setup, settings=settings)
+        asks = Capability.OWN_NETWORK not in registry.setup_class(setup).capabilities
+        taken = [text for text in settings if asks or text not in NARROW]
+        recipe = resolve(recipe_of(tasks), preset="smoke", setup=setup, settings=taken)
+        if len(taken) < len(settings):  # its parameters stand among the meta-parameters, although nobody asks it
+            recipe = replace(recipe, tasks=merged(recipe.tasks, {"conv": {"filters": 8}}))
         run = build(recipe, 0, "cpu", "vmap")
         run.learner.model.double()
         self.run, self.recipe, self.setup, self.learner = run, recipe, run.setup, run.learner

@@ -81,3 +81,40 @@ def test_a_text_file_is_one_sentence(path):
     path.write_text("hello\n")
     with pytest.raises(MamlBenchError, match="is damaged"):
         checkpoint.load(path, CONDITIONS)
+
+
+def test_a_file_with_any_bit_changed_is_refused(path):
+    whole = path.read_bytes()
+    bits = [*range(8 * 200), *range(8 * 200, 8 * len(whole), 7)]
+    for bit in bits:
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(MamlBenchError, match=r"a\.ckpt is damaged: start over with --force"):
+            checkpoint.load(path, CONDITIONS)
+
+
+def test_an_older_file_without_a_checksum_loads(path, state):
+    torch.save(state.__dict__, path)
+    found = checkpoint.load(path, CONDITIONS)
+    assert torch.equal(found.meta["w"], state.meta["w"])
+    assert found.step == state.step
+
+
+def test_an_older_file_with_a_changed_bit_never_loads_with_other_values(path, state):
+    """Its parts have a CRC-32 each; what lies between them has no influence on values."""
+    torch.save(state.__dict__, path)
+    whole = path.read_bytes()
+    refused = 0
+    for bit in range(0, 8 * len(whole), 41):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = checkpoint.load(path, CONDITIONS)
+        except MamlBenchError:
+            refused += 1
+        else:
+            assert torch.equal(found.meta["w"], state.meta["w"])
+            assert replace(found, meta={}) == replace(state, meta={})
+    assert refused

@@ -102,3 +102,20 @@ def test_blocks_of_consecutive_samples_keep_their_fastest(take):
     for _ in range(module.BLOCK * module.BLOCKS):
         take(clock, "step", 3.0)
     assert len(clock.blocks_s("step")) == module.BLOCKS
+
+
+def test_every_block_has_a_moment_unless_an_older_checkpoint_lacks_them(take, monkeypatch):
+    now = iter(range(1_000_000))
+    monkeypatch.setattr(module.time, "time", lambda: float(next(now)))
+    clock = Clock()
+    for _ in range(50):
+        take(clock, "step", 1.0)
+    assert clock.block_moments_s("step") == [12.0, 37.0]
+    state = clock.state()
+    again = Clock()
+    again.restore(state)
+    assert again.block_moments_s("step") == [12.0, 37.0]
+    del state["moments"]
+    again.restore(state)
+    take(again, "step", 1.0)
+    assert (len(again.blocks_s("step")), again.block_moments_s("step")) == (2, [])

@@ -1,7 +1,9 @@
 """Recipes: every shipped one resolves, layers lie over each other in the stated order, and a typing error is named."""
 
 import tomllib
+from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import layers
+from maml_bench.harness.options import options
 from maml_bench.harness.recipe import PRESETS, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.record import relative_path
 
 RECIPES = [(name, preset) for name in load_files() for preset in presets_of(name)]
 
@@ -194,6 +198,10 @@ def test_a_setting_is_read_as_toml_else_as_text(text, value):
         ({"settings": ["extends=x"]}, "has no key 'extends'"),
         ({"settings": ["inner.rate"]}, "--set 'inner.rate' must read key=value, such as inner.rate=0.05"),
         ({"settings": ["=1"]}, "--set '=1' must read key=value"),
+        ({"settings": ["inner..rate=1"]}, "--set 'inner..rate=1' must read key=value"),
+        ({"settings": ["inner={}"]}, "--set 'inner={}' sets nothing, because the table has no value"),
+        ({"settings": [f"outer.steps={'9' * 5000}"]}, "outer.steps is '9999"),
+        ({"settings": [f"inner.outside={'[' * 5000}"]}, "inner.outside is '[[[["),
         ({"setup": "mmal"}, "no setup 'mmal' (did you mean 'maml'?)"),
         ({"preset": "smok"}, "recipe 'waves' has no preset 'smok' (did you mean 'smoke'?)"),
         ({"recipe": "wave"}, "no recipe 'wave' (did you mean 'waves'?)"),
@@ -235,15 +243,108 @@ def test_published_numbers_are_those_of_the_setup_at_hand(shelf):
     assert resolve("waves", preset="smoke", setup="scratch").plain()["published"] == []
 
 
-@pytest.mark.parametrize("label", ["title=x", "variant=x", "ranked=false", "id=x", "published=[]"])
-def test_labels_do_not_change_the_identity(shelf, label):
+LABELLED = {"title": "x", "variant": "x", "ranked": False, "id": "x", "published": []}
+
+
+@pytest.mark.parametrize("label", LABELLED)
+def test_labels_of_a_file_do_not_change_the_identity(shelf, label):
     shelf["waves"]["published"] = [
         {"setup": "maml", "way": 1, "shot": 5, "inner_steps": 1, "value": 1.0, "source": "a paper"}
     ]
     plain = resolve("waves", preset="smoke")
-    changed = resolve("waves", preset="smoke", settings=[label])
+    shelf["waves"][label] = LABELLED[label]
+    changed = resolve("waves", preset="smoke")
     assert changed != plain
     assert changed.recipe_id == plain.recipe_id == resolve("waves", preset="quick").recipe_id
+
+
+SETTABLE_VALUES = {"published": "[]", "ranked": "false", "changed": "[]", "setup": '{name="anil"}'}
+
+
+@pytest.mark.parametrize("key", [*layers.NOT_OF_SETTINGS, "setup"])
+def test_what_names_a_run_or_its_code_cannot_be_set(shelf, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("from maml_bench.setups.maml import MAML\nclass Mine(MAML):\n    pass\n")
+    named = "setup.name" if key == "setup" else key
+    for value in (SETTABLE_VALUES.get(key, "./mine.py"), "../../x", "3"):
+        if key != "setup" or value.startswith("{"):
+            with pytest.raises(MamlBenchError, match=f"{named} is set by --set, but it cannot be set: "):
+                resolve("waves", preset="smoke", settings=["outer.steps=40", f"{key}={value}"])
+
+
+@pytest.mark.parametrize("key", layers.NOT_OF_TABLES)
+@pytest.mark.parametrize(
+    "place", [(), ("presets", "smoke"), ("setups", "maml"), ("setups", "maml", "presets", "smoke")]
+)
+def test_no_table_of_a_recipe_says_which_code_runs(shelf, key, place):
+    more = layers.setting(f"{key}=./mine.py")
+    for part in reversed(place):
+        more = {part: more}
+    shelf["waves"] = layers.merged(shelf["waves"], more)
+    with pytest.raises(MamlBenchError, match=rf"{key} is set by waves.*, but it cannot be set: "):
+        resolve("waves", preset="smoke")
+
+
+OUTSIDE = ["../../x", "x/../../y", "/x", "..", ".x", "", "x\n", "a[/b]y", "x" * 101, "\N{SNOWMAN}"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_would_leave_the_results_folder_is_refused(shelf, name, tmp_path):
+    shelf["waves"]["id"] = name
+    with pytest.raises(MamlBenchError, match=r"the id .* (cannot be a part of a file name|is too long)"):
+        resolve("waves", preset="smoke")
+    shelf["waves"] |= {"id": "waves", "presets": {name: {}}}
+    with pytest.raises(MamlBenchError, match=r"the preset .* (cannot be a part of a file name|is too long)"):
+        resolve("waves", preset=name)
+    shelf["waves"] |= {"presets": {"smoke": {}}}
+    fine = resolve("waves", preset="smoke")
+    for other in (replace(fine, id=name), replace(fine, preset=name), replace(fine, setup={"name": name})):
+        with pytest.raises(MamlBenchError, match=r"(cannot be a part of a file name|is too long)"):
+            relative_path(other.plain(), "0" * 8, 0, "0" * 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ([], ()),
+        (["outer.steps=10", "inner.rate=1e-1", "inner.reduction=mean", "inner={steps=1}"], ()),
+        (["outer.steps=40"], ("outer.steps=40",)),
+        (["outer.steps=40", "outer.steps=10"], ()),
+        (["inner.rate=2e-1", "outer={steps=4_0}"], ("inner.rate=0.2", "outer.steps=40")),
+        (["inner.rate=2", "outer.optimiser=sgd"], ("inner.rate=2", "outer.optimiser=sgd")),
+        (["inner.outside=[ 'x' ]", "inner.reduction='per shot'"], ('inner.outside=["x"]', "inner.reduction=per shot")),
+        (["outer.repeats=1", "outer.norm=0"], ()),
+    ],
+)
+def test_changed_keys_are_those_whose_resolved_values_differ(shelf, settings, changed):
+    found = resolve("waves", preset="smoke", settings=settings)
+    assert found.changed == changed
+    assert resolve("waves", preset="smoke", settings=changed) == found
+    assert bool(changed) == (found.recipe_id != resolve("waves", preset="smoke").recipe_id)
+
+
+def test_a_changed_test_is_a_setting_that_can_be_given_again(shelf):
+    one = 'test=[{protocol="p", split="test", way=1, shot=1, query=1, episodes=1, inner_steps=[3]}]'
+    found = resolve("waves", preset="smoke", settings=[one])
+    assert [text.partition("=")[0] for text in found.changed] == ["test"]
+    assert resolve("waves", preset="smoke", settings=found.changed) == found
+    again = layers.as_setting("test", shelf["waves"]["test"])
+    assert resolve("waves", preset="smoke", settings=[again]).changed == ()
+
+
+@pytest.mark.parametrize("name", load_files())
+def test_a_key_that_is_set_to_its_value_changes_nothing(name):
+    """Every key of every recipe: the record of such a run is the record of the plain one."""
+    plain = resolve(name, preset="quick")
+    for row in options(name, preset="quick"):
+        if row.value is not None and not row.unread:
+            again = resolve(name, preset="quick", settings=[layers.as_setting(row.key, row.value)])
+            assert again == plain, row.key
+
+
+def test_a_recipe_that_settings_complete_names_all_of_them(shelf):
+    del shelf["waves"]["inner"]["rate"]
+    assert resolve("waves", preset="smoke", settings=["inner.rate=0.1"]).changed == ("inner.rate=0.1",)
 
 
 @pytest.mark.parametrize(

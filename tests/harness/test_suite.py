@@ -7,8 +7,9 @@ import pytest
 
 from maml_bench import suites
 from maml_bench.api import paper_cells
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, Notice
 from maml_bench.harness import machine
+from maml_bench.harness import suite as module
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
 from maml_bench.harness.suite import Entry, entries, standings
@@ -41,8 +42,10 @@ def names(found):
     return [(entry.recipe.id, entry.recipe.setup["name"], entry.seed) for entry in found]
 
 
-@pytest.mark.parametrize("name", suite_names())
-@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [(name, preset) for name in suite_names() for preset in {part.preset: 0 for part in suites.suite(name).parts}],
+)
 def test_shipped_suites_hold_each_run_once_and_no_setup_that_the_tasks_do_not_serve(name, preset):
     found = entries(name, preset)
     assert len(set(names(found))) == len(found)
@@ -145,3 +148,22 @@ def test_what_cannot_be_run_here_says_why(options, monkeypatch, tmp_path):
     (found,) = standings([Entry(resolve("omniglot-5w1s", preset="smoke"), 0)], options)
     assert found.state == "not possible"
     assert "omniglot is not stored in" in found.problem
+
+
+def test_how_far_the_runs_are_is_told_from_their_own_records_alone(tiny, options, runs, monkeypatch):
+    """A folder with thousands of other records costs no time."""
+    done = run(runs[0].recipe, 0, options)
+    for seed in range(1, 5):
+        replace(done.record, seed=seed).save(options.results)
+    read = []
+    real = module.load
+    monkeypatch.setattr(module, "load", lambda path: read.append(path) or real(path))
+    assert [one.state for one in standings(runs, options)].count("done") == 1
+    assert read == [done.path]
+
+
+def test_a_bad_record_of_a_suite_is_skipped(tiny, options, runs):
+    path = run(runs[0].recipe, 0, options).path
+    path.write_text("{")
+    with pytest.warns(Notice, match="is not valid JSON"):
+        assert [one.state for one in standings(runs, options)] == ["to do"] * 3

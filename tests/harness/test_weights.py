@@ -12,6 +12,7 @@ from safetensors import safe_open
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import weights
 from maml_bench.harness.build import build
+from maml_bench.harness.evaluate_weights import evaluate_weights
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
 
@@ -25,7 +26,9 @@ def network():
 
 def header_of(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
-        return file.metadata()
+        header = file.metadata()
+    assert len(header.pop(weights.CHECKSUM)) == 64
+    return header
 
 
 def test_a_file_comes_back_to_the_bit_with_its_header(tmp_path, network):
@@ -34,7 +37,7 @@ def test_a_file_comes_back_to_the_bit_with_its_header(tmp_path, network):
     weights.save(path, turned, {"setup": "maml", "step": 12})
     found = weights.load(path)
     assert all(torch.equal(found.tensors[name], p) for name, p in network.items())
-    assert found.header == {"format_version": "1", "setup": "maml", "step": "12"}
+    assert found.header == {"format_version": "2", "setup": "maml", "step": "12"}
     assert found.sha256 == weights.hashlib.sha256(path.read_bytes()).hexdigest()
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -56,6 +59,11 @@ def test_precision_and_order_are_those_of_the_network(tmp_path, network):
         ({"body.1.weight": (2, 3)}, "the tensor 'body.1.weight' has the shape [2, 3], but maml on waves needs [3, 2]"),
         ({"rate.head.bias": (1,)}, "have a tensor 'rate.head.bias' that maml on waves does not have (did you mean "
          "'head.bias'?)"),
+        *(
+            ({"head.bias": torch.tensor([value], dtype=torch.float64)}, "the tensor 'head.bias' holds 1 values that "
+             "are not finite")
+            for value in (float("nan"), float("inf"), -float("inf"), 1e300)
+        ),
         ({"head.bias": torch.zeros(1, dtype=torch.int64)}, "the tensor 'head.bias' holds int64, not real numbers"),
     ],
 )  # fmt: skip
@@ -72,12 +80,12 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path, network):
     weights.save(good, network, {})
     (tmp_path / "half.safetensors").write_bytes(good.read_bytes()[:-4])
     (tmp_path / "text.safetensors").write_text("not weights")
-    weights.save(tmp_path / "newer.safetensors", network, {"format_version": 2})
+    weights.save(tmp_path / "newer.safetensors", network, {"format_version": 3})
     for name, sentence in (
         ("nowhere", "cannot be read: No such file"),
-        ("half", "are not a whole safetensors file"),
+        ("half", "are damaged: they differ from their checksum"),
         ("text", "are not a whole safetensors file"),
-        ("newer", "have format version 2, newer than 1"),
+        ("newer", "have format version '3', newer than 2"),
     ):
         with pytest.raises(MamlBenchError, match=rf"{name}\.safetensors {sentence}"):
             weights.load(tmp_path / f"{name}.safetensors")
@@ -104,7 +112,7 @@ def test_a_run_leaves_its_last_and_its_best_weights(tiny, options):
     names = sorted(path.name for path in folder.iterdir())
     stem = record.relative_path.stem
     assert names == [f"{stem}-best{rank}.safetensors" for rank in (1, 2, 3)] + [f"{stem}.safetensors"]
-    about = {"format_version": "1", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
+    about = {"format_version": "2", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
     about |= {"setup": "maml", "seed": "0"}
     by_step = dict(zip(record.curve.step, record.curve.validation, strict=True))
     assert header_of(folder / names[-1]) == {**about, "step": "12", "validation": str(by_step[12])}
@@ -131,7 +139,7 @@ def test_without_training_or_validation_the_last_stands_alone(tiny, options):
 
 
 def test_a_run_that_diverged_leaves_none(tiny, options):
-    path = run(tiny("outer.rate=1e30"), 0, options).record.relative_path
+    path = run(tiny("outer.rate=1e18"), 0, options).record.relative_path
     assert not weights.place(options.results, path).exists()
 
 
@@ -150,3 +158,39 @@ def test_restored_weights_are_those_of_the_record(tiny, options):
         assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, other)
     weights.place(options.results, record.relative_path, 3).unlink()
     assert not weights.restore(build(tiny(), 0, "cpu", "vmap"), options.results, record)
+
+
+def test_a_file_with_any_bit_changed_is_refused(tmp_path, network):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, network, {"setup": "maml", "step": 12})
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(MamlBenchError, match=r"^weights .*safetensors (are|have) [^\n]*$"):
+            weights.load(path)
+
+
+def test_a_file_of_the_first_format_has_no_checksum_and_loads(tmp_path, network):
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(network, path, {"format_version": "1", "step": "12"})
+    assert weights.load(path).header == {"format_version": "1", "step": "12"}
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "3", "0", "-1", "x", "", "\N{SUPERSCRIPT TWO}"])
+def test_a_version_that_this_package_does_not_read_is_a_sentence(tmp_path, network, version):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(safetensors.torch.save(network, {"format_version": version}))
+    with pytest.raises(MamlBenchError, match=r"have format version .*, newer than 2"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 300, "-3", "x", "\N{SUPERSCRIPT TWO}"])
+def test_numbers_in_a_header_that_are_none_are_left_out(tmp_path, tiny, options, number):
+    path = run(tiny(), 0, options).record.relative_path
+    file = weights.place(options.results, path)
+    header = header_of(file) | {"seed": number, "step": number, "format_version": "1"}
+    file.write_bytes(safetensors.torch.save(safetensors.torch.load(file.read_bytes()), header))
+    found = evaluate_weights(tiny(), [weights.load(file)], options).record
+    assert (found.seed, found.evaluations[0].checkpoint_steps) == (0, [])

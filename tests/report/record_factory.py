@@ -52,6 +52,7 @@ def record(
         "preset": preset,
         "ranked": ranked,
         "tasks": {"name": tasks, "normalisation": "transductive"},
+        "outer": {"meta_batch": 32},
         "setup": {"name": setup},
         "train": {"way": 5, "shot": 1, "query": 1} if tasks == "omniglot" else {"way": 1, "shot": 10, "query": 10},
         "published": list(published),

@@ -144,6 +144,26 @@ def test_three_pairs_of_runs_say_how_much_runs_differ(check, times, verdict):
     assert finding.low < finding.difference < finding.high
 
 
+def in_turns(seed, step_s, late=0.0, **fields):
+    """A run whose machine is half as fast for two seconds of every five; ``late`` is its start in seconds."""
+    at = 1e9 + 100.0 * seed + late + np.arange(40) * 0.2
+    slow = np.where((at - 0.7 * seed) % 5 < 2, 2.0, 1.0)
+    return record(seed=seed, step_blocks_s=list(step_s * slow), step_blocks_at_s=list(at), **fields)
+
+
+def test_runs_in_turns_are_compared_moment_by_moment(check):
+    sides = [[in_turns(seed, step_s, late) for seed in range(3)] for step_s, late in ((0.1, 0.0), (0.115, 1.3))]
+    finding = one(check(*sides), "outer_step_s")
+    assert (finding.verdict, finding.difference) == ("worse", pytest.approx(0.15, abs=1e-6))
+
+
+@pytest.mark.parametrize("late", [7.0, 1000.0])
+def test_runs_that_hardly_overlap_are_compared_as_wholes(check, late):
+    sides = [[in_turns(seed, step_s, start) for seed in range(3)] for step_s, start in ((0.1, 0.0), (0.115, late))]
+    finding = one(check(*sides), "outer_step_s")
+    assert finding.difference == pytest.approx(0.15, abs=0.01), "the fastest blocks of both"
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_short_run_cannot_be_told_and_is_never_worse(check, side):
     short = record(step_s=0.25, step_blocks_s=[], timing_s={"outer_step": timing(0.25, count=15)})

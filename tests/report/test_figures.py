@@ -22,6 +22,7 @@ from maml_bench.report.style import (
     looks,
 )
 
+RETURN = Metric("return")
 SETUPS = ("maml", "pretrained", "scratch", "oracle")
 
 
@@ -129,6 +130,21 @@ def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
     assert len(write_figures(one_left, tmp_path)) == 2
 
 
+def test_the_band_of_one_failed_seed_of_three_does_not_make_the_rest_unreadable():
+    scores = ((-10, -9, -8), (-11, -10, -9), (-40, -39, -38))
+    seeds = [
+        record(seed=seed, metric=RETURN, evaluations=[evaluation({k: [v] * 4 for k, v in enumerate(each)}, RETURN)])
+        for seed, each in enumerate(scores)
+    ]
+    figure = draw("steps", seeds)
+    low, high = figure.axes[0].get_ylim()
+    assert -45 < low < -40, "all seeds are inside"
+    assert -8 < high < 0, "the interval over the seeds reaches 24"
+    assert "Bands that reach beyond the axis are cut off." in caption(figure)[1]
+    figure = draw("steps", seeds[:1])
+    assert "cut off" not in caption(figure)[1]
+
+
 def test_a_setup_without_inner_steps_is_a_level_line():
     figure = draw("steps", [sinusoid("maml", 0), sinusoid("oracle", 0)])
     levels = [line for line in figure.axes[0].get_lines() if line.get_label() == "oracle"]
@@ -220,46 +236,6 @@ def test_seconds_of_two_places_never_share_an_axis():
     assert sorted(points) == ["anil", "maml", "scratch (no training)"]
 
 
-def test_title_tells_budget_and_seeds_and_labels_what_differs():
-    records = [omniglot("maml"), omniglot("anil"), replace(omniglot("reptile", machine="m2"), outer_steps=500)]
-    (selection,) = selections(records)
-    assert selection.title("x").splitlines() == ["omniglot-5w1s: x", "quick preset, 1,500 steps, seed 0"]
-    assert selection.label("maml") == "maml"
-    assert selection.label("reptile") == "reptile (500 of 1,500 steps)"
-
-
-def test_presets_stay_apart_and_smoke_stands_back():
-    records = [omniglot("maml", preset=preset) for preset in ("smoke", "quick", "paper")]
-    assert sorted(selection.one.preset for selection in selections(records)) == ["paper", "quick"]
-    assert [selection.one.preset for selection in selections(records[:1])] == ["smoke"]
-
-
-def test_the_best_group_of_a_setup_is_shown():
-    short = replace(omniglot("maml", machine="m2"), outer_steps=100)
-    (selection,) = selections([short, omniglot("maml", seed=0), omniglot("maml", seed=1)])
-    assert selection.one.seeds == (0, 1)
-    assert "those with the largest part of the budget" in selection.rule()
-    assert "Not shown: maml (100 of 1,500 steps, seed 0, machine m2)." in selection.rule()
-
-
-def test_no_run_is_left_out_of_a_figure_without_a_word():
-    """Each group of records is shown, or the caption names it with its budget where that is another one."""
-    records = [
-        *(omniglot("maml", seed) for seed in (0, 1)),
-        replace(omniglot("maml", machine="m2"), outer_steps=100),
-        replace(omniglot("maml", seed=5), status="diverged"),
-        record(recipe_id="eeeeeeee", setup="anil", outer_steps=9000, budget_steps=9000),
-    ]
-    records[-1].recipe["changed"] = ["outer.steps=9000"]
-    (selection,) = selections(records)
-    assert selection.rule().split("Not shown: ")[1] == (
-        "anil (9,000 steps, seed 0, changed: outer.steps=9000); maml (seed 5, diverged); "
-        "maml (100 of 1,500 steps, seed 0, machine m2)."
-    )
-    for name in ("learning-curves", "steps"):
-        assert selection.rule() in caption(draw(name, records))[1]
-
-
 def test_looks_are_stable_and_distinct():
     many = [f"setup{i:03d}" for i in range(100)]
     found = looks(many)
@@ -298,32 +274,6 @@ def test_published_values_stand_beside_the_steps_they_are_of_and_beside_whole_bu
         figure = draw("steps", [other])
         assert len(figure.axes[0].get_lines()) == 1
         assert "published" not in caption(figure)[1]
-
-
-def test_runs_with_changed_settings_are_drawn_where_their_recipe_has_nothing_else():
-    changed = [record(recipe_id="eeeeeeee"), record(tasks="navigation", recipe="navigation", recipe_id="ffffffff")]
-    for other in changed:
-        other.recipe["changed"] = ["outer.trust.share=0.1"]
-    found = selections([record(), *changed])
-    assert [(one.one.recipe, one.one.changed) for one in found] == [
-        ("navigation", "outer.trust.share=0.1"),
-        ("omniglot-5w1s", ""),
-    ]
-    assert found[0].title("x").endswith(", changed")
-    assert found[0].rule() == "No run has the unchanged recipe; these have other settings: outer.trust.share=0.1."
-    assert "Not shown: maml (seed 0, changed: outer.trust.share=0.1)." in found[1].rule()
-
-
-def test_of_several_changes_the_figure_shows_those_that_most_setups_have():
-    common = [record(setup=setup, recipe_id=setup.ljust(8, "0")) for setup in ("maml", "anil")]
-    longer = record(recipe_id="ffffffff", outer_steps=3000)
-    for one, change in zip([*common, longer], ["inner.rate=1"] * 2 + ["inner.rate=2"], strict=True):
-        one.recipe["changed"] = [change]
-    (selection,) = selections([longer, *common])
-    assert list(selection.groups) == ["anil", "maml"]
-    assert {group.changed for group in selection.groups.values()} == {"inner.rate=1"}
-    assert "Of several changes those are shown that most setups have" in selection.rule()
-    assert "Not shown: maml (3,000 steps instead of 1,500, seed 0, changed: inner.rate=2)." in selection.rule()
 
 
 def test_panels_of_the_last_and_of_the_best_validated_weights_are_told_apart():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from speed_factory import growth, loader, lost, ours, race, save
 
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import Notice
 from maml_bench.report.speed.rows import best_peer, flat, load, load_growth, our_row, races
 from maml_bench.report.speed.tables import absent, block, headline, surroundings, write_speed_tables
 from maml_bench.report.speed.tables import growth as growth_tables
@@ -49,18 +49,19 @@ def test_rows_come_back_as_they_were_written_with_keys_of_their_own(tmp_path):
         ],
     ],
 )
-def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, content, sentence):
+def test_a_bad_file_is_skipped_with_one_sentence_that_names_it(tmp_path, content, sentence):
     path = save(tmp_path)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(MamlBenchError, match=f"^speed record .*{path.name}.*{sentence}") as error:
-        load(tmp_path)
-    assert "\n" not in str(error.value)
+    with pytest.warns(Notice, match=f"^speed record .*{path.name}.*{sentence}") as told:
+        assert load(tmp_path) == []
+    assert f"delete the file {path}" in str(told[0].message)
+    assert "\n" not in str(told[0].message)
 
 
-def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path):
+def test_a_folder_in_place_of_a_file_is_skipped(tmp_path):
     (tmp_path / "records" / "speed" / "a.json").mkdir(parents=True)
-    with pytest.raises(MamlBenchError, match="cannot be read: Is a directory"):
-        load(tmp_path)
+    with pytest.warns(Notice, match="cannot be read: Is a directory"):
+        assert load(tmp_path) == []
 
 
 def test_races_stand_in_reading_order_and_rows_fastest_first(tmp_path):

@@ -9,6 +9,7 @@ import math
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import cache
@@ -219,6 +220,9 @@ def _open(place: Path, half: str, stack: ExitStack) -> _Half:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0]:
             raise MamlBenchError(f"{where} has an entry that points outside it ({name!r}) and was not read")
+    twice = [name for name, times in Counter(archive.namelist()).items() if times > 1]
+    if twice:
+        raise MamlBenchError(f"{where} has the entry {twice[0]!r} more than once and was not read")
     prefix = folder + "/"
     names = {name.removeprefix(prefix) for name in archive.namelist() if name.startswith(prefix)}
     return _Half(where, names, lambda name: archive.read(prefix + name))

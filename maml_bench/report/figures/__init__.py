@@ -85,7 +85,7 @@ class Selection:
 
     def rule(self) -> str:
         """Sentences for the caption: which settings were changed, which groups are not shown, and by which rule."""
-        changed = f"No run has the unchanged recipe; these have other settings: {self.one.changed}."
+        changed = f"No setup was trained with the unchanged recipe; these runs have other settings: {self.one.changed}."
         changed = changed if self.one.changed else ""
         hidden = "; ".join(self._apart(group) for group in self.hidden)
         rule = CHANGED_RULE if self.one.changed else RULE
@@ -194,9 +194,9 @@ def selections(records: Iterable[Record], look: dict[str, Look] | None = None) -
     """One selection per recipe and preset, without smoke runs of a recipe that has others.
 
     A setup with several groups is shown by the best of them (`Group.merit`); the tables show all. Runs with changed
-    settings are left out where their recipe has others. Where it has none, those changes are shown that most setups
-    have, then those with most outer steps. Evaluations of weights from files are left out. The caption says what is not
-    shown (`Selection.rule`). ``look`` has a look for each setup.
+    settings are left out where a setup was trained with the unchanged recipe. Where none was, those changes are shown
+    that most setups have, then those with most outer steps. Evaluations of weights from files are left out. The caption
+    says what is not shown (`Selection.rule`). ``look`` has a look for each setup.
     """
     records = [record for record in records if record.kind == "run"]
     look = look or looks(record.recipe["setup"]["name"] for record in records)
@@ -225,9 +225,10 @@ def _shown(groups: Iterable[Group]) -> dict[str, Group]:
     for group in groups:
         changes.setdefault(group.changed, {})[group.setup] = group
 
-    def size(change: str) -> tuple[bool, int, int]:
+    def size(change: str) -> tuple[bool, bool, int, int]:
         shown = changes[change].values()
-        return not change, len(shown), sum(group.first.outer_steps * len(group.seeds) for group in shown)
+        trained = any(group.first.budget_steps for group in shown)
+        return trained, not change, len(shown), sum(group.first.outer_steps * len(group.seeds) for group in shown)
 
     return changes[max(changes, key=size)]
 

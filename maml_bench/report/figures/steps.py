@@ -45,12 +45,14 @@ def draw(selection: Selection) -> Figure | None:
     panel_titles(panels, titles_of(tests))
     score_axis(panels[0], selection.metric, [value for panel in drawn for value in panel.seen])
     panels[0].set_ylabel(f"test {panels[0].get_ylabel()}")
+    cut = _leave_out_wide_bands(panels[0], [value for panel in drawn for value in panel.seen + panel.seeds])
     legend(figure, *panels, ordered=True)
     left = len(many) - len(shapes)
     heading(
         figure,
         selection.title("test score after inner steps"),
         f"Bands are a {INTERVAL}." if banded else "",
+        "Bands that reach beyond the axis are cut off." if cut else "",
         "Thin lines are the seeds." if any(panel.thin for panel in drawn) else "",
         "Open marks are published values." if any(panel.open for panel in drawn) else "",
         "Crosses are diverged." if any(panel.crosses for panel in drawn) else "",
@@ -60,13 +62,28 @@ def draw(selection: Selection) -> Figure | None:
     return figure
 
 
+def _leave_out_wide_bands(axes: Axes, values: Sequence[float]) -> bool:
+    """Give a linear axis the range of ``values`` where bands would make it more than twice as long; tell whether.
+
+    The interval of three seeds of which one failed is several times as wide as the distance between them.
+    """
+    low, high = axes.get_ylim()
+    span = max(values) - min(values)
+    if axes.get_yscale() != "linear" or high - low <= 2 * span or not span:
+        return False
+    axes.set_ylim(min(values) - 0.08 * span, max(values) + 0.08 * span)
+    return True
+
+
 class _Panel:
-    """One test. It remembers which scores it shows (``seen``) and of which kinds, for the axis and the caption."""
+    """One test. It remembers which scores (``seen``) and seeds it shows and of which kinds, for the axis and the
+    caption."""
 
     def __init__(self, axes: Axes, selection: Selection, banded: bool) -> None:
         self.axes, self.selection, self.banded = axes, selection, banded
         self.times = scale(selection.metric.name)
         self.seen: list[float] = []
+        self.seeds: list[float] = []
         self.thin = self.open = False
         self.crosses = 0
 
@@ -115,4 +132,6 @@ class _Panel:
         few = bool(scores) and 1 < len(scores[0].values) <= FEW_SEEDS
         self.thin |= few
         for values in zip(*(score.values for score in scores), strict=True) if few else ():
-            self.axes.plot(x, [float(np.nanmean(seed)) * self.times for seed in values], **look.thin())
+            means = [float(np.nanmean(seed)) * self.times for seed in values]
+            self.seeds += means
+            self.axes.plot(x, means, **look.thin())

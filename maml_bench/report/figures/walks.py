@@ -44,6 +44,6 @@ def draw(selection: Selection) -> Figure | None:
 def _panel(axes: Axes, task: dict[str, Any]) -> None:
     for steps, (colour, name) in SHOWN.items():
         if steps in task["walks"]:
-            x, y = zip(*task["walks"][steps], strict=True)
+            x, y = ([place[i] for place in task["walks"][steps]] for i in (0, 1))
             axes.plot(x, y, color=colour, linewidth=1, label=name)
     axes.plot(*task["goal"], "*", color="#000000", markersize=9, label="goal", zorder=5)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.files import read_bytes
+from maml_bench.record import skipped
 
 OURS = "maml-bench"
 LOOP = "loop"
@@ -96,19 +98,15 @@ class Race:
 def load(results: Path) -> list[Race]:
     """All races below ``results``, in path order.
 
-    Raises:
-        MamlBenchError: a file cannot be read or is not JSON, a row is of an unknown kind, lacks a key or has a value
-            of the wrong type.
+    A file is skipped with a `Notice` if it cannot be read or is not JSON, or if one of its rows is of an unknown kind,
+    lacks a key or has a value of the wrong type.
     """
     return [_race(raw, where) for raw, where in _raw(results) if raw["kind"] == "speed"]
 
 
 def load_growth(results: Path) -> list[dict[str, Any]]:
-    """All points of growth below ``results`` as they stand in their files, in path order.
-
-    Raises:
-        MamlBenchError: a file cannot be read or is not JSON, or a row is of an unknown kind.
-    """
+    """All points of growth below ``results`` as they stand in their files, in path order; see `load` for what is
+    skipped."""
     return [raw for raw, _ in _raw(results) if raw["kind"] == "growth"]
 
 
@@ -153,23 +151,38 @@ def flat(row: Race) -> dict[str, Any]:
 
 
 def _raw(results: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every row of the speed records below ``results``, and where it stands, in words."""
+    """Every row of the speed records below ``results``, and where it stands, in words.
+
+    A file that cannot be read is skipped with a `Notice`.
+    """
     for path in sorted((results / "records" / "speed").glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise MamlBenchError(f"speed record {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise MamlBenchError(f"speed record {path} is not valid JSON: {error}") from error
-        if not isinstance(content, list):
-            raise MamlBenchError(f"speed record {path} is not a list of rows")
-        for count, raw in enumerate(content, 1):
-            where = f"speed record {path}: row {count}"
-            if not isinstance(raw, dict):
-                raise MamlBenchError(f"{where} is not a table")
-            if raw.get("kind") not in KINDS:
-                raise MamlBenchError(f"{where} is of kind {raw.get('kind')!r}{nearest(str(raw.get('kind')), KINDS)}")
-            yield raw, where
+            yield from _rows(path)
+        except MamlBenchError as error:
+            skipped(path, error)
+
+
+def _rows(path: Path) -> list[tuple[dict[str, Any], str]]:
+    """The rows of one file, all of which have a known kind and the form of their kind."""
+    try:
+        content = json.loads(read_bytes(path))
+    except OSError as error:
+        raise MamlBenchError(f"speed record {path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise MamlBenchError(f"speed record {path} is not valid JSON: {error}") from error
+    if not isinstance(content, list):
+        raise MamlBenchError(f"speed record {path} is not a list of rows")
+    found = []
+    for count, raw in enumerate(content, 1):
+        where = f"speed record {path}: row {count}"
+        if not isinstance(raw, dict):
+            raise MamlBenchError(f"{where} is not a table")
+        if raw.get("kind") not in KINDS:
+            raise MamlBenchError(f"{where} is of kind {raw.get('kind')!r}{nearest(str(raw.get('kind')), KINDS)}")
+        if raw["kind"] == "speed":
+            _race(raw, where)
+        found.append((raw, where))
+    return found
 
 
 def _race(raw: dict[str, Any], where: str) -> Race:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Answer, Chance, Remembering
 from maml_bench.core.setup import Capability
+from maml_bench.declared import LARGE
 from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Episode, Params, Predict
 
@@ -27,8 +28,8 @@ class ActorCritic(Remembering):
     network of the tasks is not used.
     """
 
-    value: Annotated[float, Ge(0), Doc("Factor of half the squared error of the values in the loss.")] = 0.5
-    entropy: Annotated[float, Ge(0), Doc("Factor of the entropy of the actions, which the loss rewards.")] = 0.0
+    value: Annotated[float, Ge(0), LARGE, Doc("Factor of half the squared error of the values in the loss.")] = 0.5
+    entropy: Annotated[float, Ge(0), LARGE, Doc("Factor of the entropy of the actions, which the loss rewards.")] = 0.0
 
     capabilities: ClassVar[frozenset[Capability]] = Remembering.capabilities | {
         Capability.TRAINS,

@@ -16,6 +16,7 @@ from torch import Tensor
 from maml_bench.core.inner import Momentum, adapt
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import AT_ONCE, LARGE
 from maml_bench.types import Batch, Episode, Params
 
 
@@ -40,10 +41,10 @@ class FrozenFeatures(Classifier):
     follows the first again. ``momentum``, ``dampening`` and ``decay`` are those of core.inner.Momentum.
     """
 
-    batch: Annotated[int, Ge(0), Doc("Support examples in each step on the new layer, 0 for all of them.")] = 4
-    momentum: Annotated[float, Ge(0), Doc("Momentum of the steps on the new layer.")] = 0.9
-    dampening: Annotated[float, Ge(0), Doc("Dampening of the momentum.")] = 0.9
-    decay: Annotated[float, Ge(0), Doc("Weight decay of the new layer.")] = 0.001
+    batch: Annotated[int, Ge(0), AT_ONCE, Doc("Support examples in each step on the new layer, 0 for all of them.")] = 4
+    momentum: Annotated[float, Ge(0), LARGE, Doc("Momentum of the steps on the new layer.")] = 0.9
+    dampening: Annotated[float, Ge(0), LARGE, Doc("Dampening of the momentum.")] = 0.9
+    decay: Annotated[float, Ge(0), LARGE, Doc("Weight decay of the new layer.")] = 0.001
 
     inner_keys: ClassVar[frozenset[str]] = frozenset({"rate", "reduction"})
 

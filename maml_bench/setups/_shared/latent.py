@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.declared import AT_ONCE, WIDTH
 from maml_bench.setups._shared.bounds import (
     MOST_LATENT,
     divergence,
@@ -44,13 +45,13 @@ class LatentDensity(Setup):
     """
 
     latent: Annotated[int, Ge(1), Le(MOST_LATENT), Doc("Number of latent variables.")] = 50
-    units: Annotated[int, Ge(1), Doc("Units of the layers between images and latent variables.")] = 256
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the layers between images and latent variables.")] = 256
     filters: Annotated[
-        int, Ge(1), Doc("Filters of the convolution next to the image; the other has twice as many.")
+        int, Ge(1), WIDTH, Doc("Filters of the convolution next to the image; the other has twice as many.")
     ] = 32
-    samples: Annotated[int, Ge(1), Doc("Importance samples an image in validation and test.")] = 1000
+    samples: Annotated[int, Ge(1), AT_ONCE, Doc("Importance samples an image in validation and test.")] = 1000
 
-    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY}
+    capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.IS_DENSITY, Capability.OWN_NETWORK}
     inner_keys: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod

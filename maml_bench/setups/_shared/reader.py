@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, OverTasks, Setup
+from maml_bench.declared import WIDTH
 from maml_bench.errors import MamlBenchError
 from maml_bench.setups._shared.class_statistics import one_hot
 from maml_bench.setups._shared.lstm import lstm
@@ -37,11 +38,12 @@ class Reader(Setup):
     the tasks of a meta-batch in training.
     """
 
-    channels: Annotated[int, Ge(1), Doc("Channels of the images.")] = 1
-    size: Annotated[int, Ge(1), Doc("Side of the images that the controller is given, in pixels.")] = 20
-    units: Annotated[int, Ge(1), Doc("Units of the controller.")] = 200
+    channels: Annotated[int, Ge(1), WIDTH, Doc("Channels of the images.")] = 1
+    size: Annotated[int, Ge(1), WIDTH, Doc("Side of the images that the controller is given, in pixels.")] = 20
+    units: Annotated[int, Ge(1), WIDTH, Doc("Units of the controller.")] = 200
 
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {
+        Capability.OWN_NETWORK,
         Capability.CLASSIFIES,
         Capability.READS_IN_ORDER,
     }

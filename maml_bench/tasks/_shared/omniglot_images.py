@@ -12,7 +12,7 @@ from maml_bench.checked import later
 from maml_bench.classification import Joint, Normalisation, StoredImages
 from maml_bench.data import store
 from maml_bench.data.draws import below, key_of, words_by_draw
-from maml_bench.declared import When
+from maml_bench.declared import OfNetwork, When
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import MLP, Conv
 from maml_bench.types import Batch, Episode, Shape
@@ -31,10 +31,14 @@ class OmniglotImages(StoredImages):
         Doc("Whether images are turned: by one angle for each class of a task, as further classes, or not."),
     ] = "per class"
     network: Annotated[
-        Literal["conv4", "mlp"], Doc("The network with convolutions that `conv` describes, or the one without.")
+        Literal["conv4", "mlp"],
+        OfNetwork(),
+        Doc("The network with convolutions that `conv` describes, or the one without."),
     ] = "conv4"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))] = later(Conv())
+    conv: Annotated[
+        Conv, OfNetwork(), Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))
+    ] = later(Conv())
     joint: Joint = later(False)
     within_alphabet: Annotated[bool, Doc("Whether the characters of a task are all of one alphabet.")] = later(False)
 
