@@ -67,6 +67,8 @@ def _leave_out_wide_bands(axes: Axes, values: Sequence[float]) -> bool:
 
     The interval of three seeds of which one failed is several times as wide as the distance between them.
     """
+    if not values:  # every seed has diverged
+        return False
     low, high = axes.get_ylim()
     span = max(values) - min(values)
     if axes.get_yscale() != "linear" or high - low <= 2 * span or not span:
