@@ -186,10 +186,15 @@ def reliability() -> str:
     found = json.loads(file.read_text(encoding="utf-8"))
     bad = ["traceback", "silent", "hang", "lost"]
     counts = found["counts"]
-    rows = [[INPUTS[kind], *(f"{counts[kind][key]:,}" for key in ("cases", *bad))] for kind in INPUTS if kind in counts]
-    head = ["input", "cases", "tracebacks", "silent", "hangs", "lost"]
+    whole = found["corpus"]
+    rows = [
+        [INPUTS[kind], f"{whole[kind]:,}", *(f"{counts[kind][key]:,}" for key in ("cases", *bad))]
+        for kind in INPUTS
+        if kind in counts
+    ]
+    head = ["input", "made", "called", "tracebacks", "silent", "hangs", "lost"]
     changed = " with changes" if found["changed"] else ""
     told = f"The code was that of commit `{(found['commit'] or 'unknown')[:8]}`{changed}."
     missing = ", ".join(words for kind, words in INPUTS.items() if kind not in counts)
-    told += f" Not counted with it: {missing}." if missing else ""
+    told += f" No input of these kinds was called: {missing}." if missing else ""
     return f"{table(head, rows)}\n\n{told}"
