@@ -49,13 +49,14 @@ def refuse_unfit_name(name: str, what: str) -> None:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in ``target``'s folder; rename it to ``target`` on success, remove it on any exception.
 
-    An OSError names ``target`` if it names no other file.
+    An OSError names ``target`` where it names no file or the temporary one.
     """
     try:
         with _temporary(target) as temporary:
             yield temporary
     except OSError as error:
-        error.filename = error.filename or str(target)
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(_prefix(target)):
+            error.filename = str(target)
         raise
 
 

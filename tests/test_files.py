@@ -59,6 +59,21 @@ def test_a_rename_that_fails_leaves_nothing(tmp_path):
     assert not list(target.iterdir())
 
 
+@pytest.mark.parametrize("where", ["make", "write"])
+def test_an_error_names_the_file_that_was_asked_for(tmp_path, monkeypatch, where):
+    def refuse(*arguments, prefix, dir, **options):
+        raise OSError(28, os.strerror(28), f"{dir}/{prefix}x.tmp")
+
+    def full(*arguments):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(*((tempfile, "mkstemp", refuse) if where == "make" else (Path, "write_bytes", full)))
+    with pytest.raises(OSError, match="No space") as caught:
+        atomic_write(tmp_path / "file", "content")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no permission bits")
 def test_permissions_are_those_of_any_new_file(tmp_path):
     atomic_write(tmp_path / "ours", "x")

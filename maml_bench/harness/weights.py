@@ -99,8 +99,6 @@ def load(path: Path) -> Weights:
     """
     try:
         content = read_bytes(path)
-        if content.startswith((b"PK\x03\x04", b"\x80")):
-            raise MamlBenchError(_CONVERT.format(path=path, new=path.with_suffix(".safetensors")))
         sha256 = hashlib.sha256(content).hexdigest()
         checksum = _checksum(content)
         if checksum is not None and not is_sealed(content, checksum):
@@ -111,6 +109,8 @@ def load(path: Path) -> Weights:
     except OSError as error:
         raise MamlBenchError(f"weights {path} cannot be read: {error.strerror or error}") from error
     except SafetensorError as error:
+        if content.startswith((b"PK\x03\x04", b"\x80")):  # an archive or a pickle
+            raise MamlBenchError(_CONVERT.format(path=path, new=path.with_suffix(".safetensors"))) from error
         raise MamlBenchError(f"weights {path} are not a whole safetensors file: {error}") from error
     version = header.get("format_version", "1")
     if version not in [str(known) for known in range(1, FORMAT_VERSION + 1)]:

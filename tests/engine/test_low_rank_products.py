@@ -41,7 +41,9 @@ def large(module: fx.GraphModule) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("setup", "steps"), [(MAML(), 1), (MAML(), 3), (FOMAML(), 3)], ids=["maml-1", "maml-3", "fomaml-3"]
+    ("setup", "steps"),
+    [(MAML(), 1), (MAML(), 3), (FOMAML(), 2), (FOMAML(), 3)],
+    ids=["maml-1", "maml-3", "fomaml-2", "fomaml-3"],
 )
 def test_no_task_has_weights_of_its_own(setup: Setup, steps: int, programs: list[fx.GraphModule]) -> None:
     learner, episodes = problem("wide", steps=steps, tasks=TASKS, dtype=torch.float64)
@@ -80,10 +82,22 @@ def made(*shape: int) -> Tensor:
         lambda x, w, p, q: ((w - 0.5 * (p @ q)).mT @ x.mT).mT,
         lambda x, w, p, q: x @ (p @ q) * 2.0,
         lambda x, w, p, q: x @ (w - 0.1 * (p @ q) - 0.2 * (p @ q).neg()),
+        lambda x, w, p, q: x @ torch.ops.aten.detach(w - 0.5 * (p @ q)),
+        lambda x, w, p, q: x @ torch.ops.aten.alias(w - 0.5 * (p @ q)),
         lambda x, w, p, q: (p @ q).sum(0),
         lambda x, w, p, q: ((p @ q).mT * 3.0).sum(0, keepdim=True),
     ],
-    ids=["step", "transposed", "from the left", "product", "two steps", "sum", "sum of a transposed"],
+    ids=[
+        "step",
+        "transposed",
+        "from the left",
+        "product",
+        "two steps",
+        "detached",
+        "detached as from torch 2.14 on",
+        "sum",
+        "sum of a transposed",
+    ],
 )
 def test_products_in_another_order(function: Any) -> None:
     """Rank 2 beside 70x80, for 4 tasks: the matrix is gone and the value is the same."""

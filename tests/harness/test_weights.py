@@ -194,3 +194,12 @@ def test_numbers_in_a_header_that_are_none_are_left_out(tmp_path, tiny, options,
     file.write_bytes(safetensors.torch.save(safetensors.torch.load(file.read_bytes()), header))
     found = evaluate_weights(tiny(), [weights.load(file)], options).record
     assert (found.seed, found.evaluations[0].checkpoint_steps) == (0, [])
+
+
+def test_a_header_may_begin_as_a_pickle_does(tmp_path, network):
+    """The first byte of a file is the lowest of its header's length."""
+    for length in range(300):
+        path = tmp_path / f"{length}.safetensors"
+        weights.save(path, network, {"note": length * "x"})
+        assert weights.load(path).header["note"] == length * "x"
+    assert b"\x80" in {path.read_bytes()[:1] for path in tmp_path.glob("*.safetensors")}

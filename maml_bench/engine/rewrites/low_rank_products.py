@@ -18,6 +18,8 @@ LEAST = 2**12
 GAIN = 2
 """How much less arithmetic the thin products must need."""
 aten = torch.ops.aten
+SAME = (aten.detach.default, aten.alias.default)
+"""What a detached tensor is in a recording: `detach` up to torch 2.13, `alias` from 2.14 on."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _search(node: Any) -> list[_Term] | None:
     target, arguments = node.target, node.args
     if target == aten.bmm.default:
         return [_Term(1.0, *arguments)]
-    if target in (aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default):
+    if target in (aten.view.default, aten._unsafe_view.default, aten.expand.default, *SAME):
         inner = _shape(arguments[0])
         same = inner == shape or (target == aten.expand.default and inner == shape[1:])
         return _terms(arguments[0]) if same else None
