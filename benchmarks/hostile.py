@@ -135,6 +135,10 @@ def main(words: Sequence[str] | None = None) -> None:
     if asked.into:
         commit, changed = machine.commit()
         about = {"commit": commit, "changed": changed, "limit_s": asked.limit, "counts": counts(found)}
+        about["corpus"] = dict(Counter(case.group for case in corpus)) | {
+            "kill": asked.kills,
+            "all": len(corpus) + asked.kills,
+        }
         atomic_write(asked.into, as_text(about))
     show(found, as_json=asked.json, names=asked.names)
     sys.exit(int(any(outcome.verdict != "well" for outcome in found)))

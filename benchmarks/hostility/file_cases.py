@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -72,10 +72,11 @@ REQUIRED = {option.key for option in declared(Record) if option.default is MISSI
 
 def unfit(hint: Any) -> Sequence[Any]:
     """Values of another type than ``hint``."""
-    kinds = {hint, get_origin(hint), *get_args(hint)}
+    parts = {hint, *get_args(hint)}
+    kinds = parts | {get_origin(part) for part in parts} | ({dict} if any(map(is_dataclass, parts)) else set())
     values: list[tuple[set[Any], Any]] = [
-        ({str}, "x"), ({int}, -1.5), ({bool}, True), ({list}, ["x", {}]), ({dict}, {"x": "y"}), ({type(None)}, None),
-        ({list}, [[[[]]]]), ({dict}, {}), ({int, float}, "0"), ({float}, "nan"),
+        ({str}, "x"), ({float}, -1.5), ({bool}, True), ({list}, ["x", {}]), ({dict}, {"x": "y"}), ({type(None)}, None),
+        ({list}, [[[[]]]]), ({dict}, {}), ({str}, "0"), ({str}, "nan"),
     ]  # fmt: skip
     return [value for kind, value in values if not kind & kinds and not (isinstance(value, str) and str in kinds)]
 

@@ -185,7 +185,16 @@ def reliability() -> str:
         return "Nothing has been counted yet."
     found = json.loads(file.read_text(encoding="utf-8"))
     bad = ["traceback", "silent", "hang", "lost"]
-    rows = [[INPUTS[kind], *(f"{row[key]:,}" for key in ("cases", *bad))] for kind, row in found["counts"].items()]
-    head = ["input", "cases", "tracebacks", "silent", "hangs", "lost"]
+    counts = found["counts"]
+    whole = found["corpus"]
+    rows = [
+        [INPUTS[kind], f"{whole[kind]:,}", *(f"{counts[kind][key]:,}" for key in ("cases", *bad))]
+        for kind in INPUTS
+        if kind in counts
+    ]
+    head = ["input", "made", "called", "tracebacks", "silent", "hangs", "lost"]
     changed = " with changes" if found["changed"] else ""
-    return f"{table(head, rows)}\n\nThe code was that of commit `{(found['commit'] or 'unknown')[:8]}`{changed}."
+    told = f"The code was that of commit `{(found['commit'] or 'unknown')[:8]}`{changed}."
+    missing = ", ".join(words for kind, words in INPUTS.items() if kind not in counts)
+    told += f" No input of these kinds was called: {missing}." if missing else ""
+    return f"{table(head, rows)}\n\n{told}"

@@ -123,9 +123,10 @@ class Learner:
         self._acting = acting
         self.score = score
         self.inner = inner
-        if not any(map(self.moves, self.names)):
+        outside = inner.outside
+        if all(name in self.frozen or _matches(name, outside) for name in self.names):
             frozen = " and frozen parameters leave none" if self.frozen else ", which leaves no parameter"
-            raise MamlBenchError(f"inner.outside is {list(inner.outside)}{frozen} of the network for the inner loop")
+            raise MamlBenchError(f"inner.outside is {list(outside)}{frozen} of the network for the inner loop")
         self.way = way
         self.number: int | Tensor = 0
         self.kept: bool | Collection[int] = True
