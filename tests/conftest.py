@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from maml_bench.classification import StoredImages
 from maml_bench.cli.net import SHOW_TRACE
 from maml_bench.data import store
 from maml_bench.errors import MamlBenchError
+from maml_bench.models import Conv
 
 os.environ[SHOW_TRACE] = "1"  # no error that nobody foresaw may end as a sentence in a test, also in its processes
 gc.set_threshold(50_000, 20, 20)  # recording makes millions of small objects; collecting them took a tenth of the time
@@ -67,6 +69,16 @@ def stored(tasks: str) -> str | None:
     if tasks == "omniglot_generation":
         return tasks
     return getattr(registry.task_class(tasks), "stored", None)
+
+
+def of_blocks(*channels: int, **options: Any) -> Conv:
+    """A network of fewer blocks than the four of the papers, which recipes always have, so that a test is quick."""
+
+    class Blocks(Conv):
+        def channels(self) -> tuple[int, ...]:
+            return channels
+
+    return Blocks(**options)
 
 
 @contextmanager

@@ -20,11 +20,12 @@ from maml_bench.engine.execution import SCHEDULES
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
-from maml_bench.models import MLP, Conv, Conv4
+from maml_bench.models import MLP, Conv4
 from maml_bench.registry import setup_class
 from maml_bench.setups.maml import MAML
 from maml_bench.setups.reptile import Reptile
 from maml_bench.types import Batch, Episode, Params
+from tests.conftest import of_blocks
 from tests.core.conftest import Make
 from tests.core.test_gradients import relative_error
 
@@ -53,12 +54,12 @@ class Users(nn.Module):
 
 def strided(way: int) -> nn.Module:
     """Two of the paper's four blocks: the second is what every later one is, and recording takes half the time."""
-    conv = Conv(widths=(16, 16))
+    conv = of_blocks(16, 16)
     return Conv4(1, 9, way, conv, normalise="batch", generator=torch.Generator().manual_seed(0))
 
 
 def pooled(way: int) -> nn.Module:
-    conv = Conv(widths=(16, 16), downsample="pool", average=False)
+    conv = of_blocks(16, 16, downsample="pool", average=False)
     return Conv4(1, 18, way, conv, normalise="batch", generator=torch.Generator().manual_seed(0))
 
 

@@ -12,11 +12,12 @@ from maml_bench.engine.scoring import Scorer
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
-from maml_bench.models import Conv, Conv4
+from maml_bench.models import Conv4
 from maml_bench.setups.matching import MatchingNet
 from maml_bench.setups.protonet import ProtoNet
 from maml_bench.setups.r2d2 import R2D2
 from maml_bench.setups.relation import RelationNet
+from tests.conftest import of_blocks
 from tests.engine.test_meta_step import gradients_agree
 from tests.harness.conftest import surroundings  # noqa: F401  (for every test here)
 from tests.setups.checks import EXACT, learner_of, tasks_of
@@ -33,7 +34,7 @@ SETUPS = {
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 def test_kernels_have_the_gradient_and_the_scores_of_the_loop(setup: Setup) -> None:
     """Two blocks in kernels, three classes in training and two at test."""
-    conv = Conv(widths=(16, 16), downsample="pool", average=False, affine=True, eps=1e-5)
+    conv = of_blocks(16, 16, downsample="pool", average=False, affine=True, eps=1e-5)
     make = torch.Generator().manual_seed(0)
     learner = learner_of(lambda: Conv4(1, 16, 3, conv, normalise="batch", generator=make), 3)
     gradients_agree(setup, learner, tasks_of(3, 2, 2, 16), "traced", 1e-10)

@@ -10,11 +10,12 @@ from maml_bench.core.inner import Adam
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.errors import MamlBenchError
-from maml_bench.models import ContextInput, Conv, Conv4
+from maml_bench.models import ContextInput, Conv4
 from maml_bench.setups._shared.context import ContextOnly
 from maml_bench.setups.cavia import CAVIA
 from maml_bench.setups.context import Context
 from maml_bench.types import Batch, Episode
+from tests.conftest import of_blocks
 from tests.core.conftest import Make, built
 from tests.core.test_gradients import finite_differences, relative_error
 from tests.engine.test_meta_step import gradients_agree
@@ -66,7 +67,7 @@ def test_the_context_of_cavia_is_never_learned(contextual: Make) -> None:
     ("setup", "place"), [pytest.param(CAVIA(), "film", id="film"), pytest.param(Context(), "input", id="input")]
 )
 def test_schedules_agree_on_convolutions_with_a_context(setup: ContextOnly, schedule: str, place: str) -> None:
-    conv = Conv(widths=(16, 16, 16), context=5, context_at=place)
+    conv = of_blocks(16, 16, 16, context=5, context_at=place)
     generator = torch.Generator().manual_seed(0)
     model = Conv4(1, 16, 3, conv, normalise="batch", generator=generator).double()
     for p in model.parameters():
