@@ -144,6 +144,7 @@ def test_evaluation_gives_one_score_per_task_and_number_of_steps(problem: Proble
     recipe, tasks, setup, learner, meta, _ = problem
     test = recipe.test[0]
     episodes = double(tasks.sample("test", 0, 3, key=0, shape=test.shape))
+    learner = learner.with_way(test.way)
     together = evaluate(setup, learner, meta, episodes, test.inner_steps)
     assert together.shape == (3, len(test.inner_steps))
     assert together.isfinite().all()

@@ -133,12 +133,18 @@ def asked(query: Any, steps: int) -> Any:
     """
     if not isinstance(query, list):
         return query
-    if steps >= len(query):
-        raise MamlBenchError(
-            f"there is no score after {steps} inner steps: a class is shown {len(query)} times, so it was shown at "
-            f"most {len(query) - 1} times before"
-        )
+    refuse_unshown(steps, len(query))
     return query[steps]
+
+
+def refuse_unshown(steps: int, shown: int) -> None:
+    """Raise MamlBenchError where a class of a stream, which is ``shown`` so many times, is never seen after ``steps``
+    earlier times."""
+    if steps >= shown:
+        raise MamlBenchError(
+            f"there is no score after {steps} inner steps: a class is shown {shown} times, so it was shown at most "
+            f"{shown - 1} times before"
+        )
 
 
 def _over_chunks(function: Callable[[Any], Any], tasks: Any, schedule_name: str, chunk: int | None) -> list[Any]:

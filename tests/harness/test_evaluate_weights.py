@@ -188,7 +188,7 @@ def test_without_its_weights_a_record_is_kept_and_the_lack_is_told(tiny, options
 def test_images_round_trip_under_every_protocol_and_normalisation(options, monkeypatch, schedule):
     monkeypatch.setattr(protocols, "MODERN_EPISODES", 3)
     monkeypatch.setattr(loop, "STATISTICS_TASKS", 2)
-    settings = ["outer.steps=2", "validation.every=1", "validation.episodes=3", "tasks.conv.widths=[16, 16]"]
+    settings = ["outer.steps=2", "validation.every=1", "validation.episodes=3", "tasks.conv.widths=[16, 16, 16, 16]"]
     recipe = resolve("omniglot-5w1s", preset="smoke", settings=settings)
     both = replace(options, schedule=schedule, protocols=("paper", "modern"))
     outcome = run(recipe, 0, both)

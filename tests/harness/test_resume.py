@@ -224,7 +224,7 @@ def test_a_killed_process_is_resumed_from_its_last_checkpoint(tiny, options, uni
 @pytest.mark.real_data
 @pytest.mark.usefixtures("omniglot")
 def test_a_convolutional_run_on_two_threads_resumes_to_the_same_bits(options):
-    recipe = resolve("omniglot-5w1s", preset="smoke", settings=["tasks.conv.widths=[32, 32]"])
+    recipe = resolve("omniglot-5w1s", preset="smoke", settings=["tasks.conv.widths=[16, 16, 16, 16]"])
     options = replace(options, threads=2)
     whole = run(recipe, 0, replace(options, results=options.results.with_name("whole"))).record
     assert run(recipe, 0, options, interrupted=after(3)).how == "interrupted"

@@ -23,7 +23,7 @@ SMALL = {
     "snail_rl": ("setup.filters=3", "setup.keys=2", "setup.values=2"),
 }
 LEARNERS = pytest.mark.parametrize("setup", SMALL)
-WALK = ("inner.steps=2", "tasks.fill=false", "tasks.first_ended=false", "tasks.horizon=6", "outer.optimiser=adam")
+WALK = ("inner.steps=2", "tasks.fill=false", "tasks.horizon=6", "outer.optimiser=adam")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def test_a_trial_that_is_read_again_has_the_outputs_that_acted(setup, recipe, se
 @LEARNERS
 @pytest.mark.parametrize(("recipe", "settings"), [("bandit-n10-k5", ("setup.entropy=0.1",)), ("navigation", WALK)])
 def test_the_gradient_of_the_loss_of_trials_agrees_with_finite_differences(setup, recipe, settings):
-    run, meta, episode = trial(recipe, setup, *settings, "tasks.hidden=[]", count=1)
+    run, meta, episode = trial(recipe, setup, *settings, count=1)
     run.learner.model.double()
     meta, episode = double(meta), double(episode)
     exact, _ = meta_gradient(run.setup, run.learner, meta, episode)

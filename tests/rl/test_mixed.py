@@ -11,7 +11,7 @@ from maml_bench.rl import control, step_budget
 from maml_bench.rl.trajectories import Trajectories
 from tests.rl.conftest import drawn, started
 
-FIXED = ("tasks.fill=false", "tasks.first_ended=false", "tasks.stop=false")
+FIXED = ("tasks.fill=false", "tasks.stop=false")
 
 
 def oracle(*settings: str) -> RunState:

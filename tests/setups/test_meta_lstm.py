@@ -115,9 +115,11 @@ def test_first_order_differentiates_all_but_the_inner_gradients(regression: Make
             rule = Learned(own, self.scale)
             theta = {n: meta[n] for n in learner.names}
             state = rule.init(theta)
+            path = [theta]
             for step, (gradient, loss) in enumerate(kept):
                 theta, state = rule.given(loss)(step, theta, gradient, state)
-            return [theta]
+                path.append(theta)
+            return path
 
     expected = finite_differences(Kept(units=2, batch=3), learner, meta, Episode(*episodes))
     assert relative_error(grads, expected) < 1e-6

@@ -119,7 +119,11 @@ def test_a_score_after_more_showings_than_there_are_is_a_sentence() -> None:
     ("settings", "setup", "why"),
     [
         ((), "maml", "omniglot_instances shows its examples one by one, and the setup does not predict each from"),
-        (("train.query=1",), "lstm", "no query beside its sequence, .*: set query to 0 instead of 1"),
+        (
+            ("train.query=1",),
+            "lstm",
+            "train.query is 1, but must be 0: omniglot_instances has no query, because each example is predicted",
+        ),
         (("validation.inner_steps=10",), "lstm", "no score after 10 inner steps: a class is shown 10 times"),
         (("validation.shot=1",), "mann", "no score after 1 inner steps: a class is shown 1 times"),
         (("setup.decay=1.5",), "mann", "setup.decay is 1.5, but must be at most 1"),

@@ -13,6 +13,7 @@ from annotated_doc import Doc
 from annotated_types import Ge
 from torch import Tensor
 
+from maml_bench.core.evaluate import refuse_unshown
 from maml_bench.core.learner import Learner
 from maml_bench.core.setup import Capability, OverTasks, Setup
 from maml_bench.declared import WIDTH
@@ -76,6 +77,7 @@ class Reader(Setup):
         states, before = self.read(meta, Batch(support.x.unsqueeze(0), support.y.unsqueeze(0)))
         if not isinstance(support, Stream):
             return [states[-1] | {"label": before[:, -1]}]
+        refuse_unshown(steps, len(support.places))
         whole = {name: torch.cat([state[name] for state in states]) for name in states[0]} | {"label": before[0]}
         return [{name: t[at] for name, t in whole.items()} for at in support.places[: steps + 1].unbind()]
 
