@@ -122,7 +122,7 @@ def test_a_score_after_more_showings_than_there_are_is_a_sentence() -> None:
         (
             ("train.query=1",),
             "lstm",
-            "train.query is 1, but must be 0: omniglot_instances has no query, because each example is predicted",
+            "train.query is 1, but must be 0: omniglot_instances has no query",
         ),
         (("validation.inner_steps=10",), "lstm", "no score after 10 inner steps: a class is shown 10 times"),
         (("validation.shot=1",), "mann", "no score after 1 inner steps: a class is shown 1 times"),
