@@ -199,7 +199,7 @@ class Record:
     superseded: Annotated[
         str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
     ] = ""
-    schema: Annotated[int, Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
+    schema: Annotated[int, Ge(1), Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property
     def machines(self) -> str:
@@ -323,7 +323,7 @@ def migrate(raw: Any, where: str) -> Any:
     if not isinstance(raw, dict):
         return raw
     schema = raw.get("schema")
-    if schema == 1:
+    if type(schema) is int and schema == 1:  # True is equal to 1
         renamed = {"sittings": "segments"}
         return {renamed.get(key, key): value for key, value in raw.items()} | {"schema": SCHEMA}
     if isinstance(schema, int) and schema > SCHEMA:

@@ -83,6 +83,13 @@ class Named(TypedDict):
     name: Name
 
 
+class TasksTable(Named):
+    """A task family with its options, as far as reports read them."""
+
+    normalisation: NotRequired[str]
+    reveal: NotRequired[bool]
+
+
 class Published(TypedDict):
     """A published number."""
 
@@ -116,7 +123,7 @@ class RecipeTable(TypedDict):
     title: str
     variant: str
     preset: Name
-    tasks: Named
+    tasks: TasksTable
     setup: Named
     train: EpisodeTable
     published: NotRequired[list[Published]]
