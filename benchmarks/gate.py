@@ -30,7 +30,8 @@ import maml_bench
 from maml_bench import compare
 from maml_bench.cli.rerunning import Code, Repeat, once
 from maml_bench.harness.clock import monotonic_s
-from maml_bench.record import Point, Record, load_all
+from maml_bench.record import Point, Record
+from maml_bench.record_files import load_all
 from maml_bench.report.formats import NONE
 from maml_bench.report.pairing import name_of, reference
 from maml_bench.report.statistics import MIN_SEEDS

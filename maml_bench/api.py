@@ -16,7 +16,8 @@ from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
 from maml_bench.harness.run_state import Observer
-from maml_bench.record import Record, load
+from maml_bench.record import Record
+from maml_bench.record_files import load
 from maml_bench.report.build import Report, build
 from maml_bench.report.compare import Comparison, Rules
 from maml_bench.report.compare import compare as compare_sides

@@ -9,7 +9,7 @@ import pytest
 
 import maml_bench
 from maml_bench import MamlBenchError, cli
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 
 SMALL = {"outer.steps": 3, "validation.episodes": 0, "outer.meta_batch": 2}
 

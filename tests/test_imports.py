@@ -16,6 +16,7 @@ BASE = (
     "checked",
     "declared",
     "record",
+    "record_files",
     "record_tables",
     "checksum",
     "types",

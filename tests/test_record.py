@@ -14,19 +14,8 @@ from hypothesis import strategies as st
 
 from maml_bench.cli import reading
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.record import (
-    SCHEMA,
-    Curve,
-    Evaluation,
-    Metric,
-    Point,
-    Record,
-    as_text,
-    load,
-    load_all,
-    mean_ci95,
-    parse,
-)
+from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, as_text, mean_ci95
+from maml_bench.record_files import load, load_all, parse
 from maml_bench.report.flat_rows import flat_rows
 
 MSE = Metric("mse", higher_is_better=False, diverged_above=1000.0)

@@ -133,7 +133,7 @@ def show(
     Example: [cyan]maml-bench show omniglot-5w1s-mlp-text/maml/paper/seed1 --results results[/cyan]
     """
     from maml_bench.cli.record_search import find_record
-    from maml_bench.record import load
+    from maml_bench.record_files import load
     from maml_bench.report.flat_rows import normalisation
 
     path = find_record(results, record)

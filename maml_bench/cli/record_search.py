@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.record import record_paths
+from maml_bench.record_files import record_paths
 
 _STEM = re.compile(
     r"(?P<recipe>.+)-(?P<preset>[^-]+)-(?P<id>[0-9a-f]{8})(?:-w(?P<weights>[0-9a-f]{8}))?"

@@ -15,7 +15,8 @@ import maml_bench
 from maml_bench.cli.terminal import say
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.turns import Command, take_turns
-from maml_bench.record import Record, load_all
+from maml_bench.record import Record
+from maml_bench.record_files import load_all
 from maml_bench.report import step_times
 from maml_bench.report.compare import Comparison, Rules, compare
 from maml_bench.report.pairing import Name, match, name_of, read

@@ -75,7 +75,7 @@ def suite(
     """
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
-    from maml_bench.record import record_paths
+    from maml_bench.record_files import record_paths
 
     if plan:
         raise MamlBenchError(f"suite has no option --plan; `maml-bench suite {name} --status` lists what is left")
@@ -152,7 +152,7 @@ def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> 
 def _print_scores(name: str, preset: str, results: Path) -> None:
     """The suite's table of this preset, from all records below ``results``."""
     from maml_bench import suites
-    from maml_bench.record import load_all
+    from maml_bench.record_files import load_all
     from maml_bench.report.suite_tables import scores
 
     one = suites.suite(name)

@@ -21,7 +21,8 @@ from maml_bench.harness.record_of_run import Segment, conditions_of, record_of
 from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.harness.weights import Weights
-from maml_bench.record import Evaluation, Record, Status, load, relative_path, weights_id
+from maml_bench.record import Evaluation, Record, Status, relative_path, weights_id
+from maml_bench.record_files import load
 
 
 def setup_of(files: Sequence[Weights]) -> str | None:

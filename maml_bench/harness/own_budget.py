@@ -8,7 +8,8 @@ from typing import Any
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.layers import chain_of, layers, merged
-from maml_bench.record import Record, load_all
+from maml_bench.record import Record
+from maml_bench.record_files import load_all
 
 
 def read_records(folder: Path) -> Iterator[tuple[Path, Record]]:

@@ -20,7 +20,8 @@ from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
-from maml_bench.record import Evaluation, Record, Status, load, relative_path
+from maml_bench.record import Evaluation, Record, Status, relative_path
+from maml_bench.record_files import load
 
 CHECKPOINT_EVERY_S = 30.0
 WAIT_S = 5.0

@@ -11,7 +11,8 @@ from maml_bench.harness import checkpoint, machine, preflight
 from maml_bench.harness.checkpoint import State
 from maml_bench.harness.recipe import Recipe, resolve
 from maml_bench.harness.run import Options
-from maml_bench.record import Record, load, relative_path, skipped
+from maml_bench.record import Record, relative_path
+from maml_bench.record_files import load, skipped
 from maml_bench.suites import EVERY, Part, Suite
 
 

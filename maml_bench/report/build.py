@@ -6,7 +6,8 @@ from pathlib import Path
 
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked, remove_leftovers
-from maml_bench.record import Record, load_all
+from maml_bench.record import Record
+from maml_bench.record_files import load_all
 from maml_bench.report import four_ways, reproduction
 from maml_bench.report.figures import write_captions, write_figures, write_speed_figures, write_suite_figures
 from maml_bench.report.formats import generated, write

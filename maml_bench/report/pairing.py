@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import Record, load, load_all, parse
+from maml_bench.record import Record
+from maml_bench.record_files import load, load_all, parse
 from maml_bench.report.packing import FILE, unpack
 
 REFERENCE = "reference"

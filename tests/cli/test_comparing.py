@@ -9,7 +9,7 @@ import pytest
 
 from maml_bench import compare, load_records
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import load, load_all
+from maml_bench.record_files import load, load_all
 
 
 @pytest.fixture

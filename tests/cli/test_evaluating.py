@@ -14,7 +14,7 @@ from rich.console import Console
 from maml_bench.cli import progress
 from maml_bench.core import evaluate as core
 from maml_bench.harness import meta_test, weights
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 
 from .conftest import RUN, TINY
 

@@ -14,7 +14,7 @@ from maml_bench import cli
 from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.net import SHOW_TRACE
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 
 VERBS = [*cli.app.registered_commands, *cli.data.app.registered_commands]
 
@@ -113,9 +113,9 @@ def test_streams_that_cannot_be_written_end_in_no_trace(results, redirection):
 def test_a_listing_ends_when_its_reader_has_what_it_wanted(results):
     """Before it has read all records: each of these takes a second."""
     code = (
-        "import sys, time\nfrom maml_bench import cli, record\nsys.argv = ['maml-bench', 'records']\n"
-        "real = record.load\n"
-        "def slow(path):\n time.sleep(1)\n return real(path)\nrecord.load = slow\ncli.main()"
+        "import sys, time\nfrom maml_bench import cli, record_files\nsys.argv = ['maml-bench', 'records']\n"
+        "real = record_files.load\n"
+        "def slow(path):\n time.sleep(1)\n return real(path)\nrecord_files.load = slow\ncli.main()"
     )
     [path, *_] = (results / "records").rglob("*.json")
     for number in range(200):

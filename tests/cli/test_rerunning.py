@@ -11,7 +11,7 @@ import pytest
 import maml_bench
 from maml_bench.cli import rerunning
 from maml_bench.cli.rerunning import Code, Repeat, once
-from maml_bench.record import load, load_all
+from maml_bench.record_files import load, load_all
 
 VERSION = """
 import json, sys

@@ -11,7 +11,7 @@ from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import memory
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 from maml_bench.report.flat_rows import flat_rows as flat
 
 from .conftest import RUN

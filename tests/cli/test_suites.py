@@ -8,7 +8,7 @@ import pytest
 from maml_bench import suites
 from maml_bench.core import outer as outer_module
 from maml_bench.harness.run_state import RunState
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 from maml_bench.suites import Cell, Part, Suite
 
 from .test_interrupting import interrupt_at

@@ -28,7 +28,7 @@ from maml_bench.harness.build import build
 from maml_bench.harness.layers import merged
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
-from maml_bench.record import load
+from maml_bench.record_files import load
 from maml_bench.rl.trajectories import Trajectories
 from maml_bench.types import Batch, Episode, Shape
 

@@ -11,7 +11,7 @@ from maml_bench.harness import run as module
 from maml_bench.harness.evaluate_weights import evaluate_weights, setup_of
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
-from maml_bench.record import load, load_all
+from maml_bench.record_files import load, load_all
 
 TEST = '{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[1], checkpoint="NAME"}'
 CHECKPOINTS = f"test=[{', '.join(TEST.replace('NAME', name) for name in ('last', 'selected', 'ensemble'))}]"

@@ -14,7 +14,7 @@ from maml_bench.errors import CannotWrite
 from maml_bench.harness import checkpoint
 from maml_bench.harness import run as module
 from maml_bench.harness.run import Options, run
-from maml_bench.record import load_all
+from maml_bench.record_files import load_all
 
 from .conftest import Listener
 from .test_run import results_of

@@ -8,7 +8,7 @@ from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import run as module
 from maml_bench.harness.run import _replaces, run
-from maml_bench.record import load
+from maml_bench.record_files import load
 from tests.harness.test_run import failing
 
 

@@ -14,7 +14,7 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness import run as module
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
-from maml_bench.record import load
+from maml_bench.record_files import load
 
 from .conftest import TINY
 

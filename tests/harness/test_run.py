@@ -19,7 +19,8 @@ from maml_bench.harness import preflight
 from maml_bench.harness import run as module
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import Options, run
-from maml_bench.record import load, relative_path
+from maml_bench.record import relative_path
+from maml_bench.record_files import load
 from maml_bench.tasks.sinusoid import Sinusoid
 
 MINE = """

@@ -8,7 +8,7 @@ from record_factory import MSE, evaluation, record
 
 from maml_bench import compare
 from maml_bench.errors import MamlBenchError
-from maml_bench.record import load_all, parse
+from maml_bench.record_files import load_all, parse
 from maml_bench.report import pairing
 from maml_bench.report.packing import FILE, pack, unpack
 

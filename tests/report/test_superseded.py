@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 from record_factory import ACCURACY, PAPER, record
 
-from maml_bench.record import as_text, load, load_all
+from maml_bench.record import as_text
+from maml_bench.record_files import load, load_all
 from maml_bench.report.flat_rows import flat_rows
 from maml_bench.report.reproduction import Cell, reproduction, text
 from maml_bench.report.suite_tables import counts

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import read_bytes
-from maml_bench.record import skipped
+from maml_bench.record_files import skipped
 
 OURS = "maml-bench"
 LOOP = "loop"
