@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import fill, wrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -71,16 +71,20 @@ def console(*, stderr: bool = False) -> "Console":
 
 def say(sentence: str) -> None:
     """A sentence for the person at the terminal. Nothing ends because nobody can read it."""
-    with suppress(OSError):
+    try:
         console(stderr=True).print(sentence, markup=False, soft_wrap=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def say_error(sentence: str) -> None:
     """What went wrong, in one sentence."""
     from rich.text import Text
 
-    with suppress(OSError):
+    try:
         console(stderr=True).print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 @contextmanager
@@ -127,10 +131,10 @@ def put(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_output()
+        _give_up(sys.stdout)
         raise typer.Exit(ExitCode.UNREAD) from None
     except OSError as error:
-        _give_up_output()
+        _give_up(sys.stdout)
         raise CannotWrite(f"standard output cannot be written: {error.strerror}") from None
 
 
@@ -146,14 +150,14 @@ def end_if_unread() -> None:
     with suppress(OSError, ValueError):
         asked.register(sys.stdout.fileno(), 0)
     if any(event & select.POLLERR for _, event in asked.poll(0)):
-        _give_up_output()
+        _give_up(sys.stdout)
         raise typer.Exit(ExitCode.UNREAD)
 
 
-def _give_up_output() -> None:
-    """Lead standard output nowhere, so that Python does not fail on what is left of it at its end."""
+def _give_up(stream: TextIO) -> None:
+    """Lead a standard stream nowhere. Python ends with code 120 if it cannot write what is left of it at its end."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
