@@ -2,9 +2,10 @@
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ def stored(tasks: str) -> str | None:
     if tasks == "omniglot_generation":
         return tasks
     return getattr(registry.task_class(tasks), "stored", None)
+
+
+def with_each_bit_changed(path: Path, bits: Iterable[int] | None = None) -> Iterator[None]:
+    """Change one bit of the file after the other, of all or of these, and yield while it is changed."""
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)) if bits is None else bits:
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        yield
 
 
 def of_blocks(*channels: int, **options: Any) -> Conv:

@@ -10,19 +10,14 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from benchmarks.hostility.calls import RUN as TINY_RUN
+from benchmarks.hostility.calls import TINY
 from maml_bench import cli
 from maml_bench.harness import machine
 from maml_bench.harness.recipe import resolve_all
 from maml_bench.harness.run import Options, run
 
-TINY = (
-    "outer.steps=12",
-    "outer.meta_batch=2",
-    "validation.episodes=3",
-    "validation.every=4",
-    'test=[{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[0, 1]}]',
-)
-RUN = ("--preset", "smoke", "--threads", "1", "--no-report", *(word for text in TINY for word in ("--set", text)))
+RUN = TINY_RUN[2:]
 """Options of a run of milliseconds."""
 
 

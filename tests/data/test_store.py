@@ -13,6 +13,7 @@ from maml_bench.data import store
 from maml_bench.data.disk import ArrayFile
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import locked
+from tests.conftest import with_each_bit_changed
 
 CLASSES = ["a", "b", "c"]
 
@@ -313,12 +314,7 @@ def test_a_second_writer_is_kept_apart(home: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", ["x.npy", "manifest.json"])
 def test_stored_data_with_any_bit_changed_are_refused(home: Path, name: str) -> None:
     write()
-    path = home / "omniglot" / name
-    whole = path.read_bytes()
-    for bit in range(8 * len(whole)):
-        changed = bytearray(whole)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+    for _ in with_each_bit_changed(home / "omniglot" / name):
         with pytest.raises(MamlBenchError, match=r"to store (it|omniglot) again, add your copy with"):
             store.load("omniglot", "x")
 

@@ -8,6 +8,7 @@ import torch
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint
 from maml_bench.harness.clock import Clock
+from tests.conftest import with_each_bit_changed
 
 CONDITIONS = {"seed": 0, "threads": 1, "schedule": "vmap"}
 
@@ -84,12 +85,8 @@ def test_a_text_file_is_one_sentence(path):
 
 
 def test_a_file_with_any_bit_changed_is_refused(path):
-    whole = path.read_bytes()
-    bits = [*range(8 * 200), *range(8 * 200, 8 * len(whole), 7)]
-    for bit in bits:
-        changed = bytearray(whole)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+    bits = [*range(8 * 200), *range(8 * 200, 8 * path.stat().st_size, 7)]
+    for _ in with_each_bit_changed(path, bits):
         with pytest.raises(MamlBenchError, match=r"a\.ckpt is damaged: start over with --force"):
             checkpoint.load(path, CONDITIONS)
 
@@ -104,12 +101,8 @@ def test_an_older_file_without_a_checksum_loads(path, state):
 def test_an_older_file_with_a_changed_bit_never_loads_with_other_values(path, state):
     """Its parts have a CRC-32 each; what lies between them has no influence on values."""
     torch.save(state.__dict__, path)
-    whole = path.read_bytes()
     refused = 0
-    for bit in range(0, 8 * len(whole), 41):
-        changed = bytearray(whole)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+    for _ in with_each_bit_changed(path, range(0, 8 * path.stat().st_size, 41)):
         try:
             found = checkpoint.load(path, CONDITIONS)
         except MamlBenchError:

@@ -15,6 +15,7 @@ from maml_bench.harness.build import build
 from maml_bench.harness.evaluate_weights import evaluate_weights
 from maml_bench.harness.run import run
 from maml_bench.record import relative_path, weights_id
+from tests.conftest import with_each_bit_changed
 
 RECORD = Path("records", "sinusoid", "maml", "sinusoid-k10-smoke-0123abcd-s0-feedbeef.json")
 
@@ -163,11 +164,7 @@ def test_restored_weights_are_those_of_the_record(tiny, options):
 def test_a_file_with_any_bit_changed_is_refused(tmp_path, network):
     path = tmp_path / "w.safetensors"
     weights.save(path, network, {"setup": "maml", "step": 12})
-    whole = path.read_bytes()
-    for bit in range(8 * len(whole)):
-        changed = bytearray(whole)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+    for _ in with_each_bit_changed(path):
         with pytest.raises(MamlBenchError, match=r"^weights .*safetensors (are|have) [^\n]*$"):
             weights.load(path)
 
