@@ -6,6 +6,7 @@ that validated best.
 """
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -83,11 +84,19 @@ def place(results: Path, record: Path, rank: int = 0) -> Path:
 
 
 def save(path: Path, params: Params, header: Mapping[str, Any]) -> None:
-    """Write ``params``, whole or not at all, with ``header`` as text."""
+    """Write ``params``, whole or not at all, with ``header`` as text. Equal content gives equal bytes."""
     tensors = {name: p.detach().cpu().contiguous().clone() for name, p in params.items()}
     words = {key: str(value) for key, value in header.items()}
     about = {"format_version": str(FORMAT_VERSION), CHECKSUM: BLANK.decode(), **words}
-    atomic_write(path, seal(safetensors.torch.save(tensors, about)))
+    atomic_write(path, seal(_in_order(safetensors.torch.save(tensors, about))))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with sorted keys in its header. The library writes those of the metadata in random order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[start:]
 
 
 def load(path: Path) -> Weights:

@@ -169,6 +169,18 @@ def test_a_file_with_any_bit_changed_is_refused(tmp_path, network):
             weights.load(path)
 
 
+def test_equal_weights_are_equal_files(tmp_path, network):
+    """Otherwise their SHA-256, by which records name them, would say that they differ."""
+    header = {"setup": "maml", "step": 12, "recipe": "a recipe of Omniglot \N{GREEK SMALL LETTER ALPHA}"}
+    files = [tmp_path / f"{number}.safetensors" for number in range(20)]
+    for file in files:
+        weights.save(file, network, header)
+    assert len({file.read_bytes() for file in files}) == 1
+    found = weights.load(files[0])
+    assert found.header == {"format_version": "2", **{key: str(value) for key, value in header.items()}}
+    assert all(torch.equal(found.tensors[name], network[name]) for name in network)
+
+
 def test_a_file_of_the_first_format_has_no_checksum_and_loads(tmp_path, network):
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file(network, path, {"format_version": "1", "step": "12"})
