@@ -10,23 +10,29 @@ if TYPE_CHECKING:
     from maml_bench.api import compare, list_recipes, list_setups, load_records, load_tasks, run
     from maml_bench.core.setup import Setup
     from maml_bench.errors import MamlBenchError
+    from maml_bench.fitting import fit
     from maml_bench.harness.recipe import Recipe
+    from maml_bench.predictor import Adapted, Predictor, load
     from maml_bench.record import Record
     from maml_bench.types import Batch, Episode, Shape
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adapted",
     "Batch",
     "Episode",
     "MamlBenchError",
+    "Predictor",
     "Recipe",
     "Record",
     "Setup",
     "Shape",
     "compare",
+    "fit",
     "list_recipes",
     "list_setups",
+    "load",
     "load_records",
     "load_tasks",
     "run",
@@ -38,6 +44,8 @@ _WHERE = {
     "MamlBenchError": "maml_bench.errors",
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
+    "fit": "maml_bench.fitting",
+    **dict.fromkeys(("Adapted", "Predictor", "load"), "maml_bench.predictor"),
     "Setup": "maml_bench.core.setup",
 }
 

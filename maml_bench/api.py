@@ -77,7 +77,7 @@ def run(
     Raises:
         MamlBenchError: the input is at fault. Nothing has been run then.
     """
-    settings = [f"{key}={_as_toml(value)}" for key, value in (set or {}).items()]
+    settings = as_settings(set or {})
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     for number in numbers:
         refuse_unfit_seed(number)
@@ -255,7 +255,7 @@ def load_tasks(name: str, **options: Any) -> Any:
         MamlBenchError: there is no such family or option.
     """
     registry.task_class(name)
-    first = next(recipe for recipe in load_files() if _family(recipe) == name)
+    first = first_recipe(name)
     tasks = resolve(first, preset=presets_of(first)[-1]).tasks | options
     return registry.build_tasks(tasks, f"load_tasks({name!r})")
 
@@ -274,12 +274,24 @@ def _names(setup: str | Sequence[str] | None) -> list[str]:
     return [] if setup is None else [setup] if isinstance(setup, str) else list(setup)
 
 
-def _as_toml(value: Any) -> str:
-    """A value as TOML writes it."""
-    try:
-        return as_toml(value)
-    except (TypeError, ValueError) as error:
-        raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
+def as_settings(changes: Mapping[str, Any]) -> list[str]:
+    """Changed keys as ``--set`` takes them.
+
+    Raises:
+        MamlBenchError: a recipe cannot hold one of the values.
+    """
+    found = []
+    for key, value in changes.items():
+        try:
+            found.append(f"{key}={as_toml(value)}")
+        except (TypeError, ValueError) as error:
+            raise MamlBenchError(f"{value!r} cannot be the value of a key: {error}") from error
+    return found
+
+
+def first_recipe(tasks: str) -> str:
+    """The id of the first recipe of the package on the tasks of that name."""
+    return next(recipe for recipe in load_files() if _family(recipe) == tasks)
 
 
 def _family(recipe: str) -> str | None:

@@ -65,7 +65,7 @@ def evaluate(
 
     def scores(episode: Episode) -> Tensor:
         found = [
-            _predictors(setup, learner, model, episode.support, steps, mode, own)
+            predictors(setup, learner, model, episode.support, steps, mode, own)
             for model, own in zip(models, given, strict=True)
         ]
         batches = [asked(episode.query, k) for k in steps]
@@ -94,7 +94,7 @@ def population(
 
     def moments(support: Any) -> list[Moments]:
         found = []
-        for predict in _predictors(setup, learner, meta, support, steps):
+        for predict in predictors(setup, learner, meta, support, steps):
             with collected() as seen:
                 predict(support.x)
             found.append(seen)
@@ -103,6 +103,29 @@ def population(
     with torch.no_grad():
         parts = _over_chunks(moments, supports, schedule_name, chunk)
     return tree_map(lambda *tasks: torch.cat(tasks).mean(0), *parts)  # type: ignore[no-any-return]
+
+
+def predictors(
+    setup: Setup,
+    learner: Learner,
+    meta: Params,
+    support: Any,
+    steps: Sequence[int],
+    mode: Mode = "transductive",
+    moments: Sequence[Moments] = (),
+) -> list[Predict]:
+    """What answers the queries of one task after each number of inner steps in ``steps`` on ``support``.
+
+    Under the modes ``support`` and ``one by one`` the answer to an input does not depend on the inputs beside it.
+    """
+    if mode == "running":
+        return [_running(setup, learner, meta, support, k, m) for k, m in zip(steps, moments, strict=True)]
+    states = setup.states(learner.keeping(steps), meta, support, max(steps))
+    plain = [partial(setup.predict, learner, meta, states[min(k, len(states) - 1)]) for k in steps]
+    if mode == "transductive":
+        return list(plain)
+    rule = _by_support if mode == "support" else _one_by_one
+    return [rule(predict, support.x) for predict in plain]
 
 
 def answer(
@@ -152,26 +175,6 @@ def _over_chunks(function: Callable[[Any], Any], tasks: Any, schedule_name: str,
     size = chunk or tasks_in(tasks)
     over_tasks = schedule(schedule_name)
     return [over_tasks(function, take(tasks, slice(at, at + size))) for at in range(0, tasks_in(tasks), size)]
-
-
-def _predictors(
-    setup: Setup,
-    learner: Learner,
-    meta: Params,
-    support: Any,
-    steps: Sequence[int],
-    mode: Mode = "transductive",
-    moments: Sequence[Moments] = (),
-) -> list[Predict]:
-    """One predictor of one task for each number of ``steps`` on ``support``."""
-    if mode == "running":
-        return [_running(setup, learner, meta, support, k, m) for k, m in zip(steps, moments, strict=True)]
-    states = setup.states(learner.keeping(steps), meta, support, max(steps))
-    plain = [partial(setup.predict, learner, meta, states[min(k, len(states) - 1)]) for k in steps]
-    if mode == "transductive":
-        return list(plain)
-    rule = _by_support if mode == "support" else _one_by_one
-    return [rule(predict, support.x) for predict in plain]
 
 
 def _running(setup: Setup, learner: Learner, meta: Params, support: Any, steps: int, moments: Moments) -> Predict:

@@ -122,6 +122,10 @@ class Setup(ABC):
         """Outputs for inputs ``x [examples, ...]`` of the task that ``state`` belongs to."""
         return learner.apply(state, x)
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Class probabilities ``[examples, way]`` from outputs of ``predict``, which are logits by default."""
+        return outputs.softmax(-1)
+
     def draw(self, learner: Learner, meta: Params, state: Params, noise: Tensor) -> Tensor:
         """New examples of the task that ``state`` belongs to, where outputs are densities; see Learner.draw."""
         return learner.draw(state, noise)

@@ -1,6 +1,7 @@
 """The start of a run: build what the recipe names, rehearse it, choose the threads."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -47,7 +48,13 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     """
     where = f"recipe {recipe.id!r}"
     setup = registry.build_setup(recipe.setup, where)
-    tasks = registry.build_tasks(recipe.tasks, where)
+    return assemble(recipe, registry.build_tasks(recipe.tasks, where), setup, seed, device, schedule, chunk)
+
+
+def assemble(
+    recipe: Recipe, tasks: Any, setup: Setup, seed: int, device: str, schedule: str, chunk: int | None = None
+) -> RunState:
+    """As `build`, of ``tasks`` and a ``setup`` that are there already."""
     start = generator("init", seed)
     with global_draws("init", seed):  # layers of a user draw their initial values there
         model = tasks.model(recipe.train.shape, start).to(device)
@@ -72,7 +79,7 @@ def _labelled(
     learner = Learner(model, tasks.loss, tasks.score, recipe.inner, recipe.train.way)
     step = _meta_step(recipe, setup, learner, schedule, chunk, device)
     joint = Capability.TRAINS_JOINTLY in setup.capabilities  # then tests are of the tasks' own classes
-    as_at_test = registry.build_tasks(recipe.tasks | {"joint": False}, "recipe") if joint else None
+    as_at_test = replace(tasks, joint=False) if joint else None
     scorer = Scorer(setup, step.execution)
     return learner, step, LabelledEpisodes(tasks, setup, learner, scorer, device, as_at_test)
 

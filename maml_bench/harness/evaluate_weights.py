@@ -20,7 +20,7 @@ from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, record_of
 from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.run_state import Observer, Silent
-from maml_bench.harness.weights import Weights
+from maml_bench.harness.weights import LEARNER, Weights
 from maml_bench.record import Evaluation, Record, Status, relative_path, weights_id
 from maml_bench.record_files import load
 
@@ -104,7 +104,7 @@ def evaluate_weights(
             *(training, conditions, Segment(), gflops, status, reason),
             meta_test.joined(_earlier(path, training.tasks.version), found),
             kind="evaluation",
-            weights=[{"file": f.path.name, "sha256": f.sha256, "header": f.header} for f in files],
+            weights=[{"file": f.path.name, "sha256": f.sha256, "header": _told(f)} for f in files],
             outer_steps=0,
             budget_steps=0,
         )
@@ -125,6 +125,11 @@ def _earlier(path: Path, version: int) -> list[Evaluation]:
         return []
     earlier: Record = load(path)
     return earlier.evaluations if earlier.task_version == version else []
+
+
+def _told(file: Weights) -> dict[str, str]:
+    """The header without the table of the learner, which the recipe of the record says already."""
+    return {key: text for key, text in file.header.items() if key != LEARNER}
 
 
 def _number_of(file: Weights, key: str) -> int | None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import atomic_write, read_bytes
+from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
 from maml_bench.types import Params
@@ -33,6 +34,10 @@ _CONVERT = (
     "import torch, safetensors.torch; state = torch.load('{path}', weights_only=True); "
     "safetensors.torch.save_file({{name: p.contiguous().clone() for name, p in state.items()}}, '{new}')"
 )
+
+
+LEARNER = "learner"
+"""The key of the header that says what the weights are of, see `learner_table`."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,19 @@ def _checksum(content: bytes) -> bytes | None:
     return found[1] if found else None
 
 
+def learner_table(recipe: Recipe) -> dict[str, Any]:
+    """What must be known to build the learner that weights belong to, and to adapt it, as JSON-ready data.
+
+    ``steps`` is the number of inner steps of the validation, and so those that the weights are good at.
+    """
+    content = recipe.plain()
+    train = {key: content["train"][key] for key in ("way", "shot", "query")}
+    return {
+        "tasks": content["tasks"], "setup": content["setup"], "inner": content["inner"],
+        "train": train, "steps": recipe.validation.inner_steps,
+    }  # fmt: skip
+
+
 def keep(training: RunState, results: Path, record: Path) -> None:
     """Write the last meta-parameters of a run and those that validated best, beside its record at ``record``."""
     recipe, curve = training.recipe, training.curve
@@ -146,6 +164,7 @@ def keep(training: RunState, results: Path, record: Path) -> None:
         "preset": recipe.preset,
         "setup": recipe.setup["name"],
         "seed": training.seed,
+        LEARNER: json.dumps(learner_table(recipe), sort_keys=True),
     }
     validated = curve["validation"][-1] if curve["step"] and curve["step"][-1] == training.step else None
     header = about | {"step": training.step, "validation": "" if validated is None else validated}

@@ -81,6 +81,10 @@ class RelationNet(Setup):
         score = F.linear(inner, meta["relation.linear1.weight"], meta["relation.linear1.bias"]).sigmoid()
         return score.reshape(len(queries), way)
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """The scores, which are no logits, in proportion."""
+        return outputs / outputs.sum(-1, keepdim=True)
+
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         [state] = self.adapt(learner, meta, episode.support, 0)
         scores = self.predict(learner, meta, state, episode.query.x)

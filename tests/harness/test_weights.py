@@ -1,5 +1,6 @@
 """Weights files: what a run leaves, what is read back, and that whatever does not fit is one sentence."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from maml_bench.harness import weights
 from maml_bench.harness.build import build
 from maml_bench.harness.evaluate_weights import evaluate_weights
 from maml_bench.harness.run import run
+from maml_bench.harness.weights import LEARNER, learner_table
 from maml_bench.record import relative_path, weights_id
 from tests.conftest import with_each_bit_changed
 
@@ -114,7 +116,7 @@ def test_a_run_leaves_its_last_and_its_best_weights(tiny, options):
     stem = record.relative_path.stem
     assert names == [f"{stem}-best{rank}.safetensors" for rank in (1, 2, 3)] + [f"{stem}.safetensors"]
     about = {"format_version": "2", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
-    about |= {"setup": "maml", "seed": "0"}
+    about |= {"setup": "maml", "seed": "0", LEARNER: json.dumps(learner_table(tiny()), sort_keys=True)}
     by_step = dict(zip(record.curve.step, record.curve.validation, strict=True))
     assert header_of(folder / names[-1]) == {**about, "step": "12", "validation": str(by_step[12])}
     best = sorted((mean, step) for step, mean in by_step.items() if step)

@@ -1,0 +1,130 @@
+"""Train a setup in one call and get a learner that predicts: ``maml_bench.fit``."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from maml_bench import registry
+from maml_bench.api import as_settings, first_recipe
+from maml_bench.checked import plain
+from maml_bench.cli.progress import Bars, interruptible
+from maml_bench.core.setup import Setup
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import loop, preflight, weights
+from maml_bench.harness.build import assemble, rehearse, threads_for
+from maml_bench.harness.recipe import Recipe, resolution
+from maml_bench.harness.run_state import Observer, RunState, Silent
+from maml_bench.predictor import Predictor, example_of, refuse_unpredictable
+
+STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what was trained"
+
+
+def fit(
+    setup: str,
+    train: Any,
+    validation: Any = None,
+    *,
+    way: int | None = None,
+    shot: int | None = None,
+    query: int | None = None,
+    steps: int = 1000,
+    every: int = 50,
+    patience: int = 5,
+    episodes: int = 50,
+    seed: int = 0,
+    set: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    schedule: str = "auto",
+    progress: bool = True,
+) -> Predictor:
+    """Train a setup on random tasks until it no longer gets better; return the learner that validated best.
+
+    Ctrl-C ends the training after the current step, and what validated best until then is returned.
+
+    Args:
+        setup: the name of a setup, or the path of a file such as ``./mine.py``.
+        train: the tasks of the training: a family as `load_tasks` returns it.
+        validation: nothing where ``train`` is a family, which has validation tasks of its own.
+        way: classes of a task.
+        shot: examples of each class in the support.
+        query: examples of each class that the outer loss is computed on. This and the two before have by default the
+            values of the family's first recipe.
+        steps: the most meta-steps that are taken.
+        every: meta-steps from one validation to the next.
+        patience: the training ends after so many validations without a better one.
+        episodes: tasks of a validation; 0 for none, then the last step counts and not the best.
+        seed: the seed of initial values and tasks.
+        set: changed keys of the recipe, such as ``{"inner.rate": 0.05}``.
+        device: ``cpu`` or ``cuda``.
+        threads: processor threads; by default all cores, or one if the tasks are very small.
+        schedule: one of engine.execution.SCHEDULES, or ``auto``.
+        progress: show the steps, the rate, the validation score and the remaining time.
+
+    Raises:
+        MamlBenchError: the input is at fault, or the training diverged.
+    """
+    preflight.refuse_unfit_seed(seed)
+    device = preflight.usable_device(device)
+    if patience < 1:
+        raise MamlBenchError(f"patience is {patience}, but must be at least 1")
+    if validation is not None:
+        raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
+    refuse_unpredictable(train)
+    shape = {"way": way, "shot": shot, "query": query}
+    given = {f"{part}.{key}": n for part in ("train", "validation") for key, n in shape.items() if n is not None}
+    budget = {"outer.steps": steps, "validation.every": every, "validation.episodes": episodes}
+    recipe, method = _resolved(first_recipe(train.name), setup, {**given, **budget, **(set or {})})
+    tasks = replace(train, **registry.needed(type(train), method))
+    recipe = replace(recipe, tasks={"name": train.name, **plain(tasks)})
+    run = assemble(recipe, tasks, method, seed, device, schedule)
+    rehearse(run, ())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads or threads_for(run))
+        _train(run, patience, progress)
+    finally:
+        torch.set_num_threads(before)
+    return _predictor(run)
+
+
+def _resolved(name: str, setup: str, changes: Mapping[str, Any]) -> tuple[Recipe, Setup]:
+    found = resolution(name, preset="quick", setup=setup, settings=as_settings(changes))
+    for sentence in found.ignored.values():
+        raise MamlBenchError(sentence)
+    return found.recipe, found.setup
+
+
+def _train(run: RunState, patience: int, progress: bool) -> None:
+    """Train ``run`` to the end of its budget, until it was not better for so long, or until Ctrl-C."""
+    with ExitStack() as stack:
+        interrupted: Callable[[], bool] = bool  # never
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python handles no signal
+            interrupted = stack.enter_context(interruptible(STOPPING, "nothing is kept"))
+        observer: Observer = stack.enter_context(Bars()) if progress else Silent()
+        observer.started(f"{run.recipe.setup['name']} on {run.tasks.name}", 0, run.recipe.outer.steps)
+        loop.train(run, observer, lambda: interrupted() or stale(run) >= patience, lambda: None)
+    if run.diverged() or not all(bool(p.isfinite().all()) for p in run.meta.values()):
+        raise MamlBenchError(
+            f"the training diverged at step {run.step:,}: take a smaller inner.rate or outer.rate, with `set`"
+        )
+
+
+def stale(run: RunState) -> int:
+    """How many validations there were since the one that is the best after the first step."""
+    if not run.kept:
+        return 0
+    best = run.kept[0][1]
+    return sum(step > best for step in run.curve["step"])
+
+
+def _predictor(run: RunState) -> Predictor:
+    """The learner with the meta-parameters that validated best, or with the last ones where nothing was validated."""
+    mean, step, meta = run.kept[0] if run.kept else ("", run.step, run.meta)
+    about = {"setup": run.recipe.setup["name"], "seed": str(run.seed), "step": str(step), "validation": str(mean)}
+    example = example_of(run.tasks, run.recipe.train.shape)
+    return Predictor(run.tasks, run.setup, run.learner, meta, weights.learner_table(run.recipe), about, example)

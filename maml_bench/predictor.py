@@ -1,0 +1,323 @@
+"""Trained learners that answer questions: adapt one to a few examples of a new task, then predict.
+
+model = maml_bench.load("birds.safetensors")
+few = model.adapt(pictures, labels)
+few.predict(new_pictures)
+"""
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from maml_bench import registry
+from maml_bench.checked import construct
+from maml_bench.core.evaluate import evaluate, predictors
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.core.normalisation import MODES, Mode, refuse_unknowing
+from maml_bench.core.setup import Capability, Setup
+from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.harness import weights
+from maml_bench.harness.recipe import EpisodeShape, resolve
+from maml_bench.harness.seeding import generator, global_draws, stream_key
+from maml_bench.record import mean_ci95
+from maml_bench.rl.protocol import acts
+from maml_bench.types import Batch, Params, Predict, Shape
+
+TABLES = ("tasks", "setup", "inner", "train")
+AT_ONCE = 64
+"""Inputs that are answered in one pass of the network."""
+ALONE = tuple(mode for mode in MODES if mode != "running")
+"""The normalisations that a prediction may have; ``running`` needs training tasks, which are not there."""
+
+
+class Score(NamedTuple):
+    """The mean score over test tasks, and half the width of its 95 % confidence interval over these tasks."""
+
+    mean: float
+    ci95: float
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained learner. `adapt` makes a predictor for one task from a few examples of it.
+
+    Attributes:
+        tasks: the family that the learner was trained on.
+        setup: the method.
+        learner: the network.
+        meta: the meta-parameters that training found.
+        table: what `harness.weights.learner_table` says of the recipe.
+        about: further keys for the header of the file that `save` writes.
+        example: the shape of one input.
+    """
+
+    tasks: Any
+    setup: Setup
+    learner: Learner
+    meta: Params
+    table: Mapping[str, Any]
+    about: Mapping[str, str]
+    example: tuple[int, ...]
+
+    def adapt(
+        self, inputs: Any, targets: Any, *, steps: int | None = None, normalisation: str = "support"
+    ) -> "Adapted":
+        """Learn one task from its support.
+
+        Args:
+            inputs: the examples. Where the learner was trained on images that the user brought, they are paths, PIL
+                images, arrays or tensors, prepared as in training. Elsewhere they are one array or tensor ``[examples,
+                ...]`` as the loaders give it.
+            targets: a label for each example, any hashable value; in regression, one array or tensor ``[examples, 1]``.
+            steps: the number of inner steps, by default that of the validation in training.
+            normalisation: how batch normalisation treats the inputs of `Adapted.predict`. ``support`` uses the
+                statistics of the support, so that an input gets the same answer alone as among others.
+                ``transductive`` uses those of the inputs that are predicted together, and ``one by one`` those of the
+                support and of each input separately.
+
+        Raises:
+            MamlBenchError: the examples do not fit each other or the learner.
+        """
+        if normalisation not in ALONE:
+            raise MamlBenchError(f"no normalisation {normalisation!r} of predictions{nearest(normalisation, ALONE)}")
+        mode: Mode = normalisation  # type: ignore[assignment]
+        refuse_unknowing(self.learner.model, mode)
+        if steps is not None and steps < 0:
+            raise MamlBenchError(f"steps is {steps}, but must be at least 0")
+        x = self.inputs(inputs)
+        classes, y = _labelled(targets) if self.classifies else ((), _numbers(targets))
+        if not len(x) or len(x) != len(y):
+            raise MamlBenchError(f"the support has {len(x)} inputs and {len(y)} targets, but must have one for each")
+        learner = self.learner.with_way(len(classes)) if self.classifies else self.learner
+        if self.classifies:
+            self._refuse_unfit(len(classes))
+        count = int(self.table["steps"]) if steps is None else steps
+        with torch.no_grad():
+            [predict] = predictors(self.setup, learner, self.meta, Batch(x, y.to(x.device)), (count,), mode)
+        return Adapted(self, classes, predict, mode == "transductive")
+
+    def score(
+        self,
+        test: Any,
+        *,
+        way: int | None = None,
+        shot: int | None = None,
+        query: int | None = None,
+        episodes: int = 200,
+        steps: int | None = None,
+        seed: int = 0,
+        normalisation: str = "support",
+    ) -> Score:
+        """The score on ``episodes`` random tasks of ``test``, which has the form of what the learner was trained on.
+
+        ``way``, ``shot`` and ``query`` are by default those of the training. See `adapt` for ``steps`` and
+        ``normalisation``.
+
+        Raises:
+            MamlBenchError: ``test`` has too few classes or examples.
+        """
+        if normalisation not in ALONE:
+            raise MamlBenchError(f"no normalisation {normalisation!r} of predictions{nearest(normalisation, ALONE)}")
+        mode: Mode = normalisation  # type: ignore[assignment]
+        train = self.table["train"]
+        asked = (("way", way), ("shot", shot), ("query", query))
+        shape = Shape(*(train[key] if value is None else value for key, value in asked))
+        if shape.query < 1:
+            raise MamlBenchError(f"query is {shape.query}, but must be at least 1: a score needs examples")
+        tasks = self.tasks.testing(test) if hasattr(self.tasks, "testing") else test
+        count = int(self.table["steps"]) if steps is None else steps
+        key, values = stream_key("test", seed), []
+        for number in range(episodes):
+            drawn = tasks.sample("test", number, 1, key=key, shape=shape, device=self.device)
+            learner = self.learner.with_way(shape.way)
+            found = evaluate(self.setup, learner, self.meta, drawn, (count,), schedule_name="loop", mode=mode)
+            values.append(float(found[0, 0]))
+        return Score(*mean_ci95(values))
+
+    def save(self, path: str | Path) -> None:
+        """Write the learner to a safetensors file, whole or not at all; `load` reads it."""
+        table = json.dumps(self.table, sort_keys=True)
+        weights.save(Path(path), self.meta, {**self.about, weights.LEARNER: table})
+
+    @property
+    def classifies(self) -> bool:
+        """Whether targets are labels."""
+        return registry.has_ways(type(self.tasks))
+
+    @property
+    def device(self) -> str:
+        """Where the meta-parameters are."""
+        return str(next(iter(self.meta.values())).device)
+
+    def inputs(self, given: Any) -> Tensor:
+        """Examples as the network sees them, float32 ``[examples, ...]``.
+
+        Raises:
+            MamlBenchError: one cannot be read, or they do not have the shape that the network was trained on.
+        """
+        x = _numbers(given)
+        if tuple(x.shape[1:]) != self.example:
+            needed = ", ".join(map(str, ("examples", *self.example)))
+            raise MamlBenchError(f"the inputs have the shape {list(x.shape)}, but must have [{needed}]")
+        return x.to(self.device)
+
+    def _refuse_unfit(self, classes: int) -> None:
+        """Refuse a task of one class, and one of more classes than the learner can tell apart."""
+        if classes < 2:
+            raise MamlBenchError("the support has examples of one class only, but must have at least two classes")
+        trained = self.learner.way
+        unbound = {Capability.CLASSIFIES, Capability.TRAINS_JOINTLY} & self.setup.capabilities
+        if classes > trained and not unbound:
+            raise MamlBenchError(
+                f"the support has {classes} classes, but the network was trained to tell {trained} apart: train with "
+                f"way={classes}, or take a setup that compares examples, such as protonet"
+            )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A learner that is adapted to one task. ``classes`` are the labels, in the order of their first example."""
+
+    model: Predictor
+    classes: tuple[Hashable, ...]
+    _predict: Predict
+    _together: bool
+
+    def predict(self, inputs: Any) -> Any:
+        """A label for each input; in regression a tensor ``[inputs, 1]``."""
+        outputs = self._outputs(inputs)
+        if not self.classes:
+            return outputs
+        return [self.classes[place] for place in outputs.argmax(-1).tolist()]
+
+    def predict_proba(self, inputs: Any) -> Tensor:
+        """The probability of each class, in the order of ``classes``: ``[inputs, classes]``, on the CPU.
+
+        They are what the method says, and nothing has calibrated them.
+
+        Raises:
+            MamlBenchError: the learner is one of regression.
+        """
+        if not self.classes:
+            raise MamlBenchError("predict_proba is for classification, and the learner is one of regression")
+        return self.model.setup.probabilities(self._outputs(inputs))
+
+    def _outputs(self, inputs: Any) -> Tensor:
+        """The outputs of the network, for classes ``[inputs, classes]``, on the CPU."""
+        x = self.model.inputs(inputs)
+        if not len(x):
+            raise MamlBenchError("there is no input to predict")
+        parts = (x,) if self._together else torch.split(x, AT_ONCE)
+        with torch.no_grad():
+            found = torch.cat([self._predict(part) for part in parts]).cpu()
+        if found.isnan().any():
+            raise MamlBenchError("the outputs are not numbers: the inner steps on this support diverged; take fewer")
+        if not self.classes:
+            return found
+        if found.shape[1] < len(self.classes):
+            raise MamlBenchError(
+                f"the support has {len(self.classes)} classes, but the network answers {found.shape[1]}: train with "
+                f"way={len(self.classes)}"
+            )
+        return found[:, : len(self.classes)]
+
+
+def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> Predictor:
+    """Read a trained learner: a file that `Predictor.save` wrote, or the weights that a run left.
+
+    Args:
+        path: the safetensors file.
+        setup: the file of the setup, where the learner was trained with one of the user's own.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        MamlBenchError: the file cannot be read, is not of a learner of labelled tasks, or was trained with other code.
+    """
+    found = weights.load(Path(path))
+    where = f"weights {path}"
+    table = _table(found, where)
+    if setup is not None:
+        table["setup"] = {**table["setup"], "file": setup}
+    method = registry.build_setup(table["setup"], where)
+    tasks = registry.build_tasks(table["tasks"], where, method)
+    refuse_unpredictable(tasks)
+    train = construct(EpisodeShape, table["train"], where, "train")
+    start = generator("init", 0)
+    with global_draws("init", 0):
+        model = tasks.model(train.shape, start)
+    inner = construct(Inner, table["inner"], where, "inner")
+    learner = Learner(model.to(device), tasks.loss, tasks.score, inner, train.way)
+    with global_draws("init of the setup", 0):
+        expected = {name: p.to(device) for name, p in method.init(learner, start).items()}
+    meta = found.fit(expected, f"{table['setup']['name']} on {tasks.name}")
+    about = {key: text for key, text in found.header.items() if key not in (weights.LEARNER, "format_version")}
+    return Predictor(tasks, method, learner, meta, table, about, example_of(tasks, train.shape))
+
+
+def example_of(tasks: Any, shape: Shape) -> tuple[int, ...]:
+    """The shape of one input."""
+    return tuple(tasks.sample("train", 0, 1, key=0, shape=shape).support.x.shape[2:])
+
+
+def refuse_unpredictable(tasks: Any) -> None:
+    """Refuse tasks that have no inputs with answers: those of reinforcement learning, of densities, of streams."""
+    if acts(tasks) or registry.in_order(type(tasks)) or registry.scored_by_density(tasks):
+        raise MamlBenchError(
+            f"predictions are for classification and regression, and {tasks.name} is neither, or shows its examples "
+            "one by one; `maml-bench evaluate` scores its weights"
+        )
+
+
+def _table(found: weights.Weights, where: str) -> dict[str, Any]:
+    """The table of the learner in a file's header, or that of the recipe that an older file names."""
+    text, header = found.header.get(weights.LEARNER), found.header
+    if text is not None:
+        try:
+            table = json.loads(text)
+        except (ValueError, RecursionError):
+            table = None
+        if not isinstance(table, dict) or any(not isinstance(table.get(key), dict) for key in TABLES):
+            raise MamlBenchError(f"{where} have a table of the learner that cannot be read")
+        if not isinstance(table.get("steps"), int) or table["steps"] < 0:
+            raise MamlBenchError(f"{where} do not say how many inner steps the learner takes")
+        return table
+    named = [header.get(key) for key in ("recipe", "preset", "setup")]
+    if None in named:
+        raise MamlBenchError(f"{where} do not say what they are of: `maml-bench evaluate RECIPE --weights` scores them")
+    recipe = resolve(str(named[0]), preset=str(named[1]), setup=named[2])
+    if recipe.recipe_id != header.get("recipe_id"):
+        raise MamlBenchError(
+            f"{where} were trained with changed keys, which files of that age do not say: train again, or score them "
+            "with `maml-bench evaluate`"
+        )
+    return weights.learner_table(recipe)
+
+
+def _labelled(labels: Any) -> tuple[tuple[Hashable, ...], Tensor]:
+    """The different labels in the order of their first example, and the place of each label among them."""
+    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    try:
+        places = {label: place for place, label in enumerate(dict.fromkeys(values))}
+        return tuple(places), torch.tensor([places[label] for label in values])
+    except TypeError:
+        raise MamlBenchError("a label is a list or a table, but must be a text, a number or a tuple") from None
+
+
+def _numbers(values: Any) -> Tensor:
+    """An array or a tensor as float32 with at least two axes.
+
+    Raises:
+        MamlBenchError: it is neither, or has values that are not finite.
+    """
+    try:
+        found = torch.as_tensor(values).to(torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MamlBenchError(f"the examples are no array of numbers: {' '.join(str(error).split())[:200]}") from None
+    if not found.isfinite().all():
+        raise MamlBenchError("the examples hold values that are not finite")
+    return found.unsqueeze(-1) if found.ndim == 1 else found
