@@ -1,7 +1,8 @@
 """Train a setup in one call and get a learner that predicts: ``maml_bench.fit``."""
 
+import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,13 @@ from maml_bench.harness import loop, preflight, weights
 from maml_bench.harness.build import assemble, rehearse, threads_for
 from maml_bench.harness.recipe import Recipe, resolution
 from maml_bench.harness.run_state import Observer, RunState, Silent
+from maml_bench.data.images import Images
 from maml_bench.predictor import Predictor, example_of, refuse_unpredictable
+from maml_bench.tasks._shared.in_memory import ImagesInMemory
 
+IMAGES = "images-5w1s"
+"""The recipe that says how setups are trained on images of the user's."""
+MOST_QUERIES = 15
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what was trained"
 
 
@@ -48,12 +54,14 @@ def fit(
 
     Args:
         setup: the name of a setup, or the path of a file such as ``./mine.py``.
-        train: the tasks of the training: a family as `load_tasks` returns it.
-        validation: nothing where ``train`` is a family, which has validation tasks of its own.
+        train: the classes of the training, one part of `ImageFolder.split`; or a family as `load_tasks` returns it.
+        validation: the classes of the validation, likewise. Without them the last step counts and not the best.
+            A family has validation tasks of its own.
         way: classes of a task.
         shot: examples of each class in the support.
         query: examples of each class that the outer loss is computed on. This and the two before have by default the
-            values of the family's first recipe.
+            values of the recipe images-5w1s or of the family's first recipe. Where many classes have few images, there
+            are fewer queries.
         steps: the most meta-steps that are taken.
         every: meta-steps from one validation to the next.
         patience: the training ends after so many validations without a better one.
@@ -72,15 +80,24 @@ def fit(
     device = preflight.usable_device(device)
     if patience < 1:
         raise MamlBenchError(f"patience is {patience}, but must be at least 1")
-    if validation is not None:
-        raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
-    refuse_unpredictable(train)
     shape = {"way": way, "shot": shot, "query": query}
     given = {f"{part}.{key}": n for part in ("train", "validation") for key, n in shape.items() if n is not None}
     budget = {"outer.steps": steps, "validation.every": every, "validation.episodes": episodes}
-    recipe, method = _resolved(first_recipe(train.name), setup, {**given, **budget, **(set or {})})
-    tasks = replace(train, **registry.needed(type(train), method))
-    recipe = replace(recipe, tasks={"name": train.name, **plain(tasks)})
+    if isinstance(train, Images):
+        budget |= {} if validation is not None else {"validation.episodes": 0}
+        if query is None:
+            parts = [part for part in (train, validation) if part is not None]
+            given |= dict.fromkeys(("train.query", "validation.query"), queries(parts, way or 5, shot or 1))
+        changes = {**given, **budget, **(set or {})}
+        recipe, method, tasks = _resolved(IMAGES, setup, changes)
+        tasks = ImagesInMemory.like(tasks, train=train, validation=validation)
+    else:
+        if validation is not None:
+            raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
+        refuse_unpredictable(train)
+        recipe, method, _ = _resolved(first_recipe(train.name), setup, {**given, **budget, **(set or {})})
+        tasks = replace(train, **registry.needed(type(train), method))
+        recipe = replace(recipe, tasks={"name": train.name, **plain(tasks)})
     run = assemble(recipe, tasks, method, seed, device, schedule)
     rehearse(run, ())
     before = torch.get_num_threads()
@@ -92,11 +109,22 @@ def fit(
     return _predictor(run)
 
 
-def _resolved(name: str, setup: str, changes: Mapping[str, Any]) -> tuple[Recipe, Setup]:
+def queries(parts: Iterable[Images], way: int, shot: int) -> int:
+    """How many queries of each class fit the parts: at most 15, and no more than leave three quarters of the classes of
+    each part with enough images for ``shot`` more, and as many classes as a task has. It is at least 1."""
+    fit = MOST_QUERIES
+    for part in parts:
+        sizes = sorted(part.sizes, reverse=True)
+        needed = min(len(sizes), max(way, math.ceil(0.75 * len(sizes))))
+        fit = min(fit, sizes[needed - 1] - shot if sizes else fit)
+    return max(1, fit)
+
+
+def _resolved(name: str, setup: str, changes: Mapping[str, Any]) -> tuple[Recipe, Setup, Any]:
     found = resolution(name, preset="quick", setup=setup, settings=as_settings(changes))
     for sentence in found.ignored.values():
         raise MamlBenchError(sentence)
-    return found.recipe, found.setup
+    return found.recipe, found.setup, found.tasks
 
 
 def _train(run: RunState, patience: int, progress: bool) -> None:
@@ -127,4 +155,4 @@ def _predictor(run: RunState) -> Predictor:
     mean, step, meta = run.kept[0] if run.kept else ("", run.step, run.meta)
     about = {"setup": run.recipe.setup["name"], "seed": str(run.seed), "step": str(step), "validation": str(mean)}
     example = example_of(run.tasks, run.recipe.train.shape)
-    return Predictor(run.tasks, run.setup, run.learner, meta, weights.learner_table(run.recipe), about, example)
+    return Predictor(run.tasks, run.setup, run.learner, meta, weights.learner_table(run.recipe, run.tasks), about, example)

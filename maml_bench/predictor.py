@@ -9,23 +9,31 @@ import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from os import PathLike
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from annotated_types import Ge, Lt
+from PIL.Image import Image
 from torch import Tensor
 
 from maml_bench import registry
 from maml_bench.checked import construct
+from maml_bench.classification import ImageClassification
 from maml_bench.core.evaluate import evaluate, predictors
 from maml_bench.core.learner import Inner, Learner
 from maml_bench.core.normalisation import MODES, Mode, refuse_unknowing
 from maml_bench.core.setup import Capability, Setup
+from maml_bench.data.images import Images
+from maml_bench.data.preparation import Preparation
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import weights
 from maml_bench.harness.recipe import EpisodeShape, resolve
 from maml_bench.harness.seeding import generator, global_draws, stream_key
 from maml_bench.record import mean_ci95
 from maml_bench.rl.protocol import acts
+from maml_bench.tasks._shared.in_memory import ImagesInMemory
+from maml_bench.tasks.images import OwnImages
 from maml_bench.types import Batch, Params, Predict, Shape
 
 TABLES = ("tasks", "setup", "inner", "train")
@@ -129,7 +137,7 @@ class Predictor:
         shape = Shape(*(train[key] if value is None else value for key, value in asked))
         if shape.query < 1:
             raise MamlBenchError(f"query is {shape.query}, but must be at least 1: a score needs examples")
-        tasks = self.tasks.testing(test) if hasattr(self.tasks, "testing") else test
+        tasks = self.tasks.with_images(test=test) if isinstance(self.tasks, ImagesInMemory) else test
         count = int(self.table["steps"]) if steps is None else steps
         key, values = stream_key("test", seed), []
         for number in range(episodes):
@@ -160,6 +168,11 @@ class Predictor:
         Raises:
             MamlBenchError: one cannot be read, or they do not have the shape that the network was trained on.
         """
+        if isinstance(self.tasks, ImageClassification) and self.tasks.preparation is not None:
+            how = self.tasks.preparation
+            pictures = [given] if isinstance(given, str | PathLike | Image) else list(given)
+            pixels = [how.prepare(picture) for picture in pictures]
+            return self.tasks.scaled(torch.stack(pixels).float().div_(255)) if pixels else torch.empty(0)
         x = _numbers(given)
         if tuple(x.shape[1:]) != self.example:
             needed = ", ".join(map(str, ("examples", *self.example)))
@@ -244,9 +257,11 @@ def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> 
     if setup is not None:
         table["setup"] = {**table["setup"], "file": setup}
     method = registry.build_setup(table["setup"], where)
+    train = construct(EpisodeShape, table["train"], where, "train")
     tasks = registry.build_tasks(table["tasks"], where, method)
     refuse_unpredictable(tasks)
-    train = construct(EpisodeShape, table["train"], where, "train")
+    if "images" in table:
+        tasks = _without_images(tasks, construct(_Images, table["images"], where, "images"), train.shape)
     start = generator("init", 0)
     with global_draws("init", 0):
         model = tasks.model(train.shape, start)
@@ -257,6 +272,23 @@ def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> 
     meta = found.fit(expected, f"{table['setup']['name']} on {tasks.name}")
     about = {key: text for key, text in found.header.items() if key not in (weights.LEARNER, "format_version")}
     return Predictor(tasks, method, learner, meta, table, about, example_of(tasks, train.shape))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What the table of the learner says of the user's images."""
+
+    how: Preparation
+    classes: Annotated[int, Ge(1), Lt(2**20)]
+
+
+def _without_images(tasks: OwnImages, known: _Images, shape: Shape) -> ImagesInMemory:
+    """Tasks that have the network of ``tasks`` and prepare pictures as they do, but have no pictures of their own."""
+    sizes = (shape.shot + shape.query,) * known.classes
+    side = known.how.size
+    black = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(sum(sizes), known.how.channels, side, side)
+    names = tuple(map(str, range(known.classes)))
+    return ImagesInMemory.like(tasks, train=Images(black, sizes, names, known.how))
 
 
 def example_of(tasks: Any, shape: Shape) -> tuple[int, ...]:
@@ -295,7 +327,7 @@ def _table(found: weights.Weights, where: str) -> dict[str, Any]:
             f"{where} were trained with changed keys, which files of that age do not say: train again, or score them "
             "with `maml-bench evaluate`"
         )
-    return weights.learner_table(recipe)
+    return weights.learner_table(recipe, registry.build_tasks(recipe.tasks, where))
 
 
 def _labelled(labels: Any) -> tuple[tuple[Hashable, ...], Tensor]:

@@ -17,13 +17,15 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 
+from maml_bench.checked import plain
 from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
-from maml_bench.types import Params
+from maml_bench.tasks.images import OwnImages
+from maml_bench.types import Family, Params
 
 FORMAT_VERSION = 2
 """Files have a checksum from version 2 on."""
@@ -142,17 +144,20 @@ def _checksum(content: bytes) -> bytes | None:
     return found[1] if found else None
 
 
-def learner_table(recipe: Recipe) -> dict[str, Any]:
+def learner_table(recipe: Recipe, tasks: Family) -> dict[str, Any]:
     """What must be known to build the learner that weights belong to, and to adapt it, as JSON-ready data.
 
-    ``steps`` is the number of inner steps of the validation, and so those that the weights are good at.
+    ``steps`` is the number of inner steps of the validation, and so those that the weights are good at. ``images`` says
+    how pictures of the user's are prepared, and the number of classes that the network tells apart in training.
     """
-    content = recipe.plain()
-    train = {key: content["train"][key] for key in ("way", "shot", "query")}
-    return {
+    content, shape = recipe.plain(), recipe.train.shape
+    table: dict[str, Any] = {
         "tasks": content["tasks"], "setup": content["setup"], "inner": content["inner"],
-        "train": train, "steps": recipe.validation.inner_steps,
+        "train": {"way": shape.way, "shot": shape.shot, "query": shape.query}, "steps": recipe.validation.inner_steps,
     }  # fmt: skip
+    if isinstance(tasks, OwnImages):
+        table["images"] = {"how": plain(tasks.preparation), "classes": tasks.outputs(shape)}
+    return table
 
 
 def keep(training: RunState, results: Path, record: Path) -> None:
@@ -164,7 +169,7 @@ def keep(training: RunState, results: Path, record: Path) -> None:
         "preset": recipe.preset,
         "setup": recipe.setup["name"],
         "seed": training.seed,
-        LEARNER: json.dumps(learner_table(recipe), sort_keys=True),
+        LEARNER: json.dumps(learner_table(recipe, training.tasks), sort_keys=True),
     }
     validated = curve["validation"][-1] if curve["step"] and curve["step"][-1] == training.step else None
     header = about | {"step": training.step, "validation": "" if validated is None else validated}
