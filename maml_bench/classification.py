@@ -55,30 +55,43 @@ class Classification:
         return torch.where(largest.isfinite().all(), (found == batch.y).float().mean(), torch.nan)
 
 
-class StoredImages(Classification, ABC):
-    """Classification of images in the store (data.store), by the class split that ``split`` names."""
+class ImageClassification(Classification, ABC):
+    """Classification of images, wherever they are kept: what its subclasses say is which images each part has."""
 
     in_order: ClassVar[bool] = False
     """Whether a task is one sequence, of which each example is predicted from those before it (see types.Stream)."""
-    stored: ClassVar[str]
-    """The name of the data set in the store."""
     rotations: Rotations = "none"
-    split: str
 
     @abstractmethod
-    def array(self, split: str) -> str:
-        """Name of the stored array that holds the images of a part of the split."""
+    def _images_of(self, split: str, device: str) -> Tensor:
+        """The images that a part of the split is drawn from, as `data.episodes.sample_images` takes them."""
+
+    @abstractmethod
+    def _rows(self, split: str) -> np.ndarray:
+        """The classes of a part of the split, by their place in these images."""
+
+    def _sizes(self, split: str) -> tuple[int, ...] | None:
+        """The number of images of every class in these images; None where all have as many."""
+        return None
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What names the images and their split, for the record."""
+
+    def _enough(self, split: str, shape: Shape) -> np.ndarray:
+        """Those of `_rows` that have enough images for ``shape``."""
+        return self._rows(split)
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
         """Four convolution blocks for images of this data set and ``outputs(shape)`` classes."""
-        channels, size, _ = store.load(self.stored, self.array("train")).shape[2:]
+        channels, size, _ = self._images_of("train", "cpu").shape[-3:]
         return Conv4(channels, size, self.outputs(shape), self.conv, normalise=self.normalise(), generator=generator)
 
     def outputs(self, shape: Shape) -> int:
         """Number of classes that the network predicts: those of a task, or with ``joint`` all training classes."""
         if not self.joint:
             return shape.way
-        return len(self._classes["train"]) * (4 if self.rotations == "extra classes" else 1)
+        return len(self._enough("train", shape)) * (4 if self.rotations == "extra classes" else 1)
 
     def sample(
         self,
@@ -95,27 +108,33 @@ class StoredImages(Classification, ABC):
         Raises:
             MamlBenchError: ``shape`` asks for more classes or images than there are, or the data are not stored.
         """
-        return self._of_rows(self._rows(split), split, first, count, key, shape, device)
-
-    def _rows(self, split: str) -> np.ndarray:
-        """Rows of ``array(split)`` that a part of the split is made of."""
-        if split not in self._classes:
-            raise MamlBenchError(f"{self.name} has no split {split!r} (known: {', '.join(self._classes)})")
-        return self._classes[split]
+        return self._of_rows(self._enough(split, shape), split, first, count, key, shape, device)
 
     def _of_rows(
         self, rows: np.ndarray, split: str, first: int, count: int, key: int, shape: Shape, device: str
     ) -> Episode:
         """Episodes whose classes are some of ``rows``; see `sample`."""
         episode = sample_images(
-            self._images_on(self.array(split), device), rows, first, count, key=key, stream=(self.name, split),
-            shape=shape, rotations=self.rotations, joint=self.joint and split == "train", device=device,
+            self._images_of(split, device), rows, first, count, key=key, stream=(self.name, split), shape=shape,
+            sizes=self._sizes(split), rotations=self.rotations, joint=self.joint and split == "train", device=device,
         )  # fmt: skip
         return Episode(*(Batch(self.scaled(batch.x), batch.y) for batch in episode))
 
     def scaled(self, x: Tensor) -> Tensor:
         """Pixels ``[B, examples, C, H, W]`` in [0, 1] as the network sees them."""
         return x
+
+
+class StoredImages(ImageClassification):
+    """Classification of images in the store (data.store), by the class split that ``split`` names."""
+
+    stored: ClassVar[str]
+    """The name of the data set in the store."""
+    split: str
+
+    @abstractmethod
+    def array(self, split: str) -> str:
+        """Name of the stored array that holds the images of a part of the split."""
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version and content hash of the stored images and of the class split."""
@@ -133,11 +152,20 @@ class StoredImages(Classification, ABC):
     def _copies(self) -> dict[tuple[str, str], Tensor]:
         return {}
 
+    def _images_of(self, split: str, device: str) -> Tensor:
+        return self._images_on(self.array(split), device)
+
     def _images_on(self, array: str, device: str) -> Tensor:
         """A stored array, copied to each device once; on the CPU it stays the memory map."""
         if (array, device) not in self._copies:
             self._copies[array, device] = torch.from_numpy(store.load(self.stored, array)).to(device)
         return self._copies[array, device]
+
+    def _rows(self, split: str) -> np.ndarray:
+        """Rows of ``array(split)`` that a part of the split is made of."""
+        if split not in self._classes:
+            raise MamlBenchError(f"{self.name} has no split {split!r} (known: {', '.join(self._classes)})")
+        return self._classes[split]
 
     @cached_property
     def _classes(self) -> dict[str, np.ndarray]:
@@ -149,6 +177,6 @@ class StoredImages(Classification, ABC):
 
 if TYPE_CHECKING:
 
-    def _labelled(tasks: StoredImages) -> TaskDistribution:
+    def _labelled(tasks: ImageClassification) -> TaskDistribution:
         """The type checker holds that these families are task distributions."""
         return tasks

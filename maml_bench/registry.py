@@ -158,7 +158,7 @@ def has_ways(tasks: Any) -> bool:
 
 
 def in_order(tasks: Any) -> bool:
-    """Whether a class of task distributions has tasks of one sequence each, see classification.StoredImages."""
+    """Whether a class of task distributions has tasks of one sequence each, see classification.ImageClassification."""
     return bool(getattr(tasks, "in_order", False))
 
 

@@ -1,12 +1,14 @@
 """``maml-bench data``: put a data set where the loaders find it, list what is there, verify it."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.terminal import AsJson, counting, keeping, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -14,29 +16,86 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Add, download, list and verify data sets. They live in the user's cache folder, or in $MAML_BENCH_DATA.",
+    help="Add, download, list, verify and remove data sets. They live in the user's cache folder, or in "
+    "$MAML_BENCH_DATA.\n\nYour own images: put them into one folder for each class, then "
+    "[cyan]maml-bench data add birds FOLDER[/cyan] and [cyan]maml-bench run images-5w1s --data birds[/cyan].",
 )
-Name = Annotated[str, typer.Argument(help="Data set: omniglot or mini-imagenet.")]
+Name = Annotated[
+    str, typer.Argument(help="Data set: omniglot, mini-imagenet, or a name that you choose for your own images.")
+]
+Known = Annotated[str, typer.Argument(help="Data set: omniglot or mini-imagenet.")]
 Keep105 = Annotated[bool, typer.Option("--keep-105", help="Omniglot: keep the 105x105 drawings too (0.3 GB more).")]
 Copy = Annotated[
     Path,
     typer.Argument(
-        help="Your copy. Omniglot: the two zips, the folder that holds them, or the folders. mini-ImageNet: the folder "
-        "of train, val and test (folders or tar archives), of images and csv lists, of pickles, or of HDF5 files."
+        help="Your own images: a folder of class folders, perhaps within folders train, val and test; or a CSV file "
+        "with the columns path, label and perhaps split. Omniglot: the two zips, the folder that holds them, or the "
+        "folders. mini-ImageNet: the folder of train, val and test (folders or tar archives), of images and csv lists, "
+        "of pickles, or of HDF5 files."
     ),
 ]
 KEPT = "nothing new is stored, and what was stored before stays as it was"
+OWN = "Your own images"
 
 
 @app.command()
-def add(name: Name, path: Copy, keep_105: Keep105 = False) -> None:
-    """Add your own copy of a data set.
+def add(
+    name: Name,
+    path: Copy,
+    keep_105: Keep105 = False,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width in pixels. Default: 84.", rich_help_panel=OWN)
+    ] = None,
+    colour: Annotated[str | None, typer.Option(help="rgb or grey. Default: rgb.", rich_help_panel=OWN)] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            help="crop takes the central square, stretch changes the proportions, pad adds black bars. Default: crop.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Class split: JSON with the lists train, validation and test.", rich_help_panel=OWN
+        ),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="Draw the split by class: fractions, or numbers of classes such as 60,16,20, for training, validation "
+            "and test. Default: the parts of the folders or of the CSV file, else 0.64,0.16,0.2.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of that draw. Default: 0.", rich_help_panel=OWN)] = None,
+    allow_duplicates: Annotated[
+        bool, typer.Option("--allow-duplicates", help="Let two parts hold the same picture.", rich_help_panel=OWN)
+    ] = False,
+) -> None:
+    """Add your own images, or your own copy of Omniglot or mini-ImageNet.
 
-    Examples: [cyan]maml-bench data add omniglot ~/Downloads/omniglot[/cyan],
+    Examples: [cyan]maml-bench data add birds ~/pictures/birds[/cyan] ·
+    [cyan]maml-bench data add birds birds.csv --parts 60,16,20 --seed 1[/cyan] ·
+    [cyan]maml-bench data add omniglot ~/Downloads/omniglot[/cyan] ·
     [cyan]maml-bench data add mini-imagenet ~/Downloads/mini-imagenet[/cyan]
     """
     from maml_bench.data import sources
 
+    given = {
+        "--size": size, "--colour": colour, "--resize": resize, "--split": split, "--parts": parts, "--seed": seed,
+        "--allow-duplicates": allow_duplicates or None,
+    }  # fmt: skip
+    if not sources.is_known(name):
+        _options(lambda: None, name, keep_105)
+        _say_stored(_add_own(name, path, {option: value for option, value in given.items() if value is not None}))
+        return
+    from maml_bench.errors import MamlBenchError
+
+    for option, value in given.items():
+        if value is not None:
+            raise MamlBenchError(f"{option} is an option of your own images, not of {sources.shown(name)}")
     source = sources.find(name)
     options = _options(source.add, name, keep_105)
     with keeping(KEPT), counting(f"adding {sources.shown(name)}") as progress:
@@ -44,8 +103,48 @@ def add(name: Name, path: Copy, keep_105: Keep105 = False) -> None:
     _say_stored(manifest)
 
 
+def _add_own(name: str, path: Path, given: dict[str, Any]) -> "Manifest":
+    """Store the user's own images with the options that are given."""
+    from maml_bench.data import own
+    from maml_bench.data.class_draws import numbers_of
+    from maml_bench.data.preparation import Preparation
+    from maml_bench.errors import MamlBenchError
+
+    if "--seed" in given and "--split" in given:
+        raise MamlBenchError("--seed has no effect, because --split says which classes each part has")
+    how = Preparation(**{field: given[f"--{field}"] for field in ("size", "colour", "resize") if f"--{field}" in given})
+    with keeping(KEPT), counting(f"adding {name}") as progress:
+        return own.add(
+            name, path, how=how, split_file=given.get("--split"),
+            parts=numbers_of(given["--parts"]) if "--parts" in given else None, seed=given.get("--seed", 0),
+            allow_duplicates="--allow-duplicates" in given, progress=progress,
+        )  # fmt: skip
+
+
 @app.command()
-def download(name: Name, keep_105: Keep105 = False) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="Data set, see [cyan]maml-bench data list[/cyan].")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a stored data set. The files that it was made from stay.
+
+    Example: [cyan]maml-bench data remove birds --yes[/cyan]
+    """
+    from maml_bench.data import sources, store
+    from maml_bench.errors import MamlBenchError
+
+    shown, place = sources.shown(name), store.place(name)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise MamlBenchError(f"{place} would be removed: say --yes to do so")
+        if not typer.confirm(f"Remove {place}?", err=True):
+            raise typer.Exit(ExitCode.INTERRUPTED)
+    store.remove(name)
+    say(f"{shown}: removed from {store.data_home()}")
+
+
+@app.command()
+def download(name: Known, keep_105: Keep105 = False) -> None:
     """Download a data set from its public home, check it and add it."""
     from maml_bench.data import sources
     from maml_bench.errors import MamlBenchError
@@ -68,30 +167,48 @@ def list_(as_json: AsJson = False) -> None:
     from maml_bench.data import sources, store
 
     stored = {manifest.name: manifest for manifest in store.stored()}
+    names = [*sources.names(), *(name for name in stored if not sources.is_known(name))]
     if as_json:
-        print_json(
-            [
-                {
-                    "name": sources.shown(name),
-                    "stored": name in stored,
-                    "fingerprint": stored[name].fingerprint if name in stored else None,
-                    "classes": len(stored[name].classes) if name in stored else None,
-                    "arrays": sorted(stored[name].arrays) if name in stored else [],
-                }
-                for name in sources.names()
-            ]
-        )
+        print_json([_in_json(name, stored.get(name)) for name in names])
         return
     rows = []
-    for name in sources.names():
+    for name in names:
         found = stored.get(name)
         if found is None:
-            rows.append([sources.shown(name), "not stored", "", "", ""])
+            rows.append([sources.shown(name), "not stored", "", "", "", ""])
         else:
-            size = f"{len(found.classes):,} x {found.examples_per_class}"
             arrays = ", ".join(sorted(found.arrays))
-            rows.append([sources.shown(name), size, arrays, found.source, found.fingerprint])
-    print_table(str(store.data_home()), ["data set", "classes x examples", "arrays", "read from", "fingerprint"], rows)
+            rows.append([sources.shown(name), *_counts(found), arrays, found.source, found.fingerprint])
+    columns = ["data set", "classes", "images of each", "arrays", "read from", "fingerprint"]
+    print_table(str(store.data_home()), columns, rows)
+
+
+def _counts(found: "Manifest") -> tuple[str, str]:
+    """The number of classes of a stored data set, and how many images they have."""
+    sizes = _sizes(found)
+    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    return f"{len(found.classes):,}", each
+
+
+def _sizes(found: "Manifest") -> tuple[int, ...]:
+    """The number of images of each class of a stored data set; arrays without own classes have the same ones."""
+    own = [array for array, info in found.arrays.items() if info.classes is not None]
+    return sum((found.sizes_of(array) for array in own or list(found.arrays)[:1]), ())
+
+
+def _in_json(name: str, found: "Manifest | None") -> dict[str, Any]:
+    from maml_bench.data import sources
+
+    sizes = _sizes(found) if found else ()
+    return {
+        "name": sources.shown(name),
+        "stored": found is not None,
+        "fingerprint": found.fingerprint if found else None,
+        "classes": len(found.classes) if found else None,
+        "images": sum(sizes) if found else None,
+        "images_per_class": [min(sizes), max(sizes)] if found else None,
+        "arrays": sorted(found.arrays) if found else [],
+    }
 
 
 @app.command()
@@ -119,9 +236,15 @@ def _options(function: Callable[..., Any], name: str, keep_105: bool) -> dict[st
 
 
 def _say_stored(manifest: "Manifest") -> None:
-    from maml_bench.data import sources, store
+    from maml_bench.data import own, sources, store
 
+    classes, each = _counts(manifest)
+    folder = store.data_home() / manifest.name
     say(
-        f"{sources.shown(manifest.name)}: {len(manifest.classes):,} classes of {manifest.examples_per_class} examples "
-        f"stored in {store.data_home() / manifest.name} (fingerprint {manifest.fingerprint})"
+        f"{sources.shown(manifest.name)}: {classes} classes of {each} examples stored in {folder} (fingerprint "
+        f"{manifest.fingerprint})"
     )
+    if manifest.preparation is not None:
+        parts = ", ".join(f"{len(manifest.classes_of(part))} {part}" for part in manifest.arrays)
+        say(f"the split ({parts} classes) is in {folder / own.SPLIT}")
+        say(f"run it with `maml-bench run images-5w1s --data {manifest.name}`")

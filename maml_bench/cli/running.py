@@ -36,6 +36,17 @@ def run(
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7.")] = "0",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Stored data set of yours to train and test on, for recipes such as images-5w1s; see "
+            "[cyan]maml-bench data add[/cyan].",
+        ),
+    ] = None,
+    test_data: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another stored data set, whose test classes the tests are of.")
+    ] = None,
     settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
@@ -83,11 +94,15 @@ def run(
 
     Examples: [cyan]maml-bench run quickstart[/cyan] ·
     [cyan]maml-bench run omniglot-5w1s --setup maml --setup reptile --seeds 0,1,2[/cyan] ·
-    [cyan]maml-bench run sinusoid-k10 --preset paper --budget 25m[/cyan]
+    [cyan]maml-bench run sinusoid-k10 --preset paper --budget 25m[/cyan] ·
+    [cyan]maml-bench run images-5w1s --data birds --setup protonet --setup maml[/cyan]
     """
     from maml_bench.api import plan
+    from maml_bench.harness.layers import on_data
 
-    planned = plan(recipes, setup or [], preset, settings or [])
+    named = [on_data(recipe, data, test_data) for recipe in recipes]
+    changes = [change for _, of_recipe in named[:1] for change in of_recipe] + list(settings or ())
+    planned = plan([recipe for recipe, _ in named], setup or [], preset, changes)
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)

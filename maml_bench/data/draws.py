@@ -69,21 +69,22 @@ def below(words: Words, bound: npt.ArrayLike) -> Integers:
     return (product >> np.uint64(32)).view(np.int64)
 
 
-def choose(words: Words, population: int) -> Integers:
+def choose(words: Words, population: int | Integers) -> Integers:
     """Ordered choices without replacement ``[k, ...]`` from ``range(population)``, all equally likely.
 
-    ``words [k, ...]`` drive the first k swaps of a Fisher-Yates shuffle.
+    ``words [k, ...]`` drive the first k swaps of a Fisher-Yates shuffle. ``population`` is one number, or one for each
+    column of words ``[...]``.
 
     Raises:
         ValueError: k exceeds ``population``.
     """
     picks = len(words)
-    if picks > population:
-        raise ValueError(f"cannot choose {picks} of {population} without replacement")
+    if picks > np.min(population, initial=np.iinfo(np.int64).max):
+        raise ValueError(f"cannot choose {picks} of {np.min(population)} without replacement")
     rows = words.reshape(picks, -1)
     step = np.arange(picks).reshape(-1, 1)
-    partner = below(rows, population - step) + step
-    deck, place = _deck(partner, population)
+    partner = below(rows, np.reshape(population, (1, -1)) - step) + step
+    deck, place = _deck(partner, int(np.max(population, initial=0)))
     cards, columns = deck.reshape(-1), np.arange(rows.shape[1])
     chosen = np.empty(rows.shape, dtype=np.int64)
     for i in range(picks):

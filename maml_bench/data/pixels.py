@@ -33,11 +33,11 @@ _kept: MutableMapping[Tensor, dict[tuple[int, bool], Ready]] = WeakIdKeyDictiona
 
 
 def gathered(images: Tensor, place: Integers, turn: Integers | None = None) -> Tensor:
-    """The images at ``place`` (class * examples + example), each turned counter-clockwise by ``turn`` quarters.
+    """The images at ``place``, each turned counter-clockwise by ``turn`` quarters.
 
     Args:
-        images: uint8 ``[class, example, C, H, W]`` on any device; H = W where ``turn`` is given.
-        place: ``[n]``.
+        images: uint8 ``[class, example, C, H, W]`` or ``[image, C, H, W]`` on any device; H = W for ``turn``.
+        place: ``[n]``, the number of an image: class * examples + example where classes have an axis.
         turn: ``[n]``, 0 to 3; None leaves every image as it is.
 
     Returns:
@@ -46,7 +46,7 @@ def gathered(images: Tensor, place: Integers, turn: Integers | None = None) -> T
     rows, white = _ready(images, turn is not None) if 4 * images.numel() <= COPIES_BYTES else Ready(None, 255)
     if rows is not None and turn is not None:
         place = turn * (len(rows) // 4) + place
-    source = images.flatten(0, 1) if rows is None else rows
+    source = images.flatten(0, -4) if rows is None else rows
     if source.device.type == "cpu" and (rows is not None or turn is None) and _has_kernels():
         return gather_rows(source, torch.from_numpy(place), white)  # one pass instead of torch's two
     pixels = source.index_select(0, torch.from_numpy(place).to(images.device))
@@ -99,7 +99,7 @@ def _ready(images: Tensor, turns: bool) -> Ready:
     if wanted not in kept:
         for old in [key for key in kept if key[0] != images._version]:
             del kept[old]
-        rows = images.flatten(0, 1)
+        rows = images.flatten(0, -4)
         ones = rows.bitwise_and(1)
         rows, white = (ones, 1) if torch.equal(ones * 255, rows) else (rows, 255)
         if turns:

@@ -1,12 +1,15 @@
 """The store: every data set is on disk once, as arrays ``<home>/<name>/<array>.npy`` beside a ``manifest.json``.
 
-Arrays are uint8 ``[class, example, channel, height, width]`` and are read through memory maps, so that loading costs
-milliseconds and processes share the pages. A data set is replaced completely or not at all.
+Arrays are uint8 ``[class, example, channel, height, width]``, or ``[image, channel, height, width]`` in the order of
+the classes where these may differ in size. They are read through memory maps, so that loading costs milliseconds and
+processes share the pages. A data set is replaced completely or not at all.
 """
 
 import hashlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -27,10 +30,12 @@ from maml_bench.files import cache_home, locked
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
 
-__all__ = ["Array", "ArrayInfo", "Draft", "Manifest", "Progress", "data_home", "drafting", "load", "manifest", "stored",
-           "verify", "write"]  # fmt: skip
+__all__ = ["Array", "ArrayInfo", "Draft", "Manifest", "Progress", "data_home", "drafting", "load", "manifest", "place",
+           "remove", "stored", "verify", "write"]  # fmt: skip
 
 LOCK_WAIT_S = 5.0
+OWN_VERSION = 1
+"""The version of the arrays of data sets of the user's."""
 _MANIFEST = "manifest.json"
 
 
@@ -38,7 +43,8 @@ _MANIFEST = "manifest.json"
 class ArrayInfo:
     """One stored array: its shape and dtype, the sha256 of its file, and a description of how it was made.
 
-    ``classes`` names its rows if they differ from those of the data set; otherwise it is None.
+    ``classes`` names its rows if they differ from those of the data set; otherwise it is None. ``sizes`` are the
+    numbers of images of each class where these may differ: then the array is ``[image, C, H, W]``.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +52,7 @@ class ArrayInfo:
     sha256: str
     how: str
     classes: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Manifest:
     """What is stored under one name; ``source`` names the layout that it was read from.
 
     ``classes[i]`` names ``array[i]``. If arrays have their own classes, ``classes`` are those of all arrays together.
+    ``examples_per_class`` is 0 where each array says how many there are. ``preparation`` has the fields of
+    `data.preparation.Preparation`, for data sets of the user's.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Manifest:
     classes: tuple[str, ...]
     examples_per_class: int
     arrays: dict[str, ArrayInfo]
+    preparation: dict[str, int | str] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -70,6 +80,7 @@ class Manifest:
         """
         counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith(("full", "area")))
         parts = [f"{name} {info.sha256}" for name, info in counted]
+        parts += [f"{name} {info.sizes}" for name, info in counted if info.sizes]
         own = [f"{name} {label}" for name, info in counted for label in info.classes or ()]
         return hashlib.sha256("\n".join([*parts, *self.classes, *own]).encode()).hexdigest()[:12]
 
@@ -78,12 +89,15 @@ class Manifest:
         own = self.arrays[array].classes
         return self.classes if own is None else own
 
+    def sizes_of(self, array: str) -> tuple[int, ...]:
+        """Numbers of images of the classes of ``array``."""
+        own = self.arrays[array].sizes
+        return (self.examples_per_class,) * len(self.classes_of(array)) if own is None else own
+
     def to_json(self) -> str:
         """Return the manifest as JSON text with a checksum of it."""
-        content = asdict(self)
-        for info in content["arrays"].values():
-            if info["classes"] is None:
-                del info["classes"]
+        content = _without_none(asdict(self))
+        content["arrays"] = {name: _without_none(info) for name, info in content["arrays"].items()}
         return seal(json.dumps(content | {"checksum": BLANK.decode()}, indent=1).encode()).decode()
 
     @classmethod
@@ -113,8 +127,8 @@ def manifest(name: str) -> Manifest:
 
     MamlBenchError if it is unknown, not stored, unreadable, or of another version than this program writes.
     """
-    source = sources.find(name)
-    name, version, path = sources.shown(name), int(source.VERSION), data_home() / source.NAME / _MANIFEST
+    folder, version = _folder_of(name)
+    name, path = sources.shown(name), data_home() / folder / _MANIFEST
     try:
         found = Manifest.from_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -130,9 +144,53 @@ def manifest(name: str) -> Manifest:
     return found
 
 
+def _folder_of(name: str) -> tuple[str, int]:
+    """The folder of a data set in the store, and the version of its arrays that this program reads.
+
+    MamlBenchError if this package does not know the data set, and none of the user's with that name is stored.
+    """
+    if sources.is_known(name):
+        source = sources.find(name)
+        return source.NAME, int(source.VERSION)
+    if name not in own_names():
+        known = [*map(sources.shown, sources.names()), *own_names()]
+        raise MamlBenchError(f"there is no data set {name!r}{nearest(name, known)}")
+    return name, OWN_VERSION
+
+
+def own_names() -> list[str]:
+    """Return the names of the stored data sets of the user's, sorted."""
+    try:
+        found = [place.name for place in data_home().iterdir() if (place / _MANIFEST).exists()]
+    except OSError:
+        return []
+    return sorted(name for name in found if not name.startswith(".") and not sources.is_known(name))
+
+
 def stored() -> list[Manifest]:
-    """Return the manifests of all stored data sets, sorted by name; empty where nothing is stored."""
-    return [manifest(name) for name in sources.names() if (data_home() / name / _MANIFEST).exists()]
+    """Return the manifests of all stored data sets: those that this package knows, then those of the user's."""
+    known = [name for name in sources.names() if (data_home() / name / _MANIFEST).exists()]
+    return [manifest(name) for name in (*known, *own_names())]
+
+
+def place(name: str) -> Path:
+    """Return the folder of the stored data set ``name``; MamlBenchError if it is not stored."""
+    folder = data_home() / _folder_of(name)[0]
+    if not (folder / _MANIFEST).exists():
+        raise MamlBenchError(f"{sources.shown(name)} is not stored in {data_home()}")
+    return folder
+
+
+def remove(name: str) -> None:
+    """Remove the stored data set ``name``; MamlBenchError if it is not stored or cannot be removed.
+
+    What is stored but cannot be read, or is of another version, is removed too.
+    """
+    folder = place(name)
+    with _writing() as home:
+        gone = home / f".{folder.name}.{secrets.token_hex(4)}"
+        folder.rename(gone)
+        shutil.rmtree(gone)
 
 
 def load(name: str, array: str) -> Array:
@@ -174,7 +232,9 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
     done, total = 0, sum(path.stat().st_size for path in paths.values())
     for array, path in paths.items():
         info = found.arrays[array]
-        if info.shape[:2] != (len(found.classes_of(array)), found.examples_per_class):
+        sizes = found.sizes_of(array)
+        counted = (len(sizes), found.examples_per_class) if info.sizes is None else (sum(sizes),)
+        if info.shape[: len(counted)] != counted or len(sizes) != len(found.classes_of(array)):
             raise MamlBenchError(f"{path} does not hold the classes and examples that its manifest counts")
         if sha256(path) != info.sha256:
             raise _differs(path, name)
@@ -192,9 +252,16 @@ class Draft:
         self._files: dict[str, ArrayFile] = {}
 
     def array(self, key: str, shape: tuple[int, ...]) -> ArrayFile:
-        """The new array ``key``, uint8 ``[class, example, C, H, W]``, to be filled class by class."""
+        """The new array ``key``, uint8 ``[class, example, C, H, W]``, to be filled class by class.
+
+        Where classes may differ in size it is ``[image, C, H, W]``, to be filled image by image.
+        """
         self._files[key] = ArrayFile(self._folder / f"{key}.npy", shape)
         return self._files[key]
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file of that name beside the arrays."""
+        (self._folder / name).write_text(content, encoding="utf-8")
 
     def finish(
         self,
@@ -204,6 +271,8 @@ class Draft:
         classes: Sequence[str],
         how: Mapping[str, str],
         own: Mapping[str, Sequence[str]] | None = None,
+        sizes: Mapping[str, Sequence[int]] | None = None,
+        preparation: Mapping[str, int | str] | None = None,
         progress: Progress | None = None,
     ) -> Manifest:
         """Hash the arrays, all of which are filled, and write the manifest.
@@ -214,24 +283,29 @@ class Draft:
             classes: the classes of all arrays together.
             how: a description of how each array was made.
             own: the classes of the arrays that have their own.
+            sizes: the numbers of images of each class of each array, where they may differ.
+            preparation: how pictures of the user's were prepared.
             progress: counts the bytes hashed.
         """
         labels = {key: tuple(own[key]) if own and key in own else None for key in self._files}
-        examples = {file.shape[1] for file in self._files.values()}
+        of_classes = {key: tuple(sizes[key]) if sizes else None for key in self._files}
+        examples = {0 if sizes else file.shape[1] for file in self._files.values()}
         assert len(examples) == 1
-        assert all(file.shape[0] == len(labels[key] or classes) for key, file in self._files.items())
-        sizes = {key: file.path.stat().st_size for key, file in self._files.items()}
+        rows = {key: file.shape[0] if sizes is None else len(sizes[key]) for key, file in self._files.items()}
+        assert all(rows[key] == len(labels[key] or classes) for key in rows)
+        bytes_of = {key: file.path.stat().st_size for key, file in self._files.items()}
         digests: dict[str, str] = {}
         with closing(each([iter(self._files)], lambda key: (key, self._files[key].finish()))) as done:
             for key, digest in done:
                 digests[key] = digest
                 if progress:
-                    progress(sum(sizes[key] for key in digests), sum(sizes.values()), "hashing")
+                    progress(sum(bytes_of[key] for key in digests), sum(bytes_of.values()), "hashing")
         infos = {
-            key: ArrayInfo(file.shape, "uint8", digests[key], how[key], labels[key])
+            key: ArrayInfo(file.shape, "uint8", digests[key], how[key], labels[key], of_classes[key])
             for key, file in self._files.items()
         }
-        written = Manifest(self.name, version, source, tuple(classes), examples.pop(), infos)
+        prepared = dict(preparation) if preparation else None
+        written = Manifest(self.name, version, source, tuple(classes), examples.pop(), infos, prepared)
         with (self._folder / _MANIFEST).open("w", encoding="utf-8") as file:
             file.write(written.to_json())
             file.flush()
@@ -246,11 +320,18 @@ def drafting(name: str) -> Iterator[Draft]:
     On any exception the earlier data stay, and nothing half-written remains. MamlBenchError if the folder cannot be
     written or another process is writing to it.
     """
+    with _writing() as home, replacing(home / name) as folder:
+        yield Draft(name, folder)
+
+
+@contextmanager
+def _writing() -> Iterator[Path]:
+    """Yield the folder of all stored data, to which no other process writes meanwhile; see `drafting`."""
     home = data_home()
     busy = f"another process is writing to {home}; wait for it to end, then try again"
     try:
-        with locked(home, busy, LOCK_WAIT_S), present(home), replacing(home / name) as folder:
-            yield Draft(name, folder)
+        with locked(home, busy, LOCK_WAIT_S), present(home):
+            yield home
     except OSError as error:
         reason = error.strerror or "the disk may be full"  # short writes carry no strerror
         raise MamlBenchError(
@@ -276,9 +357,13 @@ def write(
 
 
 def _advice(name: str) -> str:
-    shown, fetched = sources.shown(name), hasattr(sources.find(name), "download")
+    shown, fetched = sources.shown(name), sources.is_known(name) and hasattr(sources.find(name), "download")
     fetch = f" or fetch it with `maml-bench data download {shown}`" if fetched else ""
     return f"add your copy with `maml-bench data add {shown} PATH`{fetch}"
+
+
+def _without_none(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _open(found: Manifest, array: str) -> Array:

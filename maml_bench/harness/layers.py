@@ -21,6 +21,8 @@ Chain = list[tuple[str, dict[str, Any]]]
 _MARKS = ("extends", "presets", "setups", "setups_published", "default_setups", "fills")
 
 
+_DATA = "tasks.data"
+"""The key that names a data set of the user's."""
 SETUP = "choose the setup with --setup"
 NOT_OF_TABLES = {
     "preset": "choose the preset with --preset",
@@ -181,8 +183,31 @@ def chain_of(recipe: str) -> Chain:
         chain[-1] = (name, {**chain[-1][1], "presets": {preset: {} for preset in PRESETS}})
     if filling:
         fills = next(table["fills"] for _, table in reversed(chain) if "fills" in table)
-        chain.append((name, {"id": recipe.replace(":", "-"), **setting(f"{fills}={filling}")}))
+        chain.append((name, {"id": recipe.replace(":", "-"), **setting(as_setting(fills, filling))}))
     return chain
+
+
+def on_data(recipe: str, data: str | None, test_data: str | None) -> tuple[str, list[str]]:
+    """The name of ``recipe`` on the user's data set ``data``, such as ``images-5w1s:birds``, and the settings that say
+    that the tests are of ``test_data``. Nothing changes where both are None.
+
+    Raises:
+        MamlBenchError: the recipe is not for a data set of the user's, or names one already.
+    """
+    if data is None and test_data is None:
+        return recipe, []
+    if raw(recipe).get("fills") != _DATA:
+        option = "--data" if data is not None else "--test-data"
+        able = ", ".join(name for name, table in load_files().items() if table.get("fills") == _DATA)
+        raise MamlBenchError(f"recipe {recipe!r} does not read {option}; recipes that do: {able}")
+    settings = [] if test_data is None else [as_setting("tasks.test_data", test_data)]
+    if data is None:
+        return recipe, settings
+    if recipe.endswith(".toml"):
+        return recipe, [as_setting(_DATA, data), *settings]
+    if ":" in recipe:
+        raise MamlBenchError(f"the data set is named twice: by the recipe {recipe!r} and by --data {data}")
+    return f"{recipe}:{data}", settings
 
 
 def _source(recipe: str, setup: str | None = None) -> str:

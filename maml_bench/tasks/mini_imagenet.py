@@ -15,25 +15,15 @@ from torch import Tensor
 from maml_bench.classification import Joint, Normalisation, StoredImages
 from maml_bench.declared import OfNetwork
 from maml_bench.models import Conv
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Means and standard deviations of ImageNet's red, green and blue on a scale of 0 to 1 (data.py 98-106 of
-AntreasAntoniou/HowToTrainYourMAMLPytorch)."""
-CONV = Conv(32, downsample="pool", average=False)
+from maml_bench.tasks._shared.photographs import CONV, Pixels, scaled
 
 
 @dataclass(frozen=True)
 class MiniImagenet(StoredImages):
-    """Tasks of N random classes of one part of the split.
-
-    ``pixels``: ``unit`` divides by 255 (the MAML paper); ``bytes`` leaves 0 to 255 (learn2learn's default);
-    ``standardised`` also standardises by the means and deviations of ImageNet's channels (the MAML++ code).
-    """
+    """Tasks of N random classes of one part of the split."""
 
     split: Annotated[Literal["ravi"], Doc("Class split, see maml_bench/data/class_splits.")] = "ravi"
-    pixels: Annotated[
-        Literal["unit", "bytes", "standardised"], Doc("Pixels from 0 to 1, from 0 to 255, or standardised by channel.")
-    ] = "unit"
+    pixels: Pixels = "unit"
     normalisation: Normalisation = "transductive"
     conv: Annotated[Conv, OfNetwork(), Doc("The options of the network.")] = CONV
     joint: Joint = False
@@ -45,9 +35,4 @@ class MiniImagenet(StoredImages):
         return split
 
     def scaled(self, x: Tensor) -> Tensor:
-        if self.pixels == "unit":
-            return x
-        if self.pixels == "bytes":
-            return 255 * x
-        mean, deviation = (x.new_tensor(values).reshape(-1, 1, 1) for values in IMAGENET)
-        return (x - mean) / deviation
+        return scaled(x, self.pixels)

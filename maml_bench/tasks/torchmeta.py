@@ -151,10 +151,7 @@ def draw(counts: Integers, first: int, count: int, *, key: int, shape: Shape) ->
     words = words_by_draw(key, first, count, way * (1 + 2 * rounds))
     of_class, of_example, of_order = np.split(words, np.cumsum([way, way * rounds]))
     row = choose(of_class, len(counts))
-    words = of_example.reshape(way, rounds, count).swapaxes(0, 1)
-    example = np.empty(words.shape, dtype=np.int64)
-    for there in np.unique(counts[row]):
-        example[:, counts[row] == there] = choose(words[:, counts[row] == there], int(there))
+    example = choose(of_example.reshape(way, rounds, count).swapaxes(0, 1), counts[row])
     label = choose(of_order.reshape(rounds, way, count).swapaxes(0, 1), way).swapaxes(0, 1)
     found = (label, *(np.take_along_axis(a, label, axis=1) for a in (np.broadcast_to(row, example.shape), example)))
     label, row, example = (np.ascontiguousarray(a.transpose(2, 0, 1)) for a in found)

@@ -33,7 +33,10 @@ def test_nothing_is_stored(command, tmp_path):
     assert said.code == 0
     assert "not stored" in said.out
     assert json.loads(command("data", "list", "--json").out) == [
-        {"name": name, "stored": False, "fingerprint": None, "classes": None, "arrays": []}
+        {
+            **{"name": name, "stored": False, "fingerprint": None, "classes": None, "images": None},
+            **{"images_per_class": None, "arrays": []},
+        }
         for name in ("mini-imagenet", "omniglot")
     ]
     said = command("data", "verify")
@@ -53,9 +56,10 @@ def test_what_was_put_is_listed_and_verified(command, source, tmp_path, verb, ar
     manifest = store.manifest("omniglot")
     assert f"2 classes of 3 examples stored in {tmp_path / 'home' / 'omniglot'} (fingerprint " in said.err
     assert json.loads(command("data", "list", "--json").out)[1] == {
-        "name": "omniglot", "stored": True, "fingerprint": manifest.fingerprint, "classes": 2, "arrays": arrays,
+        "name": "omniglot", "stored": True, "fingerprint": manifest.fingerprint, "classes": 2, "images": 6,
+        "images_per_class": [3, 3], "arrays": arrays,
     }  # fmt: skip
-    assert "2 x 3" in command("data", "list").out
+    assert re.search(r"omniglot +2 +3 +", command("data", "list").out)
     for name in ([], ["omniglot"]):
         said = command("data", "verify", *name)
         assert f"omniglot: 2 classes, {len(arrays)} arrays, all as in the manifest" in said.err
@@ -108,12 +112,15 @@ def test_damaged_data_fail_to_verify(command, source, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["add", "omniglto", "."], "there is no data set 'omniglto' (did you mean 'omniglot'?)"),
+        (
+            ["add", "omniglto", "."],
+            ". holds no pictures in class folders; it must hold a folder for each class, with ",
+        ),
         (["download", "omniglto"], "there is no data set 'omniglto'"),
         (["verify", "omniglto"], "there is no data set 'omniglto'"),
         (["verify", "omniglot"], "omniglot is not stored in "),
         (["verify", "mini_imagenet"], "mini-imagenet is not stored in "),
-        (["add", "mini-imagnet", "."], "there is no data set 'mini-imagnet' (did you mean 'mini-imagenet'?)"),
+        (["add", "mini-imagnet", "nowhere"], "nowhere does not exist; name a folder of class folders, or a CSV file (did you"),
         (["add", "mini-imagenet", "nowhere"], "nowhere does not exist; name a folder with "),
         (["add", "mini-imagenet", "--keep-105", "."], "--keep-105 is an option of omniglot, not of mini-imagenet"),
         (["download", "mini-imagenet"], "mini-imagenet has no public home to download it from; add your copy with "),

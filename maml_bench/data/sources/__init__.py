@@ -1,4 +1,4 @@
-"""The data sets that can be stored: one module each, found by file name.
+"""The data sets that this package knows: one module each, found by file name. Those of the user's are in data.own.
 
 A source module offers ``NAME``, ``VERSION`` (raised whenever the stored arrays change), ``add(path, ...)`` and, where
 the data are public, ``download(...)``; both return the manifest of what is now stored. Names with ``_`` are those of
@@ -17,14 +17,21 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a source module of data set ``name``, with ``-`` or ``_``."""
+    return name.replace("-", "_") in names()
+
+
 def shown(name: str) -> str:
-    """Return the name of a data set as people see it: ``mini-imagenet`` for ``mini_imagenet``."""
-    return name.replace("_", "-")
+    """Return the name of a data set as people see it: ``mini-imagenet`` for ``mini_imagenet``.
+
+    Names of data sets of the user's stay as they are.
+    """
+    return name.replace("_", "-") if is_known(name) else name
 
 
 def find(name: str) -> ModuleType:
     """Return the source module of data set ``name``, with ``-`` or ``_``; MamlBenchError if there is none."""
-    module = name.replace("-", "_")
-    if module not in names():
+    if not is_known(name):
         raise MamlBenchError(f"there is no data set {name!r}{nearest(name, map(shown, names()))}")
-    return import_module(f"{__name__}.{module}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
