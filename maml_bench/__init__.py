@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maml_bench.api import compare, list_recipes, list_setups, load_records, load_tasks, run
     from maml_bench.core.setup import Setup
+    from maml_bench.data.images import ImageFolder
     from maml_bench.errors import MamlBenchError
     from maml_bench.fitting import fit
     from maml_bench.harness.recipe import Recipe
@@ -22,6 +23,7 @@ __all__ = [
     "Adapted",
     "Batch",
     "Episode",
+    "ImageFolder",
     "MamlBenchError",
     "Predictor",
     "Recipe",
@@ -41,6 +43,7 @@ __all__ = [
 _WHERE = {
     **dict.fromkeys(("compare", "list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
     **dict.fromkeys(("Batch", "Episode", "Shape"), "maml_bench.types"),
+    "ImageFolder": "maml_bench.data.images",
     "MamlBenchError": "maml_bench.errors",
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from maml_bench.data import splits, store
 from maml_bench.data.episodes import Rotations, sample_images
+from maml_bench.data.preparation import Preparation
 from maml_bench.declared import OfNetwork
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Conv, Conv4, Normalise
@@ -77,6 +78,11 @@ class ImageClassification(Classification, ABC):
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """What names the images and their split, for the record."""
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How the pictures were prepared, so that others can be prepared alike; None if not as `Preparation` can."""
+        return None
 
     def _enough(self, split: str, shape: Shape) -> np.ndarray:
         """Those of `_rows` that have enough images for ``shape``."""

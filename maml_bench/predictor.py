@@ -8,8 +8,8 @@ few.predict(new_pictures)
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from os import PathLike
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ class Score(NamedTuple):
     ci95: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A trained learner. `adapt` makes a predictor for one task from a few examples of it.
 
@@ -71,6 +71,11 @@ class Predictor:
     table: Mapping[str, Any]
     about: Mapping[str, str]
     example: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"Predictor({self.table['setup']['name']} on {self.tasks.name}, after {self.about.get('step', '?')} steps)"
+        )
 
     def adapt(
         self, inputs: Any, targets: Any, *, steps: int | None = None, normalisation: str = "support"
@@ -137,7 +142,7 @@ class Predictor:
         shape = Shape(*(train[key] if value is None else value for key, value in asked))
         if shape.query < 1:
             raise MamlBenchError(f"query is {shape.query}, but must be at least 1: a score needs examples")
-        tasks = self.tasks.with_images(test=test) if isinstance(self.tasks, ImagesInMemory) else test
+        tasks = ImagesInMemory.like(self.tasks, test=test) if isinstance(test, Images) else test
         count = int(self.table["steps"]) if steps is None else steps
         key, values = stream_key("test", seed), []
         for number in range(episodes):
@@ -172,7 +177,8 @@ class Predictor:
             how = self.tasks.preparation
             pictures = [given] if isinstance(given, str | PathLike | Image) else list(given)
             pixels = [how.prepare(picture) for picture in pictures]
-            return self.tasks.scaled(torch.stack(pixels).float().div_(255)) if pixels else torch.empty(0)
+            x = self.tasks.scaled(torch.stack(pixels).float().div_(255)) if pixels else torch.empty(0)
+            return x.to(self.device)
         x = _numbers(given)
         if tuple(x.shape[1:]) != self.example:
             needed = ", ".join(map(str, ("examples", *self.example)))
@@ -192,7 +198,7 @@ class Predictor:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adapted:
     """A learner that is adapted to one task. ``classes`` are the labels, in the order of their first example."""
 
@@ -200,6 +206,9 @@ class Adapted:
     classes: tuple[Hashable, ...]
     _predict: Predict
     _together: bool
+
+    def __repr__(self) -> str:
+        return f"Adapted({self.model!r}, {f'{len(self.classes)} classes' if self.classes else 'regression'})"
 
     def predict(self, inputs: Any) -> Any:
         """A label for each input; in regression a tensor ``[inputs, 1]``."""
@@ -258,10 +267,10 @@ def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> 
         table["setup"] = {**table["setup"], "file": setup}
     method = registry.build_setup(table["setup"], where)
     train = construct(EpisodeShape, table["train"], where, "train")
-    tasks = registry.build_tasks(table["tasks"], where, method)
+    tasks: Any = registry.build_tasks(table["tasks"], where, method)
     refuse_unpredictable(tasks)
-    if "images" in table:
-        tasks = _without_images(tasks, construct(_Images, table["images"], where, "images"), train.shape)
+    if isinstance(tasks, OwnImages):
+        tasks = _without_images(tasks, construct(_Images, table.get("images", {}), where, "images"), train.shape)
     start = generator("init", 0)
     with global_draws("init", 0):
         model = tasks.model(train.shape, start)

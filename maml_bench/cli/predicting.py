@@ -34,9 +34,9 @@ def predict(
     normalisation: Annotated[
         str,
         typer.Option(
-            help="Whose statistics batch-norm uses: [cyan]support[/cyan] (a picture gets the same answer alone as among "
-            "others), [cyan]one-by-one[/cyan] (each picture with the support), [cyan]transductive[/cyan] (those of the "
-            "pictures that are predicted)."
+            help="Whose statistics batch-norm uses: [cyan]support[/cyan] (a picture gets the same answer alone as "
+            "among others), [cyan]one-by-one[/cyan] (each picture with the support), [cyan]transductive[/cyan] (those "
+            "of the pictures that are predicted)."
         ),
     ] = "support",
     setup: Annotated[
@@ -44,7 +44,9 @@ def predict(
     ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: image, label, and the probability of each class.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: image, label, and the probability of each class.")
+    ] = False,
 ) -> None:
     """Adapt a trained learner to a few pictures of each class, and say which class new pictures are of.
 

@@ -150,7 +150,9 @@ def about(listing: Listing, chosen: ChosenSplit, seen: Seen) -> list[str]:
     if few:
         count = sum(map(len, chosen.parts.values()))
         enough = f", such as --parts {count - 2 * USUAL_WAY},{USUAL_WAY},{USUAL_WAY}" if count >= 3 * USUAL_WAY else ""
-        parts = " and ".join(f"{classes} {part} {'class' if classes == 1 else 'classes'}" for part, classes in few.items())
+        parts = " and ".join(
+            f"{classes} {part} {'class' if classes == 1 else 'classes'}" for part, classes in few.items()
+        )
         found.append(f"there are only {parts}, too few for tasks of {USUAL_WAY} classes; choose the parts{enough}")
     return found + ([f"images {_converted(seen.notes)}"] if seen.notes else [])
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from maml_bench.classification import ImageClassification, Joint, Normalisation
 from maml_bench.data import splits, store
 from maml_bench.data.images import KNOWN, Images, load_part
+from maml_bench.data.preparation import Preparation
 from maml_bench.declared import OfNetwork
 from maml_bench.errors import MamlBenchError, Notice
 from maml_bench.models import Conv
@@ -41,6 +42,10 @@ class OwnImages(ImageClassification):
 
     def scaled(self, x: Tensor) -> Tensor:
         return scaled(x, self.pixels)
+
+    @property
+    def preparation(self) -> Preparation:
+        return self.part("train").how
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, version and content hash of the data set, and where the tests are of another one, also of that."""

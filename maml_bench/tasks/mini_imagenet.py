@@ -13,6 +13,7 @@ from annotated_doc import Doc
 from torch import Tensor
 
 from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.data.preparation import Preparation
 from maml_bench.declared import OfNetwork
 from maml_bench.models import Conv
 from maml_bench.tasks._shared.photographs import CONV, Pixels, scaled
@@ -33,6 +34,10 @@ class MiniImagenet(StoredImages):
 
     def array(self, split: str) -> str:
         return split
+
+    @property
+    def preparation(self) -> Preparation:
+        return Preparation(84, "rgb", "stretch")
 
     def scaled(self, x: Tensor) -> Tensor:
         return scaled(x, self.pixels)

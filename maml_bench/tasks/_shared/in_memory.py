@@ -1,7 +1,7 @@
 """Tasks of images in memory: the family `images` without a stored data set, for code that has the images already."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from maml_bench.data.images import Images
@@ -31,6 +31,12 @@ class ImagesInMemory(OwnImages):
                 raise MamlBenchError(
                     f"the images of {first} are {forms[first]}, but those of {part} are {form}: prepare both alike"
                 )
+
+    @classmethod
+    def like(cls, tasks: OwnImages, **parts: Images | None) -> "ImagesInMemory":
+        """Tasks with the options of ``tasks`` and these images instead of a stored data set."""
+        options = {f.name: getattr(tasks, f.name) for f in fields(OwnImages)}
+        return cls(**options, images={part: images for part, images in parts.items() if images is not None})
 
     def fingerprint(self) -> dict[str, Any]:
         """A hash of the classes, sizes and pixels of each part."""
