@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maml_bench.api import compare, list_recipes, list_setups, load_records, load_tasks, run
     from maml_bench.core.setup import Setup
+    from maml_bench.data.images import ImageFolder
     from maml_bench.errors import MamlBenchError
     from maml_bench.harness.recipe import Recipe
     from maml_bench.record import Record
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Episode",
+    "ImageFolder",
     "MamlBenchError",
     "Recipe",
     "Record",
@@ -35,6 +37,7 @@ __all__ = [
 _WHERE = {
     **dict.fromkeys(("compare", "list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
     **dict.fromkeys(("Batch", "Episode", "Shape"), "maml_bench.types"),
+    "ImageFolder": "maml_bench.data.images",
     "MamlBenchError": "maml_bench.errors",
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
