@@ -121,6 +121,11 @@ def _add_own(name: str, path: Path, given: dict[str, Any]) -> "Manifest":
         )  # fmt: skip
 
 
+def at_a_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty()
+
+
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="Data set, see [cyan]maml-bench data list[/cyan].")],
@@ -135,7 +140,7 @@ def remove(
 
     shown, place = sources.shown(name), store.place(name)
     if not yes:
-        if not sys.stdin.isatty():
+        if not at_a_terminal():
             raise MamlBenchError(f"{place} would be removed: say --yes to do so")
         if not typer.confirm(f"Remove {place}?", err=True):
             raise typer.Exit(ExitCode.INTERRUPTED)

@@ -120,7 +120,10 @@ def test_damaged_data_fail_to_verify(command, source, tmp_path):
         (["verify", "omniglto"], "there is no data set 'omniglto'"),
         (["verify", "omniglot"], "omniglot is not stored in "),
         (["verify", "mini_imagenet"], "mini-imagenet is not stored in "),
-        (["add", "mini-imagnet", "nowhere"], "nowhere does not exist; name a folder of class folders, or a CSV file (did you"),
+        (
+            ["add", "mini-imagnet", "nowhere"],
+            "nowhere does not exist; name a folder of class folders, or a CSV file (did you",
+        ),
         (["add", "mini-imagenet", "nowhere"], "nowhere does not exist; name a folder with "),
         (["add", "mini-imagenet", "--keep-105", "."], "--keep-105 is an option of omniglot, not of mini-imagenet"),
         (["download", "mini-imagenet"], "mini-imagenet has no public home to download it from; add your copy with "),
