@@ -6,11 +6,14 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from maml_bench.cli import app
 from maml_bench.cli.exit_codes import ExitCode
+from maml_bench.data import store
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.registry import setup_names
 from tests.docs.blocks import PAGES, ROOT, blocks, pages_with_code, run
@@ -28,8 +31,33 @@ def commands_in(page: Path) -> list[list[str]]:
     return [command.split()[1:] for command in (*lines, *inline)]
 
 
-@pytest.mark.parametrize("page", pages_with_code(), ids=name)
-def test_its_code_runs_in_order_in_an_empty_folder(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def stores_pictures(page: Path) -> bool:
+    """Whether commands of a page put pictures of the reader's, from the folder ``birds``, into the store."""
+    return any(words[:2] == ["data", "add"] and words[3] == "birds" for words in commands_in(page) if len(words) > 3)
+
+
+def write_pictures(folder: Path) -> None:
+    """Twenty characters of the stored Omniglot as folders of pictures."""
+    for number, drawings in enumerate(store.load("omniglot", "grey28")[:20]):
+        (folder / f"kind{number:02}").mkdir(parents=True)
+        for drawing, pixels in enumerate(drawings):
+            Image.fromarray(np.asarray(pixels[0])).save(folder / f"kind{number:02}" / f"{drawing:02}.png")
+
+
+CODE = [
+    pytest.param(page, id=name(page), marks=[pytest.mark.real_data] * stores_pictures(page))
+    for page in pages_with_code()
+]
+
+
+@pytest.mark.parametrize("page", CODE)
+def test_its_code_runs_in_order_in_an_empty_folder(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if stores_pictures(page):
+        request.getfixturevalue("omniglot")
+        write_pictures(tmp_path / "birds")
+        monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAML_BENCH_RESULTS", raising=False)
     run(page)
