@@ -241,7 +241,7 @@ def _options(function: Callable[..., Any], name: str, keep_105: bool) -> dict[st
 
 
 def _say_stored(manifest: "Manifest") -> None:
-    from maml_bench.data import own, sources, store
+    from maml_bench.data import sources, store
 
     classes, each = _counts(manifest)
     folder = store.data_home() / manifest.name
@@ -251,5 +251,5 @@ def _say_stored(manifest: "Manifest") -> None:
     )
     if manifest.preparation is not None:
         parts = ", ".join(f"{len(manifest.classes_of(part))} {part}" for part in manifest.arrays)
-        say(f"the split ({parts} classes) is in {folder / own.SPLIT}")
+        say(f"the split ({parts} classes) is in {folder / store.SPLIT}")
         say(f"run it with `maml-bench run images-5w1s --data {manifest.name}`")

@@ -8,6 +8,10 @@ from typing import Any
 from maml_bench.checked import construct
 from maml_bench.checksum import BLANK, is_sealed, seal
 
+MANIFEST = "manifest.json"
+SPLIT = "split.json"
+"""The file with the class split of a data set of the user's, beside its arrays."""
+
 
 @dataclass(frozen=True)
 class ArrayInfo:

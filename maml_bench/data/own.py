@@ -22,7 +22,6 @@ from maml_bench.data.threads import each
 from maml_bench.errors import MamlBenchError, Notice, nearest
 from maml_bench.files import refuse_unfit_name
 
-SPLIT = "split.json"
 USUAL_WAY = 5
 """The number of classes of a task in the recipes of this package."""
 RESERVED = ("torchmeta",)
@@ -84,7 +83,7 @@ def add(
 
         seen = decoded(items_of(chosen), how, put, progress)
         told = [*about(listing, chosen, seen), *repeated(chosen, seen.digests, allow_duplicates), *_too_small(chosen)]
-        draft.text(SPLIT, json.dumps(chosen.content(name), indent=1) + "\n")
+        draft.text(store.SPLIT, json.dumps(chosen.content(name), indent=1) + "\n")
         manifest = draft.finish(
             version=store.OWN_VERSION,
             source=listing.layout,

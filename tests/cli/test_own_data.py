@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maml_bench.cli import app
-from maml_bench.data import own, store
+from maml_bench.data import store
 from maml_bench.record_files import load
 from tests.data import own_factory
 
@@ -41,7 +41,7 @@ def test_from_a_folder_to_a_record(command, birds, tmp_path):
     assert re.fullmatch(
         rf"birds: 15 classes of 17 to 19 examples stored in {home} \(fingerprint [0-9a-f]{{12}}\)", lines[1]
     )
-    assert lines[2] == f"the split (5 train, 5 validation, 5 test classes) is in {home / own.SPLIT}"
+    assert lines[2] == f"the split (5 train, 5 validation, 5 test classes) is in {home / store.SPLIT}"
     assert lines[3] == "run it with `maml-bench run images-5w1s --data birds`"
     assert re.search(r"birds +15 +17 to 19 +test, train, validation +class folders", command("data", "list").out)
     row = json.loads(command("data", "list", "--json").out)[-1]

@@ -71,7 +71,7 @@ def test_what_is_stored_are_the_prepared_pictures_class_by_class(birds):
 
 def test_the_split_lies_beside_the_arrays_and_can_be_passed_on(birds, tmp_path):
     manifest = add(birds)
-    file = store.place("birds") / own.SPLIT
+    file = store.place("birds") / store.SPLIT
     content = json.loads(file.read_text())
     assert parse(content).parts == {part: manifest.classes_of(part) for part in manifest.arrays}
     assert content["rule"] == "drawn by class: 2/1/2 of 5 classes, seed 0"
@@ -331,6 +331,25 @@ def test_a_data_set_can_be_removed(birds):
     assert not folder()
     assert refused(store.remove, "birds") == "there is no data set 'birds' (known: mini-imagenet, omniglot)"
     assert "omniglot is not stored in " in refused(store.remove, "omniglot")
+
+
+def test_only_stored_data_are_replaced_or_removed(tmp_path, monkeypatch):
+    """The data folder may be where users keep their pictures, which must not be replaced by what is made of them."""
+    birds = write(tmp_path / "birds", SIZES)
+    monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path))
+    sentence = (
+        f"{birds} holds other files than those of a stored data set, so it is neither replaced nor removed: choose "
+    )
+    assert refused(add, birds).startswith(sentence)
+    (birds / "manifest.json").write_text("{}")
+    assert refused(store.remove, "birds").startswith(sentence)
+    assert sorted(path.name for path in birds.iterdir()) == [*SIZES, "manifest.json"]
+    (birds / "manifest.json").unlink()
+    add(birds, "wings")
+    (tmp_path / "wings" / "manifest.json").write_text("damaged")
+    add(birds, "wings")
+    store.remove("wings")
+    assert sorted(path.name for path in birds.iterdir()) == list(SIZES)
 
 
 def test_names_are_kept_as_they_are_written(birds):

@@ -66,7 +66,10 @@ def listed(source: Source) -> Listing:
         MamlBenchError: it is none of them, it holds no pictures, or it cannot be read; or its classes have unfit names.
     """
     if isinstance(source, str | os.PathLike):
-        place = Path(source).expanduser()
+        try:
+            place = Path(source).expanduser()
+        except RuntimeError:  # Python's word for a home folder that nobody knows
+            raise MamlBenchError(f"{shown(Path(source))} is in no home folder that there is") from None
         if not os.path.lexists(place):
             raise MamlBenchError(f"{shown(place)} does not exist; name a folder of class folders, or a CSV file")
         if place.is_dir():
