@@ -69,7 +69,14 @@ def stored(tasks: str) -> str | None:
     """The fixture of the data that a family of tasks reads from the store; None where it reads none."""
     if tasks == "omniglot_generation":
         return tasks
+    if tasks == "images":  # see `data_of`
+        return "omniglot"
     return getattr(registry.task_class(tasks), "stored", None)
+
+
+def data_of(tasks: str) -> list[str]:
+    """The settings that name a stored data set, for a family whose recipes leave that to the user."""
+    return ["tasks.data=omniglot"] * (tasks == "images")
 
 
 def with_each_bit_changed(path: Path, bits: Iterable[int] | None = None) -> Iterator[None]:

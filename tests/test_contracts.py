@@ -20,7 +20,7 @@ from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.record import Metric
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Episode, Params, TaskDistribution
-from tests.conftest import stored
+from tests.conftest import data_of, stored
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 
@@ -56,7 +56,7 @@ def recipe_for(tasks: str, setup: str) -> Recipe:
     narrow = ["tasks.conv.filters=6"] * (
         tasks == "mini_imagenet" and asks and setup != "relation"
     )  # which wants 32 maps
-    return resolve(name, preset="smoke", setup=setup, settings=narrow)
+    return resolve(name, preset="smoke", setup=setup, settings=[*data_of(tasks), *narrow])
 
 
 Problem = tuple[Recipe, TaskDistribution, Setup, Learner, Params, Episode]

@@ -28,7 +28,7 @@ from maml_bench.harness.unread import NOTHING_ELSE, inner_keys
 from maml_bench.rl.losses import ESTIMATORS
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Estimator
-from tests.conftest import shared_images, stored
+from tests.conftest import data_of, shared_images, stored
 from tests.tasks.torchmeta_data import real, write_omniglot
 
 SECTIONS = ("inner", "outer", "train", "validation", "tasks", "setup")
@@ -141,7 +141,7 @@ def test_every_key_is_read_or_refused(
     narrow = ["tasks.conv.filters=6"] * (
         tasks == "mini_imagenet" and asks and setup != "relation"
     )  # which wants 32 maps
-    found = resolution(name, preset="smoke", setup=setup, settings=[*wide, *narrow])
+    found = resolution(name, preset="smoke", setup=setup, settings=[*data_of(tasks), *wide, *narrow])
     if data := stored(tasks):
         request.getfixturevalue(data)
     if tasks == "torchmeta":

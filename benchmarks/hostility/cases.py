@@ -179,6 +179,7 @@ BASES: dict[str, tuple[str, ...]] = {
     "data add": ("omniglot", "copy"),
     "data list": (),
     "data verify": (),
+    "data remove": ("omniglot", "--yes"),
 }
 """Arguments with which each verb does what it is for; those that need a file of the prepared results follow below."""
 

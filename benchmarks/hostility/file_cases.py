@@ -121,6 +121,7 @@ def places() -> Iterator[Case]:
             given = {"MAML_BENCH_DATA": spot}
             yield Case(f"place {name} {verb[-1]}", verb, environment=given, refused=verb[0] == "run", **there)
         wrong: list[tuple[str, ...]] = [("compare", "reference", spot), ("data", "add", "omniglot", spot)]
+        wrong += [("data", "add", "birds", spot, "--allow-duplicates"), ("data", "add", "birds", spot, "--split", spot)]
         wrong += [("show", spot), (*RUN, "--from", spot), ("evaluate", RECIPE, "--weights", spot)]
         wrong += [("run", f"{spot}.toml"), ("run", RECIPE, "--setup", f"{spot}.py")]
         for words in wrong:

@@ -121,6 +121,11 @@ def _add_own(name: str, path: Path, given: dict[str, Any]) -> "Manifest":
         )  # fmt: skip
 
 
+def at_a_terminal() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty()
+
+
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="Data set, see [cyan]maml-bench data list[/cyan].")],
@@ -135,7 +140,7 @@ def remove(
 
     shown, place = sources.shown(name), store.place(name)
     if not yes:
-        if not sys.stdin.isatty():
+        if not at_a_terminal():
             raise MamlBenchError(f"{place} would be removed: say --yes to do so")
         if not typer.confirm(f"Remove {place}?", err=True):
             raise typer.Exit(ExitCode.INTERRUPTED)
@@ -236,7 +241,7 @@ def _options(function: Callable[..., Any], name: str, keep_105: bool) -> dict[st
 
 
 def _say_stored(manifest: "Manifest") -> None:
-    from maml_bench.data import own, sources, store
+    from maml_bench.data import sources, store
 
     classes, each = _counts(manifest)
     folder = store.data_home() / manifest.name
@@ -246,5 +251,5 @@ def _say_stored(manifest: "Manifest") -> None:
     )
     if manifest.preparation is not None:
         parts = ", ".join(f"{len(manifest.classes_of(part))} {part}" for part in manifest.arrays)
-        say(f"the split ({parts} classes) is in {folder / own.SPLIT}")
+        say(f"the split ({parts} classes) is in {folder / store.SPLIT}")
         say(f"run it with `maml-bench run images-5w1s --data {manifest.name}`")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from maml_bench.data.draws import choose, key_of, words_by_draw
-from maml_bench.data.layouts.pictures import Listing, OneClass, shown
+from maml_bench.data.layouts.pictures import Listing, OneClass
+from maml_bench.data.preparation import shown
 from maml_bench.data.splits import PARTS, content_hash, parse
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import read_bytes

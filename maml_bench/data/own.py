@@ -22,7 +22,6 @@ from maml_bench.data.threads import each
 from maml_bench.errors import MamlBenchError, Notice, nearest
 from maml_bench.files import refuse_unfit_name
 
-SPLIT = "split.json"
 USUAL_WAY = 5
 """The number of classes of a task in the recipes of this package."""
 RESERVED = ("torchmeta",)
@@ -83,8 +82,8 @@ def add(
             file.fill(row, pixels)
 
         seen = decoded(items_of(chosen), how, put, progress)
-        told = [*about(listing, chosen, seen), *repeated(chosen, seen.digests, allow_duplicates)]
-        draft.text(SPLIT, json.dumps(chosen.content(name), indent=1) + "\n")
+        told = [*about(listing, chosen, seen), *repeated(chosen, seen.digests, allow_duplicates), *_too_small(chosen)]
+        draft.text(store.SPLIT, json.dumps(chosen.content(name), indent=1) + "\n")
         manifest = draft.finish(
             version=store.OWN_VERSION,
             source=listing.layout,
@@ -146,15 +145,18 @@ def about(listing: Listing, chosen: ChosenSplit, seen: Seen) -> list[str]:
     """Sentences about what was ignored, left out and converted."""
     found = [f"ignored: {in_words(listing.ignored)}"] if listing.ignored else []
     found += chosen.notes
-    few = {part: len(classes) for part, classes in chosen.parts.items() if 0 < len(classes) < USUAL_WAY}
-    if few:
-        count = sum(map(len, chosen.parts.values()))
-        enough = f", such as --parts {count - 2 * USUAL_WAY},{USUAL_WAY},{USUAL_WAY}" if count >= 3 * USUAL_WAY else ""
-        parts = " and ".join(
-            f"{classes} {part} {'class' if classes == 1 else 'classes'}" for part, classes in few.items()
-        )
-        found.append(f"there are only {parts}, too few for tasks of {USUAL_WAY} classes; choose the parts{enough}")
     return found + ([f"images {_converted(seen.notes)}"] if seen.notes else [])
+
+
+def _too_small(chosen: ChosenSplit) -> list[str]:
+    """A sentence about parts that have fewer classes than tasks of the recipes."""
+    few = {part: len(classes) for part, classes in chosen.parts.items() if 0 < len(classes) < USUAL_WAY}
+    if not few:
+        return []
+    count = sum(map(len, chosen.parts.values()))
+    better = f", such as --parts {count - 2 * USUAL_WAY},{USUAL_WAY},{USUAL_WAY}" if count >= 3 * USUAL_WAY else ""
+    parts = " and ".join(f"{classes} {part} {'class' if classes == 1 else 'classes'}" for part, classes in few.items())
+    return [f"there are only {parts}, too few for the usual tasks of {USUAL_WAY} classes; take larger parts{better}"]
 
 
 def repeated(chosen: ChosenSplit, digests: Sequence[bytes], allowed: bool) -> list[str]:
@@ -186,9 +188,9 @@ def repeated(chosen: ChosenSplit, digests: Sequence[bytes], allowed: bool) -> li
             raise MamlBenchError(f"{leak}; remove one of each, or allow it with `--allow-duplicates`")
         told.append(leak)
     if between:
-        told.append(f"{between:,} pictures are the same as one of another class of their part")
+        told.append(f"pictures that are the same as one of another class of their part: {between:,}")
     if within:
-        told.append(f"{within:,} pictures are the same as another one of their class")
+        told.append(f"pictures that are the same as another one of their class: {within:,}")
     return told
 
 

@@ -99,13 +99,11 @@ class Preparation:
         Several threads may call it at once.
         """
         if isinstance(picture, str | os.PathLike):
-            image = _opened(Path(picture), what or os.fsdecode(os.fspath(picture)).encode(errors="replace").decode())
+            what = what or shown(Path(picture))
+            image = _opened(Path(picture), what)
         else:
             what = what or "the picture"
-            if isinstance(picture, Tensor):
-                picture = _channels_last(picture)
-            image = picture if isinstance(picture, Image.Image) else _of_array(np.asarray(picture), what)
-        what = what or str(picture)
+            image = picture if isinstance(picture, Image.Image) else _of_array(_channels_last(picture), what, picture)
         try:
             return self._scaled(image, what)
         except MamlBenchError:
@@ -147,6 +145,11 @@ class Preparation:
         return ImageOps.pad(image, (side, side), Image.Resampling.LANCZOS)
 
 
+def shown(path: Path) -> str:
+    """A path as it can be printed in one line, also where its name is not UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep PIL from warning about odd files, and let it refuse pictures of very many pixels before it decodes them.
@@ -183,7 +186,7 @@ def _to_bytes(image: Image.Image, what: str) -> Image.Image:
     """A grey image of 16 bits, or of floats in [0, 1], as one of 8 bits; 65535 and 1.0 become 255."""
     values = np.asarray(image)
     if image.mode == "F":
-        return _of_array(values, what)
+        return _of_array(values, what, values)
     if values.min() < 0 or values.max() > 65535:
         raise MamlBenchError(f"{what} has values from {values.min()} to {values.max()}, but must have 0 to 65535")
     found = Image.fromarray(((values.astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))
@@ -191,19 +194,21 @@ def _to_bytes(image: Image.Image, what: str) -> Image.Image:
     return found
 
 
-def _channels_last(picture: Tensor) -> npt.NDArray[Any]:
+def _channels_last(picture: Tensor | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if not isinstance(picture, Tensor):
+        return np.asarray(picture)
     array = picture.detach().cpu()
     array = array.to(torch.float32) if array.is_floating_point() else array
     return (array.permute(1, 2, 0) if array.ndim == 3 else array).numpy()
 
 
-def _of_array(array: npt.NDArray[Any], what: str) -> Image.Image:
-    """The image in an array ``[H, W]`` or ``[H, W, C]``, see `Preparation.prepare`."""
+def _of_array(array: npt.NDArray[Any], what: str, given: Any) -> Image.Image:
+    """The image in an array ``[H, W]`` or ``[H, W, C]``, which was made of ``given``; see `Preparation.prepare`."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] > 4) or 0 in array.shape:
         raise MamlBenchError(
-            f"{what} is an array of the shape {list(array.shape)}, but must be [height, width] or "
+            f"{what} is an array of the shape {list(getattr(given, 'shape', ()))}, but must be [height, width] or "
             "[height, width, channels] with 1 to 4 channels (a tensor: [channels, height, width])"
         )
     if array.dtype == np.bool_:

@@ -5,109 +5,30 @@ the classes where these may differ in size. They are read through memory maps, s
 processes share the pages. A data set is replaced completely or not at all.
 """
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maml_bench.checked import construct
-from maml_bench.checksum import BLANK, is_sealed, seal
 from maml_bench.data import sources
-from maml_bench.data.disk import Array, ArrayFile, present, replacing, sha256, whole
-from maml_bench.data.threads import each
+from maml_bench.data.disk import Array, present, replacing, sha256, whole
+from maml_bench.data.draft import Draft, Progress
+from maml_bench.data.manifest import MANIFEST, SPLIT, ArrayInfo, Manifest
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import cache_home, locked
 
-Progress = Callable[[int, int, str], None]
-"""Called with (units done, units in all, what is being done); an exception it raises ends the work cleanly."""
-
-__all__ = ["Array", "ArrayInfo", "Draft", "Manifest", "Progress", "data_home", "drafting", "load", "manifest", "place",
-           "remove", "stored", "verify", "write"]  # fmt: skip
+__all__ = ["SPLIT", "Array", "ArrayInfo", "Draft", "Manifest", "Progress", "data_home", "drafting", "load", "manifest",
+           "place", "remove", "stored", "verify", "write"]  # fmt: skip
 
 LOCK_WAIT_S = 5.0
 OWN_VERSION = 1
 """The version of the arrays of data sets of the user's."""
-_MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class ArrayInfo:
-    """One stored array: its shape and dtype, the sha256 of its file, and a description of how it was made.
-
-    ``classes`` names its rows if they differ from those of the data set; otherwise it is None. ``sizes`` are the
-    numbers of images of each class where these may differ: then the array is ``[image, C, H, W]``.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    sha256: str
-    how: str
-    classes: tuple[str, ...] | None = None
-    sizes: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What is stored under one name; ``source`` names the layout that it was read from.
-
-    ``classes[i]`` names ``array[i]``. If arrays have their own classes, ``classes`` are those of all arrays together.
-    ``examples_per_class`` is 0 where each array says how many there are. ``preparation`` has the fields of
-    `data.preparation.Preparation`, for data sets of the user's.
-    """
-
-    name: str
-    version: int
-    source: str
-    classes: tuple[str, ...]
-    examples_per_class: int
-    arrays: dict[str, ArrayInfo]
-    preparation: dict[str, int | str] | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """12 hex digits that change with every class name and array.
-
-        Arrays that a store may lack do not count: the optional ``full...``, and ``area...``, which came later.
-        """
-        counted = sorted((name, info) for name, info in self.arrays.items() if not name.startswith(("full", "area")))
-        parts = [f"{name} {info.sha256}" for name, info in counted]
-        parts += [f"{name} {info.sizes}" for name, info in counted if info.sizes]
-        own = [f"{name} {label}" for name, info in counted for label in info.classes or ()]
-        return hashlib.sha256("\n".join([*parts, *self.classes, *own]).encode()).hexdigest()[:12]
-
-    def classes_of(self, array: str) -> tuple[str, ...]:
-        """Names of the rows of ``array``."""
-        own = self.arrays[array].classes
-        return self.classes if own is None else own
-
-    def sizes_of(self, array: str) -> tuple[int, ...]:
-        """Numbers of images of the classes of ``array``."""
-        own = self.arrays[array].sizes
-        return (self.examples_per_class,) * len(self.classes_of(array)) if own is None else own
-
-    def to_json(self) -> str:
-        """Return the manifest as JSON text with a checksum of it."""
-        content = _without_none(asdict(self))
-        content["arrays"] = {name: _without_none(info) for name, info in content["arrays"].items()}
-        return seal(json.dumps(content | {"checksum": BLANK.decode()}, indent=1).encode()).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> "Manifest":
-        """Inverse of :meth:`to_json`; ValueError or MamlBenchError on any other text. Older texts have no checksum."""
-        content = json.loads(text)
-        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
-        if checksum is not None and not is_sealed(text.encode(), str(checksum).encode()):
-            raise ValueError("the checksum differs")
-        return construct(cls, content, "the manifest")
 
 
 def data_home() -> Path:
@@ -128,7 +49,7 @@ def manifest(name: str) -> Manifest:
     MamlBenchError if it is unknown, not stored, unreadable, or of another version than this program writes.
     """
     folder, version = _folder_of(name)
-    name, path = sources.shown(name), data_home() / folder / _MANIFEST
+    name, path = sources.shown(name), data_home() / folder / MANIFEST
     try:
         found = Manifest.from_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -161,7 +82,7 @@ def _folder_of(name: str) -> tuple[str, int]:
 def own_names() -> list[str]:
     """Return the names of the stored data sets of the user's, sorted."""
     try:
-        found = [place.name for place in data_home().iterdir() if (place / _MANIFEST).exists()]
+        found = [place.name for place in data_home().iterdir() if (place / MANIFEST).exists()]
     except OSError:
         return []
     return sorted(name for name in found if not name.startswith(".") and not sources.is_known(name))
@@ -169,25 +90,26 @@ def own_names() -> list[str]:
 
 def stored() -> list[Manifest]:
     """Return the manifests of all stored data sets: those that this package knows, then those of the user's."""
-    known = [name for name in sources.names() if (data_home() / name / _MANIFEST).exists()]
+    known = [name for name in sources.names() if (data_home() / name / MANIFEST).exists()]
     return [manifest(name) for name in (*known, *own_names())]
 
 
 def place(name: str) -> Path:
     """Return the folder of the stored data set ``name``; MamlBenchError if it is not stored."""
     folder = data_home() / _folder_of(name)[0]
-    if not (folder / _MANIFEST).exists():
+    if not (folder / MANIFEST).exists():
         raise MamlBenchError(f"{sources.shown(name)} is not stored in {data_home()}")
     return folder
 
 
 def remove(name: str) -> None:
-    """Remove the stored data set ``name``; MamlBenchError if it is not stored or cannot be removed.
+    """Remove the stored data set ``name``, also one that cannot be read.
 
-    What is stored but cannot be read, or is of another version, is removed too.
+    MamlBenchError if it is not stored, its folder holds anything else, or it cannot be removed.
     """
     folder = place(name)
     with _writing() as home:
+        _refuse_foreign(folder)
         gone = home / f".{folder.name}.{secrets.token_hex(4)}"
         folder.rename(gone)
         shutil.rmtree(gone)
@@ -244,75 +166,6 @@ def verify(name: str, progress: Progress | None = None) -> Manifest:
     return found
 
 
-class Draft:
-    """A data set that is being written to the store: create its arrays, fill them, then call `finish`."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self._folder = name, folder
-        self._files: dict[str, ArrayFile] = {}
-
-    def array(self, key: str, shape: tuple[int, ...]) -> ArrayFile:
-        """The new array ``key``, uint8 ``[class, example, C, H, W]``, to be filled class by class.
-
-        Where classes may differ in size it is ``[image, C, H, W]``, to be filled image by image.
-        """
-        self._files[key] = ArrayFile(self._folder / f"{key}.npy", shape)
-        return self._files[key]
-
-    def text(self, name: str, content: str) -> None:
-        """Write a text file of that name beside the arrays."""
-        (self._folder / name).write_text(content, encoding="utf-8")
-
-    def finish(
-        self,
-        *,
-        version: int,
-        source: str,
-        classes: Sequence[str],
-        how: Mapping[str, str],
-        own: Mapping[str, Sequence[str]] | None = None,
-        sizes: Mapping[str, Sequence[int]] | None = None,
-        preparation: Mapping[str, int | str] | None = None,
-        progress: Progress | None = None,
-    ) -> Manifest:
-        """Hash the arrays, all of which are filled, and write the manifest.
-
-        Args:
-            version: that of the source module.
-            source: the layout that the data were read from.
-            classes: the classes of all arrays together.
-            how: a description of how each array was made.
-            own: the classes of the arrays that have their own.
-            sizes: the numbers of images of each class of each array, where they may differ.
-            preparation: how pictures of the user's were prepared.
-            progress: counts the bytes hashed.
-        """
-        labels = {key: tuple(own[key]) if own and key in own else None for key in self._files}
-        of_classes = {key: tuple(sizes[key]) if sizes else None for key in self._files}
-        examples = {0 if sizes else file.shape[1] for file in self._files.values()}
-        assert len(examples) == 1
-        rows = {key: file.shape[0] if sizes is None else len(sizes[key]) for key, file in self._files.items()}
-        assert all(rows[key] == len(labels[key] or classes) for key in rows)
-        bytes_of = {key: file.path.stat().st_size for key, file in self._files.items()}
-        digests: dict[str, str] = {}
-        with closing(each([iter(self._files)], lambda key: (key, self._files[key].finish()))) as done:
-            for key, digest in done:
-                digests[key] = digest
-                if progress:
-                    progress(sum(bytes_of[key] for key in digests), sum(bytes_of.values()), "hashing")
-        infos = {
-            key: ArrayInfo(file.shape, "uint8", digests[key], how[key], labels[key], of_classes[key])
-            for key, file in self._files.items()
-        }
-        prepared = dict(preparation) if preparation else None
-        written = Manifest(self.name, version, source, tuple(classes), examples.pop(), infos, prepared)
-        with (self._folder / _MANIFEST).open("w", encoding="utf-8") as file:
-            file.write(written.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        return written
-
-
 @contextmanager
 def drafting(name: str) -> Iterator[Draft]:
     """Yield a draft of the data set ``name`` that is stored when the block ends, in place of what was stored before.
@@ -320,8 +173,22 @@ def drafting(name: str) -> Iterator[Draft]:
     On any exception the earlier data stay, and nothing half-written remains. MamlBenchError if the folder cannot be
     written or another process is writing to it.
     """
-    with _writing() as home, replacing(home / name) as folder:
-        yield Draft(name, folder)
+    with _writing() as home:
+        _refuse_foreign(home / name)
+        with replacing(home / name) as folder:
+            yield Draft(name, folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise MamlBenchError if a folder to be replaced or removed holds more than a data set, such as pictures."""
+    known = (MANIFEST, SPLIT)
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or any(path.suffix != ".npy" and path.name not in known for path in folder.iterdir()):
+        raise MamlBenchError(
+            f"{folder} holds other files than those of a stored data set, so it is neither replaced nor removed: "
+            "choose another name, or set MAML_BENCH_DATA to another folder"
+        )
 
 
 @contextmanager
@@ -360,10 +227,6 @@ def _advice(name: str) -> str:
     shown, fetched = sources.shown(name), sources.is_known(name) and hasattr(sources.find(name), "download")
     fetch = f" or fetch it with `maml-bench data download {shown}`" if fetched else ""
     return f"add your copy with `maml-bench data add {shown} PATH`{fetch}"
-
-
-def _without_none(content: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if value is not None}
 
 
 def _open(found: Manifest, array: str) -> Array:

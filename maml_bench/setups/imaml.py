@@ -69,7 +69,7 @@ class IMAML(Setup):
                 lambda v: {n: eye * v[n] + h for n, h in curved(v).items() if n in v}, moving, self.cg_steps
             )
             through = curved(x) if len(x) < len(outer) else {}
-            return {n: x[n] if n in x else g - through[n] for n, g in outer.items()}, loss
+            return {n: x[n] if n in x else outer[n] - through[n] for n in meta}, loss
 
         with torch.no_grad():
             grads, losses = over_tasks(implicit, episodes)

@@ -15,7 +15,7 @@ VERBS = ["list", "run", "suite", "evaluate", "records", "show", "report", "compa
 
 @pytest.mark.parametrize(
     "verb",
-    [[verb] for verb in VERBS] + [["data", verb] for verb in ("add", "download", "list", "verify")],
+    [[verb] for verb in VERBS] + [["data", verb] for verb in ("add", "download", "list", "verify", "remove")],
     ids=" ".join,
 )
 def test_every_verb_has_help(command, verb):

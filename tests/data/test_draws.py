@@ -101,6 +101,15 @@ def test_choices_keep_the_axes_of_their_words() -> None:
     assert np.array_equal(choose(drawn, 9)[:, 1], choose(drawn[:, 1], 9))
 
 
+@given(data=st.data())
+def test_each_column_may_have_a_population_of_its_own(data: st.DataObject) -> None:
+    picks = data.draw(st.integers(1, 8))
+    populations = data.draw(st.lists(st.integers(picks, 500), min_size=1, max_size=9))
+    drawn = words_by_draw(key_of(picks, populations), 0, len(populations), picks)
+    chosen = choose(drawn, np.array(populations))
+    assert chosen.T.tolist() == [shuffled(*one) for one in zip(drawn.T.tolist(), populations, strict=True)]
+
+
 def test_all_ordered_choices_are_equally_likely() -> None:
     """Two of four: twelve ordered pairs, chi-squared."""
     chosen = choose(words_by_draw(11, 0, 24_000, 2), 4)
@@ -113,3 +122,5 @@ def test_all_ordered_choices_are_equally_likely() -> None:
 def test_too_many_choices_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot choose 5 of 4"):
         choose(words_by_draw(0, 0, 1, 5), 4)
+    with pytest.raises(ValueError, match="cannot choose 5 of 4"):
+        choose(words_by_draw(0, 0, 2, 5), np.array([9, 4]))

@@ -215,3 +215,41 @@ def test_joint_labels_are_classes_of_the_split(rotations: str) -> None:
         for image, label in zip(batch.x.flatten(0, 1), batch.y.flatten().tolist(), strict=True):
             place, turns = divmod(label, 4) if rotations == "extra classes" else (label, 0)
             assert round(float(image[0][places[turns]]) * 255) == subset[place] + 1
+
+
+@given(shape=shapes, first=st.integers(0, 10**9), rotations=st.sampled_from(["none", "per class", "extra classes"]))
+def test_classes_of_one_size_give_the_same_episodes_with_and_without_their_sizes(shape, first, rotations) -> None:
+    options = {"key": 5, "stream": ("t",), "shape": shape, "rotations": rotations}
+    expected = sample_images(marked(), np.arange(CLASSES), first, 3, **options)
+    flat = marked().flatten(0, 1)
+    found = sample_images(flat, np.arange(CLASSES), first, 3, sizes=(EXAMPLES,) * CLASSES, **options)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one.x, other.x)
+        assert torch.equal(one.y, other.y)
+
+
+SIZES = tuple(4 + row % 7 for row in range(CLASSES))
+
+
+def unequal() -> Tensor:
+    """The first images of each class of `marked`, as many as SIZES says: uint8 [images, 1, 2, 2]."""
+    return torch.cat([of_class[:count] for of_class, count in zip(marked(), SIZES, strict=True)])
+
+
+def test_classes_of_different_sizes_give_all_of_their_images_and_no_others() -> None:
+    shape = Shape(5, 1, 3)
+    episode = sample_images(
+        unequal(), np.arange(3, CLASSES), 0, 2000, key=5, stream=("t",), shape=shape, sizes=SIZES, joint=True
+    )
+    assert_no_leak(episode)
+    met = [place for batch in episode for task in origins(batch) for place in task]
+    assert set(met) == {(row, example) for row in range(3, CLASSES) for example in range(SIZES[row])}
+    for task, labels in zip(origins(episode.query), episode.query.y, strict=True):
+        assert [row for row, _ in task] == (labels + 3).tolist()
+    counts = np.bincount([example for row, example in met if row == 6], minlength=SIZES[6])
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_class_with_too_few_images_is_refused() -> None:
+    with pytest.raises(MamlBenchError, match="need 5 examples of each class, but there are 4"):
+        sample_images(unequal(), np.arange(CLASSES), 0, 1, key=5, stream=("t",), shape=Shape(5, 2, 3), sizes=SIZES)

@@ -91,6 +91,7 @@ def test_the_reference_of_the_command_line_has_every_command(generated: ModuleTy
         "report",
         "compare",
         "data add",
+        "data remove",
         "data verify",
     ):
         assert f"## `maml-bench {command}`" in text

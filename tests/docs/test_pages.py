@@ -7,15 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from maml_bench.cli import app
 from maml_bench.cli.exit_codes import ExitCode
-from maml_bench.data import store
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.registry import setup_names
 from tests.docs.blocks import PAGES, ROOT, blocks, pages_with_code, run
+from tests.docs.pictures import FOLDERS, folders_of
 
 
 def name(page: Path) -> str:
@@ -30,30 +29,25 @@ def commands_in(page: Path) -> list[list[str]]:
     return [command.split()[1:] for command in (*lines, *inline)]
 
 
+CODE = [
+    pytest.param(page, id=name(page), marks=[pytest.mark.real_data] * bool(folders_of(page)))
+    for page in pages_with_code()
+]
+
+
 @pytest.mark.filterwarnings("default::maml_bench.errors.Notice")  # a reader sees them too
-@pytest.mark.parametrize("page", pages_with_code(), ids=name)
+@pytest.mark.parametrize("page", CODE)
 def test_its_code_runs_in_order_in_an_empty_folder(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    for folder in folders_of(page):
+        data, write = FOLDERS[folder]
+        request.getfixturevalue(data)
+        write(tmp_path)
+        monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path / "home"))  # what a page stores is not the user's
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAML_BENCH_RESULTS", raising=False)
-    if '"photos"' in page.read_text(encoding="utf-8"):
-        request.getfixturevalue("mini_imagenet")
-        save_photos(tmp_path)
     run(page)
-
-
-def save_photos(folder: Path) -> None:
-    """Save photographs of mini-ImageNet as a reader may have some: 12 classes of 6 to 30, and two without a class."""
-    stored = store.load("mini_imagenet", "train")
-    for number in range(12):
-        place = folder / "photos" / f"class{number}"
-        place.mkdir(parents=True)
-        for k in range(6 + 7 * number % 25):
-            Image.fromarray(stored[5 * number, k].transpose(1, 2, 0)).save(place / f"{k}.png")
-    (folder / "new").mkdir()
-    for k in (1, 2):
-        Image.fromarray(stored[5 * k, -1].transpose(1, 2, 0)).save(folder / "new" / f"{k}.png")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands_in(page)], ids=name)

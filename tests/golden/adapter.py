@@ -105,6 +105,8 @@ def small_store() -> Iterator[None]:
         store.load, store.manifest = kept
 
 
+OF_USERS = ("torchmeta", "images")
+"""Families of files of the user's."""
 SPLITS = {"omniglot": "finn", "mini_imagenet": "ravi"}
 
 
@@ -114,7 +116,7 @@ def pairs() -> list[tuple[str, str]]:
         (tasks, setup)
         for tasks in registry.task_names()
         for setup in registry.setup_names()
-        if tasks != "torchmeta"
+        if tasks not in OF_USERS
         and not registry.in_order(registry.task_class(tasks))  # tests/setups/test_reader.py has their numbers
         and registry.offers(tasks, setup)
         and (tasks not in ALIKE or setup in ("maml", "oracle"))
@@ -263,7 +265,7 @@ def drawn() -> dict[str, list[float] | str]:
 
     found: dict[str, list[float] | str] = {}
     for name in registry.task_names():
-        if name == "torchmeta":
+        if name in OF_USERS:
             continue
         tasks = registry.build_tasks(resolve(recipe_of(name), preset="smoke").tasks, "golden")
         for split in ("train", "validation", "test"):

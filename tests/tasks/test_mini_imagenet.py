@@ -6,7 +6,8 @@ import torch
 
 from maml_bench.data import splits, store
 from maml_bench.errors import MamlBenchError
-from maml_bench.tasks.mini_imagenet import IMAGENET, MiniImagenet
+from maml_bench.tasks._shared.photographs import IMAGENET
+from maml_bench.tasks.mini_imagenet import MiniImagenet
 from maml_bench.types import Shape
 
 pytestmark = [pytest.mark.real_data, pytest.mark.usefixtures("mini_imagenet")]

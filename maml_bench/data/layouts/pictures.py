@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
-from maml_bench.data.preparation import SUFFIXES, Picture
+from maml_bench.data.preparation import SUFFIXES, Picture, shown
 from maml_bench.errors import MamlBenchError, shortened
 
 PARTS = {
@@ -66,7 +66,10 @@ def listed(source: Source) -> Listing:
         MamlBenchError: it is none of them, it holds no pictures, or it cannot be read; or its classes have unfit names.
     """
     if isinstance(source, str | os.PathLike):
-        place = Path(source).expanduser()
+        try:
+            place = Path(source).expanduser()
+        except RuntimeError:  # Python's word for a home folder that nobody knows
+            raise MamlBenchError(f"{shown(Path(source))} is in no home folder that there is") from None
         if not os.path.lexists(place):
             raise MamlBenchError(f"{shown(place)} does not exist; name a folder of class folders, or a CSV file")
         if place.is_dir():
@@ -110,31 +113,28 @@ def in_words(counts: Counter[str]) -> str:
     return ", ".join(f"{count:,} {what if count == 1 else _MANY[what]}" for what, count in sorted(counts.items()))
 
 
-def shown(path: object) -> str:
-    """A path as it can be printed, also where its name is not UTF-8."""
-    return os.fsdecode(path).encode(errors="backslashreplace").decode() if isinstance(path, os.PathLike) else str(path)
-
-
 def _of_folder(root: Path) -> Listing:
     """``root/<class>/<picture>``, or with folders of the parts between them."""
-    found = Listing("class folders")
+    found = Listing("")
     top = _folders(root, found.ignored)
     inside = {folder: _content(folder, found.ignored) for folder in top}
     parts = {
         folder for folder in top if folder.name.lower() in PARTS and inside[folder].folders and not inside[folder].files
     }
-    if parts and len(parts) < len(top):
-        other = min(set(top) - parts)
+    classes = [folder for folder in top if folder not in parts]
+    if parts and any(inside[folder].files for folder in classes):
+        other = next(folder.name for folder in classes if inside[folder].files)
         raise MamlBenchError(
-            f"{shown(root)} holds folders of a split, such as {min(parts).name}, beside {shown(Path(other.name))}: put "
+            f"{shown(root)} holds folders of a split, such as {min(parts).name}, beside {shown(Path(other))}: put "
             "every class into a part, or none"
         )
-    if not parts:
-        for folder in top:
+    if parts:
+        found.ignored["class without pictures"] += len(classes)
+    else:
+        for folder in classes:
             found.ignored["folder within a class folder"] += len(inside[folder].folders)
             _add(found, folder.name, None, shown(folder), _items(inside[folder].files))
-    else:
-        found.layout = "class folders in folders of a split"
+    found.layout = "class folders in folders of a split" if parts else "class folders"
     named: dict[str, Path] = {}
     for folder in sorted(parts):
         part = PARTS[folder.name.lower()]
