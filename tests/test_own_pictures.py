@@ -17,7 +17,6 @@ from maml_bench import ImageFolder, MamlBenchError, Predictor
 from maml_bench.cli import app
 from maml_bench.data import store
 from maml_bench.data.images import Images, Preparation
-from maml_bench.errors import Notice
 from maml_bench.fitting import queries
 from maml_bench.tasks.images import OwnImages
 
@@ -75,8 +74,7 @@ def test_a_learner_of_pictures_tells_colours_apart_after_it_was_saved(setup: str
 
 def test_pictures_have_the_pixels_of_the_training(folder, model, parts, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MAML_BENCH_DATA", str(tmp_path))
-    with pytest.warns(Notice, match="too few for tasks of 5 classes"):
-        ImageFolder(folder, size=16, resize="stretch").add("colours", parts=(4, 2, 2))
+    ImageFolder(folder, size=16, resize="stretch").add("colours", parts=(4, 2, 2))
     tasks = OwnImages(data="colours")
     part = tasks.part("train")
     drawn = tasks.sample("train", 0, 1, key=0, shape=maml_bench.Shape(4, 2, 2)).support
