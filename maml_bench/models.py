@@ -85,8 +85,8 @@ class ContextInput(nn.Module):
 def _fill_truncated_normal(weight: Tensor, std: float, generator: Generator) -> None:
     """Fill a tensor with normal values, and draw those beyond two standard deviations again.
 
-    ``nn.init.trunc_normal_`` of torch 2.13 draws in this way too. Torch 2.11 draws in another way, so that the same seed
-    would give other initial values there.
+    ``nn.init.trunc_normal_`` of torch 2.13 draws in this way too. That of torch 2.11 draws in another way, so that the
+    same seed would give other initial values there.
     """
     bound = weight.new_tensor(2 * std)
     values = torch.empty_like(weight).normal_(0, std, generator=generator)
