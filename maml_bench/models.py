@@ -81,6 +81,20 @@ class ContextInput(nn.Module):
         return torch.cat([x, self.context.expand(x.shape[0], *self.shape)], dim=1)
 
 
+@torch.no_grad()
+def _fill_truncated_normal(weight: Tensor, std: float, generator: Generator) -> None:
+    """Fill a tensor with normal values, and draw those beyond two standard deviations again.
+
+    ``nn.init.trunc_normal_`` of torch 2.13 draws in this way too. That of torch 2.11 draws in another way, so that the
+    same seed would give other initial values there.
+    """
+    bound = weight.new_tensor(2 * std)
+    values = torch.empty_like(weight).normal_(0, std, generator=generator)
+    while (outside := values.abs() > bound).any():
+        values = torch.where(outside, torch.empty_like(values).normal_(0, std, generator=generator), values)
+    weight.copy_(values)
+
+
 class MLP(nn.Module):
     """Fully connected network: linear, normalisation if asked for, ReLU, and a linear ``head``.
 
@@ -98,7 +112,7 @@ class MLP(nn.Module):
         self.head = empty(nn.Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02, generator=generator)
+                _fill_truncated_normal(layer.weight, 0.01, generator)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Files that are whole or not there, and files of the repository that must agree with one another."""
 
+import configparser
 import os
 import re
 import stat
@@ -94,6 +95,32 @@ def test_continuous_integration_runs_commands_of_the_readme():
     assert [command.split()[-1] for command in commands] == [".", "tox"], "it installs, then it checks"
     readme = (REPOSITORY / "README.md").read_text()
     assert [command for command in commands if command not in readme] == []
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = {**dict.fromkeys(project["dependencies"]), **dict.fromkeys(extras["rl"] + extras["hdf5"] + extras["test"])}
+    bounds = [re.fullmatch(r"([a-z0-9-]+)(?:\[[a-z,]+\])?>=([0-9.]+)", line) for line in asked if line != "setuptools"]
+    pinned = re.findall(r"^([a-z0-9-]+)==([0-9.]+)$", (REPOSITORY / "constraints-oldest.txt").read_text(), re.MULTILINE)
+    assert len(pinned) == len(dict(pinned))
+    assert {found[1]: found[2] for found in bounds}.items() <= dict(pinned).items()
+
+
+def test_the_versions_of_python_are_those_that_are_tested():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    said = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert project["requires-python"] == f">={said[0]}"
+    workflow = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r'"(3\.\d+)"', re.search(r"python: \[.*\]", workflow)[0]) == said
+    environments = configparser.ConfigParser(interpolation=None)
+    environments.read(REPOSITORY / "tox.ini")
+    newest = environments["testenv:torch-newest"]["base_python"].split(", ")
+    assert newest == [f"py{version.replace('.', '')}" for version in reversed(said)]
+    assert environments["testenv:torch-oldest"]["base_python"] == newest[-1]
+    weekly = (REPOSITORY / ".github" / "workflows" / "versions.yml").read_text()
+    runs = dict(re.findall(r'env: (torch-\w+)\n +python: "(3\.\d+)"', weekly))
+    assert runs == {"torch-oldest": said[0], "torch-newest": said[-1]}
 
 
 def in_a_process(code, *arguments):

@@ -198,3 +198,22 @@ def reliability() -> str:
     missing = ", ".join(words for kind, words in INPUTS.items() if kind not in counts)
     told += f" No input of these kinds was called: {missing}." if missing else ""
     return f"{table(head, rows)}\n\n{told}"
+
+
+def versions() -> str:
+    """The versions of torch that benchmarks/torch_versions.py has measured."""
+    file = RESULTS / "versions.json"
+    if not file.exists():
+        return "No version has been measured yet."
+    rows = [
+        [
+            *(found[name] for name in ("torch", "python", "numpy")),
+            *(f"{found[name]:.1f}" for name in ("traced_ms", "vmap_ms")),
+            f"{found['ratio']:.3f}",
+            *(f"{found[name]:.0e}" for name in ("schedules", "golden")),
+        ]
+        for found in json.loads(file.read_text(encoding="utf-8"))
+    ]
+    return table(
+        ["torch", "Python", "numpy", "`traced`, ms", "`vmap`, ms", "ratio", "schedules", "golden values"], rows
+    )

@@ -227,6 +227,11 @@ class Problem:
         return [float(self.setup.predict(self.learner, self.meta, state, seen).norm()) for state in states]
 
 
+def initial(tasks: str, setup: str) -> dict[str, Tensor]:
+    """The meta-parameters that seed 0 begins with, in float64."""
+    return {name: p.detach().double() for name, p in Problem(tasks, setup).run.meta.items()}
+
+
 def modes() -> dict[str, list[float]]:
     """Losses of MAML on a small convolutional network under every choice of statistics at test."""
     from maml_bench.core.evaluate import population

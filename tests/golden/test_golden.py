@@ -81,6 +81,14 @@ def test_a_setup_on_tasks(line: str) -> None:
     close(found["losses"], expected["losses"], 1e-2 if acting else TOLERANCE)
 
 
+@pytest.mark.parametrize("line", list(values("initial")))
+def test_initial_values(line: str) -> None:
+    """The same seed begins with the same values under every version of torch."""
+    from tests.golden.write import summary
+
+    close(summary(adapter.initial(*line.split())), values("initial")[line], FLOAT32)
+
+
 def test_statistics_at_test() -> None:
     found, expected = adapter.modes(), values("modes")
     assert found.keys() == expected.keys()

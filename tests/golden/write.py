@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from maml_bench.types import Params
 from tests.golden import adapter
 
 HERE = Path(__file__).parent / "values"
@@ -23,14 +24,18 @@ CHANGED = (
 )
 
 
+def summary(tensors: Params) -> list[float]:
+    """The length of all tensors together, and three of their entries."""
+    flat = torch.cat([t.flatten() for _, t in sorted(tensors.items())])
+    return [float(flat.norm()), *(float(flat[i]) for i in (len(flat) // 7, len(flat) // 2, len(flat) - 1))]
+
+
 def problem(tasks: str, setup: str) -> dict[str, Any]:
     """What is kept of one setup on one family of tasks."""
     built = adapter.Problem(tasks, setup)
-    flat = torch.cat([g.flatten() for _, g in sorted(built.gradient().items())])
-    entries = [float(flat[i]) for i in (len(flat) // 7, len(flat) // 2, len(flat) - 1)]
     return {
         "parameters": built.parameters(),
-        "gradient": [float(flat.norm()), *entries],
+        "gradient": summary(built.gradient()),
         "losses": built.three_losses(),
         "outputs": built.policy_outputs() if built.acts else built.outputs(),
     }
@@ -49,6 +54,7 @@ def everything() -> dict[str, dict[str, Any]]:
             "record_ids": adapter.record_ids(HERE.parents[2] / "results" / "records"),
             "episodes": adapter.drawn(),
             "problems": {" ".join(pair): problem(*pair) for pair in adapter.pairs()},
+            "initial": {" ".join(pair): summary(adapter.initial(*pair)) for pair in adapter.pairs()},
             "modes": adapter.modes(),
             "estimators": adapter.estimators(),
         }
