@@ -25,7 +25,7 @@ BASE = (
 )
 ROOMS = (
     BASE, ("core",), ("models", "data"), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
-    ("registry",), ("recipes", "suites"), ("harness",), ("report",), ("api",), ("cli",),
+    ("own_code",), ("kinds",), ("registry",), ("recipes", "suites"), ("harness",), ("report",), ("api",), ("cli",),
 )  # fmt: skip
 """From the lowest room to the highest. A room may import from itself and from the rooms below it."""
 NARROWER = {

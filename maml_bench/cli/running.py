@@ -7,7 +7,19 @@ import typer
 
 from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
+from maml_bench.cli.terminal import (
+    RUNS,
+    AsJson,
+    Device,
+    Network,
+    Results,
+    Settings,
+    Tasks,
+    Threads,
+    recipe_names,
+    say,
+    setup_names,
+)
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -36,6 +48,8 @@ def run(
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7.")] = "0",
+    tasks: Tasks = None,
+    network: Network = None,
     settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
@@ -87,7 +101,7 @@ def run(
     """
     from maml_bench.api import plan
 
-    planned = plan(recipes, setup or [], preset, settings or [])
+    planned = plan(recipes, setup or [], preset, settings or [], tasks=tasks, network=network)
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)

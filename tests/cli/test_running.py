@@ -95,6 +95,32 @@ def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
     assert str(tmp_path) not in next(tmp_path.glob("work/runs/**/*.json")).read_text()
 
 
+@pytest.mark.parametrize("verb", ["run", "options"])
+def test_a_network_from_a_file_on_the_command_line(command, tmp_path, verb):
+    (tmp_path / "work" / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Linear(1, 1)\n")
+    said = command(verb, "sinusoid-k10", *(RUN if verb == "run" else []), "--network", "./net.py")
+    assert said.code == 0
+    words = "changed: network=net" if verb == "run" else "tasks.context: the network 'net' takes the place of that of"
+    assert words in said.out
+    if verb == "run":
+        (record,) = records().values()
+        assert (record.recipe["network"]["name"], record.parameters) == ("net", 2)
+        assert "0.670" not in said.out
+        said = command("run", "sinusoid-k10", *RUN, "--set", "tasks.name=./waves.py")
+        assert said.err == "error: tasks.name is set by --set, but it cannot be a file there: choose it with --tasks\n"
+
+
+def test_weights_of_a_network_of_a_file_are_evaluated_with_it(command, tmp_path):
+    (tmp_path / "work" / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Linear(1, 1)\n")
+    command("run", "sinusoid-k10", *RUN, "--network", "./net.py")
+    weights = min(Path("runs/weights").rglob("*.safetensors"), key=lambda path: len(path.name))
+    words = ("sinusoid-k10", "--weights", weights, "--preset", "smoke", "--results", "others", "--episodes", "2")
+    said = command("evaluate", *words, "--network", "./net.py")
+    assert said.code == 0
+    said = command("evaluate", *words)
+    assert said.code == 2
+
+
 def test_the_code_of_a_file_never_runs_under_the_name_of_a_setup_of_the_package(command, mine):
     for words in (["--set", "setup.file=./mine.py"], ["--set", "setup={file='./mine.py'}"]):
         said = command("run", "sinusoid-k10", *RUN, *words)
