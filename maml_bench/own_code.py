@@ -20,7 +20,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import refuse_unfit_name
+from maml_bench.files import read_bytes, refuse_unfit_name
 
 REFERENCE = frozenset({"name", "file", "sha256"})
 """The keys of a table that refers to code. The other keys of the table are options."""
@@ -169,6 +169,25 @@ def of_file(kind: Kind, name: str) -> tuple[Any, str]:
     thing = _part(kind, module, part) if part else _only(kind, module)
     kind.refuse(thing, place_of(thing))
     return thing, digest
+
+
+def defines(kind: Kind, name: str) -> bool:
+    """Whether a file of the user's has something of this kind. One that cannot be loaded may have it.
+
+    A function is one that makes a network only where nothing else is in the file.
+    """
+    path, part = split_name(name)
+    try:
+        module, _ = _executed(Path(path), Path(path).resolve().parent, read_bytes(Path(path)))
+    except (OSError, _CannotLoad):
+        return not kind.callable
+    if part:
+        thing = getattr(module, part, None)
+        return (kind.callable and inspect.isfunction(thing)) or (inspect.isclass(thing) and kind.fits(thing))
+    mine = [thing for thing in vars(module).values() if getattr(thing, "__module__", None) == module.__name__]
+    if kind.callable and not any(inspect.isclass(thing) for thing in mine):
+        return any(inspect.isfunction(thing) for thing in mine)
+    return any(inspect.isclass(thing) and kind.fits(thing) for thing in mine)
 
 
 def _only(kind: Kind, module: ModuleType) -> Any:

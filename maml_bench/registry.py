@@ -12,15 +12,15 @@ from maml_bench import own_code
 from maml_bench.checked import construct, plain
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.errors import MamlBenchError, nearest, shortened
-from maml_bench.kinds import NETWORK, PACKAGES, SETUP, TASKS, digest_of_module, setup_names, task_names
+from maml_bench.kinds import NETWORK, PACKAGES, SETUP, TASKS, TASKS_MEMBERS, digest_of_module, setup_names, task_names
 from maml_bench.own_code import Kind
 from maml_bench.rl.protocol import acts
 from maml_bench.types import Family, Shape, TaskDistribution
 
 __all__ = (
-    "NetworkMaker", "build_network", "build_setup", "build_tasks", "has_ways", "in_order", "misfit", "needed",
-    "network_reference", "offers", "options_of", "scored_by_density", "setup_class", "setup_names", "setup_reference",
-    "task_class", "task_names", "tasks_class", "tasks_reference",
+    "NETWORK", "SETUP", "TASKS", "TASKS_MEMBERS", "NetworkMaker", "build_network", "build_setup", "build_tasks",
+    "has_ways", "in_order", "misfit", "needed", "network_reference", "offers", "options_of", "scored_by_density",
+    "setup_class", "setup_names", "setup_reference", "task_class", "task_names", "tasks_class", "tasks_reference",
 )  # fmt: skip
 
 NetworkMaker = Callable[[Shape, Generator], nn.Module]

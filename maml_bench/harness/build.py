@@ -12,6 +12,7 @@ from torch import nn
 from maml_bench import registry
 from maml_bench.core.evaluate import asked
 from maml_bench.core.learner import Inner, Learner
+from maml_bench.core.outer import take
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.scoring import Scorer
@@ -19,17 +20,19 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.episodes import Episodes, LabelledEpisodes
 from maml_bench.harness.loop import WARM_UP_STEPS, score_test
+from maml_bench.harness.outputs import refuse_wrong_outputs
 from maml_bench.harness.recipe import OF_BATCH_NORM, Recipe, Test
 from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.sections import TrustRegion
 from maml_bench.harness.seeding import generator, global_draws
 from maml_bench.native_code import compiler
+from maml_bench.own_code import place_of
 from maml_bench.rl.actor import actors
 from maml_bench.rl.episodes import CollectedEpisodes
 from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
 from maml_bench.trees import leaves
-from maml_bench.types import Params
+from maml_bench.types import Batch, Episode, Params
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
@@ -158,6 +161,7 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
     every test that needs other statistics than the query's: what cannot work fails now, not after hours."""
     recipe = run.recipe
     tests = recipe.test if tests is None else tests
+    own = not acts(run.tasks) and (recipe.network is not None or "sha256" in {**recipe.tasks, **recipe.setup})
     wanted = {("train", recipe.train.shape): 0}
     if recipe.validation.episodes:
         wanted["validation", recipe.validation.shape] = recipe.validation.inner_steps
@@ -173,6 +177,8 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
                     f"the tasks {run.tasks.name!r} draw from torch's global generator, so equal runs would meet other "
                     "episodes: draw from torch.Generator().manual_seed(key)"
                 )
+            if split != "train" and own:
+                _refuse_wrong_outputs(run, take(drawn, 0), shape.way)
         if split != "train":  # training episodes are not scored
             asked(drawn.query, steps)
         if shape.way > recipe.train.way:
@@ -184,6 +190,17 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
             _refuse_other_batch_norm(run.learner.model)
         if test.normalisation != "transductive":
             score_test(run, test, [run.meta], tasks=1)
+
+
+def _refuse_wrong_outputs(run: RunState, task: Episode, way: int) -> None:
+    """Raise MamlBenchError where code of the user's answers a query in another shape than that of the targets."""
+    if isinstance(task.query, Batch):
+        learner = run.learner.with_way(way)
+        state = run.setup.states(learner, run.meta, task.support, 0)[-1]
+        outputs = run.setup.predict(learner, run.meta, state, task.query.x)
+        own = "sha256" in run.recipe.setup and "predict" in vars(type(run.setup))
+        where = type(run.setup).predict if own else type(run.learner.model)
+        refuse_wrong_outputs(outputs, task.query, way, place_of(where), "predict" if own else "the network")
 
 
 def _refuse_other_batch_norm(model: nn.Module) -> None:

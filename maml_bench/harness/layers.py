@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maml_bench.errors import MamlBenchError, nearest, shortened
+from maml_bench.harness.catalogue import names_in
 from maml_bench.harness.recipe_files import file_of, load_files, read_file
 from maml_bench.own_code import is_file
-from maml_bench.registry import task_names
 
 PRESETS = ("smoke", "quick", "paper")
 Chain = list[tuple[str, dict[str, Any]]]
@@ -155,7 +155,7 @@ def laid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = merged(base, over)
     tasks = over.get("tasks", {})
-    own = "name" in tasks and tasks["name"] not in task_names()
+    own = "name" in tasks and tasks["name"] not in names_in("tasks")
     if own:
         found["tasks"] = dict(tasks)
     if own or "network" in over:
