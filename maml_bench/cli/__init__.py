@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from maml_bench import __version__
-from maml_bench.cli import checking, comparing, data, evaluating, listing, options, reading, running, suites
+from maml_bench.cli import checking, comparing, data, evaluating, listing, options, reading, running, starting, suites
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
 from maml_bench.cli.terminal import notices, open_streams, say_error
@@ -34,6 +34,7 @@ app.add_typer(data.app, name="data")
 app.command("run")(running.run)
 app.command("suite")(suites.suite)
 app.command("evaluate")(evaluating.evaluate)
+app.command("new")(starting.new)
 app.command("check")(checking.check)
 app.command("records")(reading.records)
 app.command("show")(reading.show)
