@@ -24,7 +24,7 @@ BASE = (
     "trees",
 )
 ROOMS = (
-    BASE, ("core",), ("models", "data"), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
+    BASE, ("core",), ("models", "data"), ("resnet",), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
     ("own_code",), ("own_faults", "kinds"), ("registry",), ("recipes", "suites"), ("harness",),
     ("report", "contracts"), ("api",), ("cli",), ("templates",),
 )  # fmt: skip

@@ -12,9 +12,11 @@ from typing import Annotated, ClassVar, Literal
 from annotated_doc import Doc
 from torch import Tensor
 
-from maml_bench.classification import Joint, Normalisation, StoredImages
-from maml_bench.declared import OfNetwork
+from maml_bench.checked import later
+from maml_bench.classification import ImageNetwork, Joint, Normalisation, ResidualOptions, StoredImages
+from maml_bench.declared import OfNetwork, When
 from maml_bench.models import Conv
+from maml_bench.resnet import Residual
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Means and standard deviations of ImageNet's red, green and blue on a scale of 0 to 1 (data.py 98-106 of
@@ -35,8 +37,10 @@ class MiniImagenet(StoredImages):
         Literal["unit", "bytes", "standardised"], Doc("Pixels from 0 to 1, from 0 to 255, or standardised by channel.")
     ] = "unit"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, OfNetwork(), Doc("The options of the network.")] = CONV
+    conv: Annotated[Conv, OfNetwork(), Doc("The options of `conv4`."), When("network", ("conv4",))] = CONV
     joint: Joint = False
+    network: ImageNetwork = later("conv4")
+    resnet: ResidualOptions = later(Residual())
 
     name: ClassVar[str] = "mini_imagenet"
     stored: ClassVar[str] = "mini_imagenet"
