@@ -11,7 +11,7 @@ from maml_bench.harness.layers import as_toml, raw
 from maml_bench.harness.own_budget import read_records, with_own_budget
 from maml_bench.harness.preflight import refuse_unfit_seed
 from maml_bench.harness.protocols import asked_tests
-from maml_bench.harness.recipe import Recipe, default_setups, presets_of, resolve, resolve_all
+from maml_bench.harness.recipe import AnySetup, Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
 from maml_bench.harness.run import run as run_one
@@ -36,11 +36,13 @@ FOLDER = "folder"
 
 def run(
     recipe: str | Sequence[str],
-    setup: str | Sequence[str] | None = None,
+    setup: AnySetup | Sequence[AnySetup] | None = None,
     seeds: int | Sequence[int] = 0,
     preset: str = "quick",
     set: Mapping[str, Any] | None = None,
     *,
+    tasks: Any = None,
+    network: Any = None,
     results: str | Path = "runs",
     device: str = "cpu",
     threads: int | None = None,
@@ -57,11 +59,16 @@ def run(
 
     Args:
         recipe: the name of a recipe, or several.
-        setup: the name of a setup or the path of a file such as ``./mine.py``, or several. The default is that of the
-            recipe.
+        setup: the name of a setup, the path of a file such as ``./mine.py``, a class or an instance of Setup, or
+            several of these. The default is that of the recipe.
         seeds: one seed or several, each 0 or more.
         preset: the budget: ``smoke`` (seconds), ``quick`` (minutes) or ``paper`` (all of it).
         set: changed keys of the recipe, such as ``{"inner.rate": 0.05}``.
+        tasks: another family of tasks: a name, a file such as ``./waves.py``, a class or an instance (see
+            types.TaskDistribution). Its options start from its own defaults.
+        network: another network: a name that the family knows, a file such as ``./net.py:Net``, a class or function
+            that is called with those of ``shape`` and ``generator`` that it takes, or a module. The values of a module
+            are the start of every seed.
         results: the folder for records, weights and checkpoints.
         device: ``cpu`` or ``cuda``.
         threads: processor threads; the default is all cores, or one if the tasks are as small as sinusoids.
@@ -81,7 +88,9 @@ def run(
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     for number in numbers:
         refuse_unfit_seed(number)
-    planned = plan([recipe] if isinstance(recipe, str) else recipe, _names(setup), preset, settings)
+    recipes = [recipe] if isinstance(recipe, str) else recipe
+    setups: list[Any] = [] if setup is None else list(setup) if isinstance(setup, list | tuple) else [setup]
+    planned = plan(recipes, setups, preset, settings, tasks=tasks, network=network)
     for one in planned:
         asked_tests(one, protocols)
     options = Options(
@@ -91,8 +100,18 @@ def run(
     return [outcome.record for outcome in outcomes if outcome.record is not None]
 
 
-def plan(recipes: Sequence[str], setups: Sequence[str], preset: str, settings: Sequence[str]) -> list[Recipe]:
+def plan(
+    recipes: Sequence[str],
+    setups: Sequence[AnySetup],
+    preset: str,
+    settings: Sequence[str],
+    *,
+    tasks: Any = None,
+    network: Any = None,
+) -> list[Recipe]:
     """Every recipe with every setup (no setup: the recipe's own), resolved before the first one runs.
+
+    ``tasks`` and ``network`` are those of `run`.
 
     Raises:
         MamlBenchError: a name, a key or a value is wrong.
@@ -100,7 +119,14 @@ def plan(recipes: Sequence[str], setups: Sequence[str], preset: str, settings: S
     return [
         recipe
         for name in recipes
-        for recipe in resolve_all(name, preset=preset, setups=setups or default_setups(name), settings=settings)
+        for recipe in resolve_all(
+            name,
+            preset=preset,
+            setups=setups or default_setups(name),
+            tasks=tasks,
+            network=network,
+            settings=settings,
+        )
     ]
 
 
@@ -247,14 +273,18 @@ def paper_cells(paper: str = "Finn et al. 2017") -> list[Cell]:
 def load_tasks(name: str, **options: Any) -> Any:
     """The family of tasks called ``name``, with options of its class, such as ``load_tasks("omniglot", split="finn")``.
 
+    ``name`` may be a file such as ``./waves.py``.
+
     Returns:
         A types.TaskDistribution, or rl.protocol.Acting in reinforcement learning. Options that are not given have
-        the values of the first recipe on these tasks, at its largest budget.
+        the values of the first recipe on these tasks, at its largest budget, or their defaults where there is none.
 
     Raises:
         MamlBenchError: there is no such family or option.
     """
-    registry.task_class(name)
+    reference = registry.tasks_reference(name)
+    if name not in registry.task_names():
+        return registry.build_tasks(reference | options, f"load_tasks({name!r})")
     first = first_recipe(name)
     tasks = resolve(first, preset=presets_of(first)[-1]).tasks | options
     return registry.build_tasks(tasks, f"load_tasks({name!r})")
@@ -268,10 +298,6 @@ def list_setups() -> list[str]:
 def list_recipes() -> list[str]:
     """The names of the recipes in the package, in the order of their files."""
     return list(load_files())
-
-
-def _names(setup: str | Sequence[str] | None) -> list[str]:
-    return [] if setup is None else [setup] if isinstance(setup, str) else list(setup)
 
 
 def as_settings(changes: Mapping[str, Any]) -> list[str]:

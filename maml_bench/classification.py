@@ -13,10 +13,11 @@ from torch import Generator, Tensor, nn
 from maml_bench.data import splits, store
 from maml_bench.data.episodes import Rotations, sample_images
 from maml_bench.data.preparation import Preparation
-from maml_bench.declared import OfNetwork
+from maml_bench.declared import OfNetwork, When
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import Conv, Conv4, Normalise
 from maml_bench.record import Metric
+from maml_bench.resnet import Residual, ResNet12
 from maml_bench.types import Batch, Episode, Predict, Shape, TaskDistribution
 
 Normalisation = Annotated[
@@ -24,6 +25,12 @@ Normalisation = Annotated[
     OfNetwork(),
     Doc("Which statistics the network normalises by: those of the batch, those of groups of channels, or none."),
 ]
+ImageNetwork = Annotated[
+    Literal["conv4", "resnet12"],
+    OfNetwork(),
+    Doc("The network for images: four blocks that `conv` describes, or the residual one that `resnet` describes."),
+]
+ResidualOptions = Annotated[Residual, OfNetwork(), Doc("The options of `resnet12`."), When("network", ("resnet12",))]
 Joint = Annotated[bool, Doc("Whether training examples are labelled by their class among all training classes.")]
 
 
@@ -31,8 +38,8 @@ class Classification:
     """Base of the task distributions with classes, which are frozen dataclasses with these fields.
 
     ``normalisation`` says how the network normalises (``transductive``: by the statistics of the batch at hand), and
-    ``conv`` describes the network. ``joint`` labels training examples by their class among all training classes instead
-    of by their place in the task (for setups that train one classifier).
+    ``conv`` describes the network, unless ``network`` names another one. ``joint`` labels training examples by their
+    class among all training classes instead of by their place in the task (for setups that train one classifier).
     """
 
     name: ClassVar[str]
@@ -40,11 +47,20 @@ class Classification:
     metric: ClassVar[Metric] = Metric("accuracy")
     normalisation: Normalisation
     conv: Conv
+    network: str = "conv4"
+    resnet: Residual = Residual()
     joint: Joint
 
     def normalise(self) -> Normalise:
         """The normalisation layers of the network."""
         return "batch" if self.normalisation == "transductive" else self.normalisation
+
+    def image_network(self, channels: int, size: int, outputs: int, generator: Generator) -> nn.Module:
+        """The network that ``network`` names, for square images of ``size`` pixels a side."""
+        if self.network == "resnet12":
+            normalise = self.normalise()
+            return ResNet12(channels, size, outputs, self.resnet, normalise=normalise, generator=generator)
+        return Conv4(channels, size, outputs, self.conv, normalise=self.normalise(), generator=generator)
 
     def loss(self, predict: Predict, batch: Batch) -> Tensor:
         """Mean cross-entropy."""
@@ -89,9 +105,9 @@ class ImageClassification(Classification, ABC):
         return self._rows(split)
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
-        """Four convolution blocks for images of this data set and ``outputs(shape)`` classes."""
+        """The network for images of this data set and ``outputs(shape)`` classes."""
         channels, size, _ = self._images_of("train", "cpu").shape[-3:]
-        return Conv4(channels, size, self.outputs(shape), self.conv, normalise=self.normalise(), generator=generator)
+        return self.image_network(channels, size, self.outputs(shape), generator)
 
     def outputs(self, shape: Shape) -> int:
         """Number of classes that the network predicts: those of a task, or with ``joint`` all training classes."""

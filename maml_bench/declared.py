@@ -145,10 +145,10 @@ def unread(section: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, (hint, extras) in annotations(type(section)).items():
         nested = isinstance(hint, type) and is_dataclass(hint)
-        condition = next((extra for extra in extras if isinstance(extra, When)), None)
-        if condition is not None and not condition.holds(section):
+        for condition in (extra for extra in extras if isinstance(extra, When) and not extra.holds(section)):
             keys = [key for key in annotations(hint) if key not in condition.but] if nested else []
-            found |= {f"{name}.{key}": str(condition) for key in keys} if nested else {name: str(condition)}
+            more = {f"{name}.{key}": str(condition) for key in keys} if nested else {name: str(condition)}
+            found = more | found
         if nested:
             below = unread(getattr(section, name))
             found |= {f"{name}.{key}": why for key, why in below.items() if f"{name}.{key}" not in found}

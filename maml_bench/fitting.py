@@ -18,20 +18,20 @@ from maml_bench.data.images import Images
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import loop, preflight, weights
 from maml_bench.harness.build import assemble, rehearse, threads_for
-from maml_bench.harness.recipe import Recipe, resolution
+from maml_bench.harness.recipe import AnySetup, Recipe, resolution
 from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.predictor import Predictor, example_of, refuse_unpredictable
 from maml_bench.tasks._shared.in_memory import ImagesInMemory
 
-IMAGES = "images-5w1s"
-"""The recipe that says how setups are trained on images of the user's."""
+IMAGES, WAVES = "images-5w1s", "sinusoid-k10"
+"""The recipes that say how setups are trained on images of the user's, and on a family of the user's."""
 BUDGET = ("outer.steps", "validation.every", "validation.episodes")
 MOST_QUERIES = 15
 STOPPING = "stopping after this step; press Ctrl-C again to stop at once and lose what was trained"
 
 
 def fit(
-    setup: str,
+    setup: AnySetup,
     train: Any,
     validation: Any = None,
     *,
@@ -44,6 +44,7 @@ def fit(
     episodes: int = 50,
     seed: int = 0,
     set: Mapping[str, Any] | None = None,
+    network: Any = None,
     device: str = "cpu",
     threads: int | None = None,
     schedule: str = "auto",
@@ -54,7 +55,7 @@ def fit(
     Ctrl-C ends the training after the current step, and what validated best until then is returned.
 
     Args:
-        setup: the name of a setup, or the path of a file such as ``./mine.py``.
+        setup: the name of a setup, the path of a file such as ``./mine.py``, or a class or an instance of Setup.
         train: the classes of the training, one part of `ImageFolder.split`; or a family as `load_tasks` returns it.
         validation: the classes of the validation, likewise. Without them the last step counts and not the best.
             A family has validation tasks of its own.
@@ -69,6 +70,7 @@ def fit(
         episodes: tasks of a validation; 0 for none, then the last step counts and not the best.
         seed: the seed of initial values and tasks.
         set: changed keys of the recipe, such as ``{"inner.rate": 0.05}``.
+        network: another network, as `run` takes it.
         device: ``cpu`` or ``cuda``.
         threads: processor threads; by default all cores, or one if the tasks are very small.
         schedule: one of engine.execution.SCHEDULES, or ``auto``.
@@ -90,16 +92,20 @@ def fit(
             parts = [part for part in (train, validation) if part is not None]
             given |= dict.fromkeys(("train.query", "validation.query"), queries(parts, way or 5, shot or 1))
         changes = {**given, **budget, **(set or {})}
-        recipe, method, tasks = _resolved(IMAGES, setup, changes)
+        recipe, method, tasks = _resolved(IMAGES, setup, network, changes)
         tasks = ImagesInMemory.like(tasks, train=train, validation=validation)
     else:
         if validation is not None:
             raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
         refuse_unpredictable(train)
-        recipe, method, _ = _resolved(first_recipe(train.name), setup, {**given, **budget, **(set or {})})
+        own = train.name not in registry.task_names()
+        name = (IMAGES if registry.has_ways(type(train)) else WAVES) if own else first_recipe(train.name)
+        changes = {**given, **budget, **(set or {})}
+        recipe, method, _ = _resolved(name, setup, network, changes, tasks=train if own else None)
         tasks = replace(train, **registry.needed(type(train), method))
-        recipe = replace(recipe, tasks={"name": train.name, **plain(tasks)})
-    run = assemble(recipe, tasks, method, seed, device, schedule)
+        recipe = replace(recipe, tasks={**(recipe.tasks if own else {"name": train.name}), **plain(tasks)})
+    maker = registry.build_network(recipe.network, tasks, f"recipe {recipe.id!r}")
+    run = assemble(recipe, tasks, maker, method, seed, device, schedule)
     rehearse(run, ())
     before = torch.get_num_threads()
     try:
@@ -121,8 +127,11 @@ def queries(parts: Iterable[Images], way: int, shot: int) -> int:
     return max(1, fit)
 
 
-def _resolved(name: str, setup: str, changes: Mapping[str, Any]) -> tuple[Recipe, Setup, Any]:
-    found = resolution(name, preset="quick", setup=setup, settings=as_settings(changes))
+def _resolved(
+    name: str, setup: AnySetup, network: Any, changes: Mapping[str, Any], tasks: Any = None
+) -> tuple[Recipe, Setup, Any]:
+    settings = as_settings(changes)
+    found = resolution(name, preset="quick", setup=setup, tasks=tasks, network=network, settings=settings)
     for setting, sentence in found.ignored.items():
         if setting.partition("=")[0] not in BUDGET:  # a setup that is not trained reads none of these
             raise MamlBenchError(sentence)

@@ -107,7 +107,7 @@ class MLP(nn.Module):
         hidden: list[nn.Module] = [ContextInput(context)] if context else []
         sizes = (sizes[0] + context, *sizes[1:])
         for fan_in, width in pairwise(sizes[:-1]):
-            hidden += [empty(nn.Linear, fan_in, width), *_normalisation(normalise, width), nn.ReLU()]
+            hidden += [empty(nn.Linear, fan_in, width), *normalisation(normalise, width), nn.ReLU()]
         self.body = nn.Sequential(nn.Flatten(), *hidden)
         self.head = empty(nn.Linear, sizes[-2], sizes[-1])
         for layer in self.modules():
@@ -181,7 +181,7 @@ class Conv4(nn.Module):
             convolution = empty(nn.Conv2d, fan_in, width, 3, stride=stride, padding=1)
             nn.init.xavier_uniform_(convolution.weight, generator=generator)
             nn.init.zeros_(convolution.bias)
-            blocks += [convolution, *_normalisation(normalise, width, conv.eps, conv.affine)]
+            blocks += [convolution, *normalisation(normalise, width, conv.eps, conv.affine)]
             if conv.context and conv.context_at == "film" and number == 2:
                 blocks.append(Film(conv.context, width, generator))
             blocks.append(nn.LeakyReLU(conv.leak) if conv.leak else nn.ReLU())
@@ -291,7 +291,8 @@ def _silu(x: Tensor) -> Tensor:
     return x * x.sigmoid()
 
 
-def _normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bool = False) -> list[nn.Module]:
+def normalisation(kind: Normalise, channels: int, eps: float = 1e-3, affine: bool = False) -> list[nn.Module]:
+    """The layers that normalise maps of so many channels: one, or none."""
     if kind == "batch":
         return [BatchNorm(channels, eps, affine=affine)]
     return [nn.GroupNorm(GROUPS, channels)] if kind == "group" else []

@@ -249,12 +249,21 @@ class Adapted:
         return found[:, : len(self.classes)]
 
 
-def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> Predictor:
+def load(
+    path: str | Path,
+    *,
+    setup: str | None = None,
+    tasks: str | None = None,
+    network: str | None = None,
+    device: str = "cpu",
+) -> Predictor:
     """Read a trained learner: a file that `Predictor.save` wrote, or the weights that a run left.
 
     Args:
         path: the safetensors file.
         setup: the file of the setup, where the learner was trained with one of the user's own.
+        tasks: likewise that of the family of tasks.
+        network: likewise that of the network, such as ``./net.py:Net``.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -263,24 +272,26 @@ def load(path: str | Path, *, setup: str | None = None, device: str = "cpu") -> 
     found = weights.load(Path(path))
     where = f"weights {path}"
     table = _table(found, where)
-    if setup is not None:
-        table["setup"] = {**table["setup"], "file": setup}
+    for part, file in (("setup", setup), ("tasks", tasks), ("network", network)):
+        if file is not None and "sha256" not in (table.get(part) or {}):
+            raise MamlBenchError(f"{where} were trained with {part} of this package, so {file} would have no effect")
+        table |= {part: {**table[part], "file": file}} if file is not None else {}
     method = registry.build_setup(table["setup"], where)
     train = construct(EpisodeShape, table["train"], where, "train")
-    tasks: Any = registry.build_tasks(table["tasks"], where, method)
-    refuse_unpredictable(tasks)
-    if isinstance(tasks, OwnImages):
-        tasks = _without_images(tasks, construct(_Images, table.get("images", {}), where, "images"), train.shape)
+    family: Any = registry.build_tasks(table["tasks"], where, method)
+    refuse_unpredictable(family)
+    if isinstance(family, OwnImages):
+        family = _without_images(family, construct(_Images, table.get("images", {}), where, "images"), train.shape)
     start = generator("init", 0)
     with global_draws("init", 0):
-        model = tasks.model(train.shape, start)
+        model = registry.build_network(table.get("network"), family, where)(train.shape, start)
     inner = construct(Inner, table["inner"], where, "inner")
-    learner = Learner(model.to(device), tasks.loss, tasks.score, inner, train.way)
+    learner = Learner(model.to(device), family.loss, family.score, inner, train.way)
     with global_draws("init of the setup", 0):
         expected = {name: p.to(device) for name, p in method.init(learner, start).items()}
-    meta = found.fit(expected, f"{table['setup']['name']} on {tasks.name}")
+    meta = found.fit(expected, f"{table['setup']['name']} on {family.name}")
     about = {key: text for key, text in found.header.items() if key not in (weights.LEARNER, "format_version")}
-    return Predictor(tasks, method, learner, meta, table, about, example_of(tasks, train.shape))
+    return Predictor(family, method, learner, meta, table, about, example_of(family, train.shape))
 
 
 @dataclass(frozen=True)

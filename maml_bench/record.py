@@ -195,6 +195,10 @@ class Record:
     superseded: Annotated[
         str, Doc("Why other records take the place of this one. It is empty for a record that counts.")
     ] = ""
+    trace: Annotated[
+        str,
+        Doc("The trace of the error with which the run failed; empty where it did not fail, and in older records."),
+    ] = ""
     schema: Annotated[int, Ge(1), Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property

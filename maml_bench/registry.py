@@ -1,72 +1,70 @@
-"""From a name on the command line to the class in tasks/ or setups/: found by file name, no central list."""
+"""From a name on the command line to a class: a file in tasks/ or setups/, found by its name, or code from outside."""
 
-import ast
-import hashlib
 import importlib
 import inspect
-import pkgutil
-import sys
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from typing import Any
 
-from maml_bench.checked import construct
+from torch import Generator, nn
+
+from maml_bench import own_code
+from maml_bench.checked import construct, plain
 from maml_bench.core.setup import Capability, Setup
-from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.files import refuse_unfit_name
+from maml_bench.errors import MamlBenchError, nearest, shortened
+from maml_bench.kinds import NETWORK, PACKAGES, SETUP, TASKS, TASKS_MEMBERS, digest_of_module, setup_names, task_names
+from maml_bench.own_code import Kind
 from maml_bench.rl.protocol import acts
-from maml_bench.types import TaskDistribution
+from maml_bench.types import Family, Shape, TaskDistribution
 
+__all__ = (
+    "NETWORK", "SETUP", "TASKS", "TASKS_MEMBERS", "NetworkMaker", "build_network", "build_setup", "build_tasks",
+    "has_ways", "in_order", "misfit", "needed", "network_reference", "offers", "options_of", "scored_by_density",
+    "setup_class", "setup_names", "setup_reference", "task_class", "task_names", "tasks_class", "tasks_reference",
+)  # fmt: skip
 
-def task_names() -> list[str]:
-    """Names of the task distributions, sorted."""
-    return list(_names("maml_bench.tasks"))
-
-
-def setup_names() -> list[str]:
-    """Names of the setups in the package, sorted."""
-    return list(_names("maml_bench.setups"))
+NetworkMaker = Callable[[Shape, Generator], nn.Module]
+"""A shape of episodes and a generator to a network, as `Family.model`."""
 
 
 def task_class(name: str) -> Any:
-    """The class in ``tasks/<name>.py`` that has ``sample``.
+    """The class of the family of tasks called ``name``: ours, an installed package's, or that in a file.
 
     Raises:
-        MamlBenchError: there is no such file.
+        MamlBenchError: there is no such family.
     """
-    module = _module("maml_bench.tasks", name, "task distribution", task_names())
-    return _only(module, lambda cls: hasattr(cls, "sample"), "a class with `sample`")
+    return tasks_class(own_code.reference(TASKS, name))
+
+
+def tasks_class(table: Mapping[str, Any]) -> Any:
+    """The class that a recipe's ``tasks`` table names.
+
+    Raises:
+        MamlBenchError: there is none, or it is not the code that ``sha256`` names.
+    """
+    return _class(TASKS, table, "the recipe")
 
 
 def setup_class(name: str) -> type[Setup]:
-    """The Setup in ``setups/<name>.py``, or in the file ``name`` if it ends in ``.py``.
+    """The class of the setup called ``name``: ours, an installed package's, or that in a file.
 
     Raises:
-        MamlBenchError: there is no such file, or it does not define exactly one Setup.
+        MamlBenchError: there is no such setup.
     """
-    return _of_file(Path(name))[0] if name.endswith(".py") else _of_package(name)
+    return _class(SETUP, own_code.reference(SETUP, name), "the recipe")  # type: ignore[no-any-return]
 
 
-def _of_package(name: str) -> type[Setup]:
-    return _only_setup(_module("maml_bench.setups", name, "setup", setup_names()))
-
-
-def _of_file(path: Path) -> tuple[type[Setup], str]:
-    """The Setup in a file of the user's, and the hash of the code that it is made of."""
-    if not path.is_file():
-        raise MamlBenchError(f"setup file {path} does not exist")
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise MamlBenchError(f"setup file {path} cannot be read: {error.strerror}") from error
-    module, digest = _executed(path, path.resolve().parent, source)
-    return _only_setup(module), digest
-
-
-def _only_setup(module: ModuleType) -> type[Setup]:
-    return _only(module, lambda cls: issubclass(cls, Setup), "a subclass of maml_bench.core.setup.Setup")  # type: ignore[no-any-return]
+def _class(kind: Kind, table: Mapping[str, Any], where: str) -> Any:
+    if "sha256" in table or "file" in table:
+        return own_code.found(kind, table, where)
+    name = str(table.get("name"))
+    if name not in kind.known():
+        raise MamlBenchError(f"no {kind.word} {name!r}{nearest(name, kind.known())}")
+    module = importlib.import_module(f"{PACKAGES[kind.word]}.{name}")
+    (only,) = (
+        c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__ and kind.fits(c)
+    )
+    return only
 
 
 def build_tasks(
@@ -81,11 +79,10 @@ def build_tasks(
     Raises:
         MamlBenchError: a wrong name or option, or the tasks do not fit ``setup`` (see `misfit`).
     """
-    rest = dict(options)
-    name = rest.pop("name", None)
-    if not isinstance(name, str):
+    rest = {key: value for key, value in options.items() if key not in own_code.REFERENCE}
+    if not isinstance(options.get("name"), str):
         raise MamlBenchError(f"{where}: tasks lacks the key 'name'")
-    cls = task_class(name)
+    cls = _class(TASKS, options, where)
     if setup is not None:
         if why := misfit(cls, type(setup)):
             raise MamlBenchError(f"{where}: {why}")
@@ -173,90 +170,103 @@ def build_setup(options: Mapping[str, Any], where: str) -> Setup:
     Raises:
         MamlBenchError: a wrong name or option, or the code in ``file`` is not the code that ``sha256`` names.
     """
-    rest = {key: value for key, value in options.items() if key not in {"name", "file", "sha256"}}
-    name, file = str(options.get("name")), options.get("file")
-    if file is None:
-        return construct(_of_package(name), rest, where, "setup")
-    path = Path(str(file))
-    found, digest = _of_file(path)
-    if (name, options.get("sha256")) != (path.stem, digest):
-        raise MamlBenchError(
-            f"{where}: setup file {path} is not the code that the recipe was made with, so its results would stand "
-            "under the wrong name: leave the file as it is until the command has ended"
-        )
-    return construct(found, rest, where, "setup")
+    rest = {key: value for key, value in options.items() if key not in own_code.REFERENCE}
+    return construct(_class(SETUP, options, where), rest, where, "setup")  # type: ignore[no-any-return]
 
 
-def setup_reference(name: str) -> dict[str, str]:
-    """What a recipe says of a setup: its name, and for a file of the user's also the path and a hash of its content.
+def build_network(reference: Mapping[str, Any] | None, tasks: Family, where: str) -> NetworkMaker:
+    """What makes the network for a shape of episodes: the family, or the code that ``reference`` names.
 
-    The content is that of the file and of the modules beside it that it imports.
+    A class or function of the user's is called with those of ``shape`` and ``generator`` that it has parameters for. Of
+    a module that Python code has given, each call returns a copy.
 
     Raises:
-        MamlBenchError: there is no such file, or its name cannot stand in records.
+        MamlBenchError: there is no such code, or it has other parameters that must be given.
     """
-    if not name.endswith(".py"):
+    if reference is None:
+        return tasks.model
+    made = own_code.found(NETWORK, reference, where)
+    if isinstance(made, nn.Module):
+        return lambda shape, generator: deepcopy(made)
+    wanted = _parameters(made, where)
+
+    def make(shape: Shape, generator: Generator) -> nn.Module:
+        known = {"shape": shape, "generator": generator}
+        network = made(**{key: value for key, value in known.items() if key in wanted})
+        if not isinstance(network, nn.Module):
+            raise MamlBenchError(
+                f"{own_code.place_of(made)}: {made.__name__} returned a {type(network).__name__}, but must return a "
+                "torch.nn.Module"
+            )
+        return network
+
+    return make
+
+
+def _parameters(made: Any, where: str) -> Collection[str]:
+    """The parameters of a class or function that makes a network."""
+    wanted = inspect.signature(made).parameters
+    for name, parameter in wanted.items():
+        must = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if must and name not in ("shape", "generator"):
+            raise MamlBenchError(
+                f"{where}: {own_code.place_of(made)}: {made.__name__} has the parameter {name!r} without a default, "
+                "but a network is made from `shape` (way, shot, query) and `generator` alone: give it a default"
+            )
+    return wanted
+
+
+def setup_reference(setup: "str | Setup | type[Setup]") -> dict[str, str]:
+    """What a recipe says of a setup, which is a name, a file, a class or an instance: see `own_code.reference`.
+
+    Raises:
+        MamlBenchError: there is no such setup, or its name cannot stand in records.
+    """
+    return _reference(SETUP, setup)
+
+
+def tasks_reference(tasks: Any) -> dict[str, str]:
+    """As `setup_reference`, of a family of tasks."""
+    return _reference(TASKS, tasks)
+
+
+def options_of(thing: Any) -> dict[str, Any]:
+    """The options of an instance of a setup or of a family; a name or a class has none."""
+    return {} if isinstance(thing, str) or inspect.isclass(thing) else plain(thing)
+
+
+def network_reference(network: "str | NetworkMaker | nn.Module") -> dict[str, str]:
+    """What a recipe says of a network of the user's: a file, a class, a function or a module.
+
+    The values of a module count too, because training starts from them.
+
+    Raises:
+        MamlBenchError: there is no such code, or its name cannot stand in records.
+    """
+    if isinstance(network, str):
+        return own_code.reference(NETWORK, network)
+    if isinstance(network, nn.Module):
+        return own_code.given(NETWORK, network, digest_of_module(network))
+    if not inspect.isfunction(network) and not (inspect.isclass(network) and issubclass(network, nn.Module)):
+        raise MamlBenchError(f"the network is {shortened(network)}, but must be a file, or {NETWORK.what}")
+    if getattr(network, "__closure__", None):
+        raise MamlBenchError(
+            f"{own_code.place_of(network)}: {network.__name__} reads variables of the function around it, which "
+            "records could not tell: give them default values as parameters"
+        )
+    return own_code.given(NETWORK, network)
+
+
+def _reference(kind: Kind, thing: Any) -> dict[str, str]:
+    if isinstance(thing, str):
+        return own_code.reference(kind, thing)
+    cls = thing if inspect.isclass(thing) else type(thing)
+    if not kind.fits(cls):
+        raise MamlBenchError(f"the {kind.word} is {shortened(thing)}, but must be a name, a file, or {kind.what}")
+    package, _, name = cls.__module__.rpartition(".")
+    if package == PACKAGES[kind.word] and name in kind.known():
         return {"name": name}
-    path = Path(name)
-    refuse_unfit_name(path.stem, "the setup name")
-    _, digest = _of_file(path)
-    if path.stem in setup_names():
-        raise MamlBenchError(
-            f"{name} has the name of a setup of this package: rename it, so that records tell them apart"
-        )
-    return {"name": path.stem, "file": name, "sha256": digest}
-
-
-@cache
-def _names(package: str) -> tuple[str, ...]:
-    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return tuple(sorted(m.name for m in modules if not m.name.startswith("_")))
-
-
-def _module(package: str, name: str, kind: str, known: list[str]) -> ModuleType:
-    if name not in known:
-        raise MamlBenchError(f"no {kind} {name!r}{nearest(name, known)}")
-    return importlib.import_module(f"{package}.{name}")
-
-
-@cache
-def _executed(path: Path, folder: Path, source: bytes) -> tuple[ModuleType, str]:
-    """The module that ``source`` makes, the content of ``path`` in ``folder``, and the hash of all that it is made of:
-    of ``source``, and of what it imports from its folder."""
-    module = ModuleType(f"maml_bench_user_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())
-        raise MamlBenchError(f"setup file {path} cannot be loaded: {type(error).__name__}: {reason}") from error
-    digests = {"": hashlib.sha256(source).hexdigest()}
-    _add_imported(folder, source, digests)
-    own = digests.pop("")
-    whole = "".join([own, *(digest for _, digest in sorted(digests.items()))])
-    return module, hashlib.sha256(whole.encode()).hexdigest() if digests else own
-
-
-def _add_imported(folder: Path, source: bytes, digests: dict[str, str]) -> None:
-    """Add the hash of each module or package of ``folder`` that ``source`` has imported, and of what those import."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            for name in {each.partition(".")[0] for each in imported} - digests.keys() - {"maml_bench"}:
-                file = Path(getattr(sys.modules.get(name), "__file__", None) or "").resolve()
-                if file in (folder / f"{name}.py", folder / name / "__init__.py"):
-                    files = sorted((folder / name).rglob("*.py")) if file.name == "__init__.py" else [file]
-                    contents = [part.read_bytes() for part in files]
-                    digests[name] = hashlib.sha256(b"".join(contents)).hexdigest()
-                    for content in contents:
-                        _add_imported(folder, content, digests)
-
-
-def _only(module: ModuleType, wanted: Any, what: str) -> Any:
-    found = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__ and wanted(c)]
-    if len(found) != 1:
-        raise MamlBenchError(
-            f"{Path(str(module.__file__)).name} must define exactly one class like this: {what}; it has {len(found)}"
-        )
-    return found[0]
+    return own_code.given(kind, cls)

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from maml_bench import registry
+from maml_bench.contracts.problem import in_type
 from maml_bench.core.evaluate import evaluate, population
 from maml_bench.core.learner import Learner
 from maml_bench.core.normalisation import MODES
 from maml_bench.harness.seeding import generator, stream_key
 from maml_bench.types import Batch, Episode
 
-from .test_contracts import double, recipe_for
+from .test_contracts import recipe_for
 
 
 @pytest.mark.real_data
@@ -28,7 +29,7 @@ def test_a_query_is_answered_alike_beside_any_others(name: str) -> None:
         recipe.train.way,
     ).with_way(test.way)
     meta = {name: p.double() for name, p in setup.init(learner, start).items()}
-    many = double(tasks.sample("test", 0, 1, key=stream_key("test", 0), shape=test.shape))
+    many = in_type(tasks.sample("test", 0, 1, key=stream_key("test", 0), shape=test.shape))
     one = Episode(many.support, Batch(*(part[:, :1] for part in many.query)))
     steps = test.inner_steps[:2]
     moments = [population(setup, learner, meta, many.support, steps)]

@@ -10,7 +10,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from maml_bench import __version__
-from maml_bench.cli import comparing, data, evaluating, listing, options, predicting, reading, running, suites
+from maml_bench.cli import (
+    checking,
+    comparing,
+    data,
+    evaluating,
+    listing,
+    options,
+    predicting,
+    reading,
+    running,
+    starting,
+    suites,
+)  # fmt: skip
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
 from maml_bench.cli.terminal import notices, open_streams, say_error
@@ -35,6 +47,8 @@ app.command("run")(running.run)
 app.command("suite")(suites.suite)
 app.command("evaluate")(evaluating.evaluate)
 app.command("predict")(predicting.predict)
+app.command("new")(starting.new)
+app.command("check")(checking.check)
 app.command("records")(reading.records)
 app.command("show")(reading.show)
 app.command("report")(reading.report)

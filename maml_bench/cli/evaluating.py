@@ -1,17 +1,25 @@
 """``maml-bench evaluate``: weights from a file under a recipe's protocols."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, conclude, interruptible
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
-
-if TYPE_CHECKING:
-    from maml_bench.harness.recipe import Recipe
-    from maml_bench.harness.weights import Weights
+from maml_bench.cli.terminal import (
+    RUNS,
+    AsJson,
+    Device,
+    Network,
+    Results,
+    Settings,
+    Tasks,
+    Threads,
+    recipe_names,
+    say,
+    setup_names,
+)
 
 
 def evaluate(
@@ -55,6 +63,8 @@ def evaluate(
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Tasks to test on. Default: the protocol's.")] = None,
+    tasks: Tasks = None,
+    network: Network = None,
     settings: Settings = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the record, and of draws off the test split. Default: the weights'.")
@@ -82,12 +92,14 @@ def evaluate(
     [cyan]maml-bench evaluate mini-imagenet-5w1s --weights mine.safetensors --setup anil --normalisation support
     --episodes 200[/cyan]
     """
-    from maml_bench.harness.evaluate_weights import evaluate_weights
+    from maml_bench.harness.evaluate_weights import evaluate_weights, setup_of
+    from maml_bench.harness.recipe import resolve
     from maml_bench.harness.run import Options
     from maml_bench.harness.weights import load
 
     files = [load(path) for path in weights]
-    resolved = _resolve(recipe, preset, setup, files, settings or [])
+    choices: dict[str, Any] = {"tasks": tasks, "network": network, "settings": settings or []}
+    resolved = resolve(recipe, preset=preset, setup=setup or setup_of(files), **choices)
     mode = normalisation.replace("-", " ") if normalisation else None
     options = Options(results, device, threads, schedule, protocols=tuple(protocol or ()))
     with interruptible("stopping; nothing is written", "nothing is written") as interrupted, Bars() as bars:
@@ -105,10 +117,3 @@ def evaluate(
     code = of_records([record])
     if code:
         raise typer.Exit(code)
-
-
-def _resolve(name: str, preset: str, setup: str | None, files: "list[Weights]", settings: list[str]) -> "Recipe":
-    from maml_bench.harness.evaluate_weights import setup_of
-    from maml_bench.harness.recipe import resolve
-
-    return resolve(name, preset=preset, setup=setup or setup_of(files), settings=settings)

@@ -88,7 +88,7 @@ def _setups() -> list[_Line]:
             {"setup": setup.name, "title": setup.title, "citation": setup.citation, "about": setup.about},
         )
         for setup in map(setup_entry, names_in("setups"))
-    ]
+    ] + _offered("setup")
 
 
 def _tasks() -> list[_Line]:
@@ -97,6 +97,16 @@ def _tasks() -> list[_Line]:
     return [
         _Line(tasks.name, tasks.about, {"tasks": tasks.name, "about": tasks.about})
         for tasks in map(tasks_entry, names_in("tasks"))
+    ] + _offered("tasks")
+
+
+def _offered(what: str) -> list[_Line]:
+    """What installed packages offer, with the package, which is not imported."""
+    from maml_bench.harness.catalogue import offered
+
+    return [
+        _Line(name, f"Offered by the package {package}.", {what: name, "package": package})
+        for name, package in offered(what)
     ]
 
 

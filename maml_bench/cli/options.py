@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maml_bench.cli.terminal import AsJson, Settings, print_json, put, recipe_names, setup_names
+from maml_bench.cli.terminal import AsJson, Network, Settings, Tasks, print_json, put, recipe_names, setup_names
 
 if TYPE_CHECKING:
     from maml_bench.harness.options import Row
@@ -24,6 +24,8 @@ def options(
     setup: Annotated[
         str | None, typer.Option(help="Setup by name or file. Default: the recipe's first.", autocompletion=setup_names)
     ] = None,
+    tasks: Tasks = None,
+    network: Network = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +36,7 @@ def options(
     """
     from maml_bench.harness.options import options as options_of
 
-    rows = options_of(recipe, preset=preset, setup=setup, settings=settings or ())
+    rows = options_of(recipe, preset=preset, setup=setup, tasks=tasks, network=network, settings=settings or ())
     if as_json:
         print_json([asdict(row) for row in rows])
         return

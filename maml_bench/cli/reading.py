@@ -159,6 +159,8 @@ def show(
         ],
         optional=("diverged", "split", "episodes"),
     )  # fmt: skip
+    if found.trace:
+        put(f"Trace\n{found.trace}\n")
     print_table(
         "Seconds",
         ["bucket", "total", "count", "median", "p05", "p95"],

@@ -7,7 +7,19 @@ import typer
 
 from maml_bench.cli.exit_codes import ExitCode, of_records
 from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
-from maml_bench.cli.terminal import RUNS, AsJson, Device, Results, Settings, Threads, recipe_names, say, setup_names
+from maml_bench.cli.terminal import (
+    RUNS,
+    AsJson,
+    Device,
+    Network,
+    Results,
+    Settings,
+    Tasks,
+    Threads,
+    recipe_names,
+    say,
+    setup_names,
+)
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
@@ -47,6 +59,8 @@ def run(
     test_data: Annotated[
         str | None, typer.Option(metavar="NAME", help="Another stored data set, whose test classes the tests are of.")
     ] = None,
+    tasks: Tasks = None,
+    network: Network = None,
     settings: Settings = None,
     protocol: Annotated[
         list[str] | None,
@@ -102,7 +116,7 @@ def run(
 
     named = [on_data(recipe, data, test_data) for recipe in recipes]
     changes = [change for _, of_recipe in named[:1] for change in of_recipe] + list(settings or ())
-    planned = plan([recipe for recipe, _ in named], setup or [], preset, changes)
+    planned = plan([recipe for recipe, _ in named], setup or [], preset, changes, tasks=tasks, network=network)
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)

@@ -34,6 +34,16 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as inner.rate=0.05; repeat for several."),
 ]
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        help="Another family of tasks: by name, or a file such as ./waves.py. Its options start from its own defaults."
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(help="Another network: by a name that the tasks know, or in a file, such as ./net.py:Net."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; default: all cores, one for tiny tasks.")]
 RUNS = Path("runs")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -113,9 +114,11 @@ class Setup(ABC):
         if isinstance(found, list | tuple) and (len(found) == steps + 1 or (len(found) == 1 and not reads)):
             return list(found)
         what = f"{len(found)} states" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        code = type(self).adapt.__code__
         raise MamlBenchError(
-            f"adapt of the setup {type(self).__name__} returned {what} for {steps} inner steps: it must return a list "
-            f"of {steps + 1} states, after 0, 1, ..., {steps} steps, or of one state if inner_keys is without 'steps'"
+            f"{Path(code.co_filename).name}, line {code.co_firstlineno}: adapt of the setup {type(self).__name__} "
+            f"returned {what} for {steps} inner steps: it must return a list of {steps + 1} states, after 0, 1, ..., "
+            f"{steps} steps, or of one state if inner_keys is without 'steps'"
         )
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The start of a run: build what the recipe names, rehearse it, choose the threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import nn
 
 from maml_bench import registry
 from maml_bench.core.evaluate import asked
-from maml_bench.core.learner import Learner
+from maml_bench.core.learner import Inner, Learner
+from maml_bench.core.outer import take
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.engine.meta_step import MetaStep
 from maml_bench.engine.scoring import Scorer
@@ -18,17 +20,19 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.episodes import Episodes, LabelledEpisodes
 from maml_bench.harness.loop import WARM_UP_STEPS, score_test
-from maml_bench.harness.recipe import Recipe, Test
+from maml_bench.harness.outputs import refuse_wrong_outputs
+from maml_bench.harness.recipe import OF_BATCH_NORM, Recipe, Test
 from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.sections import TrustRegion
 from maml_bench.harness.seeding import generator, global_draws
 from maml_bench.native_code import compiler
+from maml_bench.own_code import place_of
 from maml_bench.rl.actor import actors
 from maml_bench.rl.episodes import CollectedEpisodes
 from maml_bench.rl.protocol import Acting, acts
 from maml_bench.rl.trust_region import TrustRegionStep
 from maml_bench.trees import leaves
-from maml_bench.types import Params
+from maml_bench.types import Batch, Episode, Params
 
 SMALL_ELEMENTS = 2**16
 TRACED_FROM_STEPS = 100
@@ -48,20 +52,30 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     """
     where = f"recipe {recipe.id!r}"
     setup = registry.build_setup(recipe.setup, where)
-    return assemble(recipe, registry.build_tasks(recipe.tasks, where), setup, seed, device, schedule, chunk)
+    tasks = registry.build_tasks(recipe.tasks, where)
+    network = registry.build_network(recipe.network, tasks, where)
+    return assemble(recipe, tasks, network, setup, seed, device, schedule, chunk)
 
 
 def assemble(
-    recipe: Recipe, tasks: Any, setup: Setup, seed: int, device: str, schedule: str, chunk: int | None = None
+    recipe: Recipe,
+    tasks: Any,
+    network: registry.NetworkMaker,
+    setup: Setup,
+    seed: int,
+    device: str,
+    schedule: str,
+    chunk: int | None = None,
 ) -> RunState:
-    """As `build`, of ``tasks`` and a ``setup`` that are there already."""
+    """As `build`, of parts that are there already."""
     start = generator("init", seed)
     with global_draws("init", seed):  # layers of a user draw their initial values there
-        model = tasks.model(recipe.train.shape, start).to(device)
+        model = network(recipe.train.shape, start).to(device)
     if schedule == "auto":
         schedule = schedule_for(recipe, model, device, acting=acts(tasks))
     if acts(tasks):
-        learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device, seed)
+        networks = partial(_networks, recipe, network, seed, device) if setup.network_per_task else None
+        learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device, networks)
     else:
         learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device)
     with global_draws("init of the setup", seed):
@@ -76,12 +90,24 @@ Parts = tuple[Learner, OuterStep, Episodes]
 def _labelled(
     recipe: Recipe, tasks: Any, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
 ) -> Parts:
-    learner = Learner(model, tasks.loss, tasks.score, recipe.inner, recipe.train.way)
+    learner = Learner(model, tasks.loss, tasks.score, _inner(recipe, model), recipe.train.way)
     step = _meta_step(recipe, setup, learner, schedule, chunk, device)
     joint = Capability.TRAINS_JOINTLY in setup.capabilities  # then tests are of the tasks' own classes
     as_at_test = replace(tasks, joint=False) if joint else None
     scorer = Scorer(setup, step.execution)
     return learner, step, LabelledEpisodes(tasks, setup, learner, scorer, device, as_at_test)
+
+
+def _inner(recipe: Recipe, model: nn.Module) -> Inner:
+    """The inner loop of the recipe. A network of the user's may lack the scales and offsets of batch normalisation
+    that the recipe leaves out of it."""
+    names = [name for name, _ in model.named_parameters()]
+    outside = tuple(
+        pattern
+        for pattern in recipe.inner.outside
+        if recipe.network is None or pattern not in OF_BATCH_NORM or any(fnmatchcase(name, pattern) for name in names)
+    )
+    return replace(recipe.inner, outside=outside)
 
 
 def _acting(
@@ -92,7 +118,7 @@ def _acting(
     schedule: str,
     chunk: int | None,
     device: str,
-    seed: int,
+    networks: Callable[[int], Params] | None,
 ) -> Parts:
     inner, outer = tasks.estimate(recipe.inner.estimator), tasks.estimate(recipe.outer.estimator)
     way = recipe.train.way
@@ -105,16 +131,15 @@ def _acting(
     else:
         step = _meta_step(recipe, setup, learner, schedule, chunk, device)
     acted = actors(setup, step.execution, lengths_vary=tasks.lengths_vary())
-    networks = partial(_networks, recipe, tasks, seed, device) if setup.network_per_task else None
     return learner, step, CollectedEpisodes(tasks, acted, device, networks)
 
 
-def _networks(recipe: Recipe, tasks: Acting, seed: int, device: str, count: int) -> Params:
+def _networks(recipe: Recipe, network: registry.NetworkMaker, seed: int, device: str, count: int) -> Params:
     """New networks for the first ``count`` test tasks, each from a random stream of its own."""
     models = []
     for stream in [f"init of test task {k}" for k in range(count)]:
         with global_draws(stream, seed):
-            models.append(tasks.model(recipe.train.shape, generator(stream, seed)))
+            models.append(network(recipe.train.shape, generator(stream, seed)))
     return {name: p.to(device) for name, p in torch.func.stack_module_state(models)[0].items()}
 
 
@@ -150,6 +175,7 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
     every test that needs other statistics than the query's: what cannot work fails now, not after hours."""
     recipe = run.recipe
     tests = recipe.test if tests is None else tests
+    own = not acts(run.tasks) and (recipe.network is not None or "sha256" in {**recipe.tasks, **recipe.setup})
     wanted = {("train", recipe.train.shape): 0}
     if recipe.validation.episodes:
         wanted["validation", recipe.validation.shape] = recipe.validation.inner_steps
@@ -165,6 +191,8 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
                     f"the tasks {run.tasks.name!r} draw from torch's global generator, so equal runs would meet other "
                     "episodes: draw from torch.Generator().manual_seed(key)"
                 )
+            if split != "train" and own:
+                _refuse_wrong_outputs(run, take(drawn, 0), shape.way)
         if split != "train":  # training episodes are not scored
             asked(drawn.query, steps)
         if shape.way > recipe.train.way:
@@ -172,8 +200,31 @@ def rehearse(run: RunState, tests: Sequence[Test] | None = None) -> None:
                 f"recipe {recipe.id!r} has {shape.way}-way tests, but its network answers {recipe.train.way} classes"
             )
     for test in tests:
+        if test.normalisation != "transductive" and recipe.network is not None:
+            _refuse_other_batch_norm(run.learner.model)
         if test.normalisation != "transductive":
             score_test(run, test, [run.meta], tasks=1)
+
+
+def _refuse_wrong_outputs(run: RunState, task: Episode, way: int) -> None:
+    """Raise MamlBenchError where code of the user's answers a query in another shape than that of the targets."""
+    if isinstance(task.query, Batch):
+        learner = run.learner.with_way(way)
+        state = run.setup.states(learner, run.meta, task.support, 0)[-1]
+        outputs = run.setup.predict(learner, run.meta, state, task.query.x)
+        own = "sha256" in run.recipe.setup and "predict" in vars(type(run.setup))
+        where = type(run.setup).predict if own else type(run.learner.model)
+        refuse_wrong_outputs(outputs, task.query, way, place_of(where), "predict" if own else "the network")
+
+
+def _refuse_other_batch_norm(model: nn.Module) -> None:
+    """Raise MamlBenchError where a network of the user's has batch-norm whose statistics no test can choose."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise MamlBenchError(
+                f"the layer {name!r} of the network is {type(layer).__name__}, which takes the statistics of the query "
+                "in every test: use maml_bench.models.BatchNorm, or only tests that are transductive (--protocol paper)"
+            )
 
 
 def threads_for(run: RunState) -> int:

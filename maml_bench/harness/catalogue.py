@@ -9,6 +9,7 @@ from typing import Any
 
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.own_code import offers, package_of
 
 PRESETS = ("smoke", "quick", "paper")
 _PACKAGE = Path(__file__).parents[1]
@@ -48,6 +49,13 @@ class RecipeEntry:
 def names_in(room: str) -> list[str]:
     """The names of the files in ``setups`` or ``tasks`` that define one of their kind, sorted."""
     return sorted(file.stem for file in (_PACKAGE / room).glob("*.py") if not file.stem.startswith("_"))
+
+
+def offered(what: str) -> list[tuple[str, str]]:
+    """What installed packages offer as ``setup`` or ``tasks``: names, each with its package and the version of that."""
+    room = {"setup": "setups", "tasks": "tasks"}[what]
+    points = offers(f"maml_bench.{room}", names_in(room))
+    return [(name, package_of(point)) for name, point in points.items()]
 
 
 def setup_entry(name: str) -> SetupEntry:

@@ -21,6 +21,7 @@ from maml_bench.harness.record_of_run import Segment, conditions_of, record_of
 from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.harness.weights import LEARNER, Weights
+from maml_bench.own_faults import explaining, trace_of
 from maml_bench.record import Evaluation, Record, Status, relative_path, weights_id
 from maml_bench.record_files import load
 
@@ -80,17 +81,19 @@ def evaluate_weights(
     remove_leftovers(options.results)
     with preflight.alone(path):
         machine.reset_peak_memory(device)
-        training = build(recipe, seed, device, options.schedule)
+        with explaining():
+            training = build(recipe, seed, device, options.schedule)
         what = f"{recipe.setup['name']} on {recipe.id}"
         models = [(_number_of(file, "step"), file.fit(training.meta, what)) for file in files]
-        rehearse(training, tests)
+        with explaining():
+            rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
         for file in files:
             observer.said(_about(file))
         gflops = machine.convolution_gflops(device)
         status: Status = "ok"
-        reason, found = None, list[Evaluation]()
+        reason, trace, found = None, "", list[Evaluation]()
         try:
             found = meta_test.evaluations(training, tests, observer, interrupted, given=models)
         except meta_test.Stopped:
@@ -98,7 +101,7 @@ def evaluate_weights(
         except MamlBenchError:
             raise
         except Exception as error:
-            status, reason = "failed", sentence(error)
+            status, reason, trace = "failed", sentence(error, training.setup), trace_of(error)
         conditions = conditions_of(training, threads)
         record = record_of(
             *(training, conditions, Segment(), gflops, status, reason),
@@ -107,6 +110,7 @@ def evaluate_weights(
             weights=[{"file": f.path.name, "sha256": f.sha256, "header": _told(f)} for f in files],
             outer_steps=0,
             budget_steps=0,
+            trace=trace,
         )
         record.save(options.results)
         return Outcome("done", 0, record, path)

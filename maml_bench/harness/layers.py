@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maml_bench.errors import MamlBenchError, nearest, shortened
+from maml_bench.harness.catalogue import names_in
 from maml_bench.harness.recipe_files import file_of, load_files, read_file
+from maml_bench.own_code import is_file
 
 PRESETS = ("smoke", "quick", "paper")
 Chain = list[tuple[str, dict[str, Any]]]
@@ -30,12 +32,15 @@ NOT_OF_TABLES = {
     "setup.name": SETUP,
     "setup.file": SETUP,
     "setup.sha256": "it is computed from the file of the setup",
+    "tasks.file": "name the file as tasks.name",
+    "tasks.sha256": "it is computed from the file of the tasks",
 }
 """Keys that no table and no setting may have, each with where its value comes from."""
 NOT_OF_SETTINGS = NOT_OF_TABLES | dict.fromkeys(
     ("id", "title", "variant", "ranked", "published"), "put it into a recipe file of your own, which extends this one"
 )
-"""Keys that no setting may have: they say what an experiment is called and what was published of it."""
+NOT_OF_SETTINGS["network"] = "choose the network with --network"
+"""Keys that no setting may have: the name of an experiment, what was published of it, and the code that runs."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ def layers(chain: Chain, preset: str, setup: str, settings: Sequence[str]) -> li
     mine = [Layer("--set", setting(text), "--set") for text in settings]
     for layer in mine:
         _refuse(layer, NOT_OF_SETTINGS)
+        if is_file(str(dict(leaves(layer.table)).get("tasks.name", ""))):
+            raise MamlBenchError("tasks.name is set by --set, but it cannot be a file there: choose it with --tasks")
     return [*found, *mine]
 
 
@@ -139,6 +146,22 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         old = found.get(key)
         found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def laid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As `merged`, of tables that may name a family of tasks or a network of the user's.
+
+    Such a family has none of the options of the family before it, and no number that was published for that or for
+    another network stands beside the results.
+    """
+    found = merged(base, over)
+    tasks = over.get("tasks", {})
+    own = "name" in tasks and tasks["name"] not in names_in("tasks")
+    if own:
+        found["tasks"] = dict(tasks)
+    if own or "network" in over:
+        found["published"] = list(over.get("published", ()))
     return found
 
 

@@ -10,7 +10,7 @@ from maml_bench.core.learner import Inner
 from maml_bench.declared import Option
 from maml_bench.declared import options as declared
 from maml_bench.harness.layers import leaves
-from maml_bench.harness.recipe import Resolution, resolution
+from maml_bench.harness.recipe import AnySetup, Resolution, resolution
 from maml_bench.harness.sections import OPTIMISERS, EpisodeShape, Validation
 
 
@@ -29,13 +29,21 @@ class Row:
     unread: str
 
 
-def options(recipe: str, *, preset: str = "quick", setup: str | None = None, settings: Sequence[str] = ()) -> list[Row]:
+def options(
+    recipe: str,
+    *,
+    preset: str = "quick",
+    setup: AnySetup | None = None,
+    tasks: Any = None,
+    network: Any = None,
+    settings: Sequence[str] = (),
+) -> list[Row]:
     """The keys of a recipe under a preset and with a setup, in the order of its sections.
 
     Raises:
         MamlBenchError: as for `recipe.resolve`.
     """
-    found = resolution(recipe, preset=preset, setup=setup, settings=settings)
+    found = resolution(recipe, preset=preset, setup=setup, tasks=tasks, network=network, settings=settings)
     return [_row(option, found) for option in _declared(found)]
 
 

@@ -38,7 +38,7 @@ def asked_tests(recipe: Recipe, protocols: Sequence[str] = ()) -> tuple[Test, ..
         if protocol not in PROTOCOLS:
             raise MamlBenchError(f"no protocol {protocol!r}{nearest(protocol, PROTOCOLS)}")
         if protocol == "modern" and not _classifies(recipe):
-            asks = " of a query" * registry.in_order(registry.task_class(recipe.tasks["name"]))
+            asks = " of a query" * registry.in_order(registry.tasks_class(recipe.tasks))
             raise MamlBenchError(
                 f"recipe {recipe.id!r} has no protocol 'modern', which is for classification{asks} alone"
             )
@@ -74,5 +74,5 @@ def _that_matter(recipe: Recipe, tests: Iterable[Test]) -> Iterable[Test]:
 
 def _classifies(recipe: Recipe) -> bool:
     """Whether the tasks are of classification, with a query."""
-    tasks = registry.task_class(recipe.tasks["name"])
+    tasks = registry.tasks_class(recipe.tasks)
     return bool(tasks.metric.name == "accuracy" and not registry.in_order(tasks))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from annotated_doc import Doc
 
 from maml_bench import registry
-from maml_bench.checked import UnknownKey, construct, plain
+from maml_bench.checked import UnknownKey, construct, later, plain
 from maml_bench.core.learner import Inner
 from maml_bench.core.memory import Remembering
 from maml_bench.core.setup import Capability, Setup
@@ -20,7 +20,8 @@ from maml_bench.declared import annotations, unread
 from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import refuse_unfit_name
 from maml_bench.harness import episode_shapes, recipe_identity, trials
-from maml_bench.harness.layers import PRESETS, Layer, chain_of, layers, leaves, merged, raw
+from maml_bench.harness.layers import PRESETS, Layer, chain_of, laid, layers, leaves, merged, raw
+from maml_bench.harness.own_parts import is_of_user, put_own_code, unusual
 from maml_bench.harness.sections import (
     OPTIMISERS,
     Descent,
@@ -32,11 +33,17 @@ from maml_bench.harness.sections import (
     Validation,
 )
 from maml_bench.harness.unread import defaults_of, refused, unread_keys
+from maml_bench.own_code import REFERENCE, is_file
 from maml_bench.rl.protocol import acts
 from maml_bench.types import TaskDistribution
 
+OF_BATCH_NORM = ("*.beta", "*.gamma")
+"""The patterns of the scales and offsets of batch normalisation."""
+AnySetup = str | Setup | type[Setup]
+"""A setup by its name, by its file, or as an object."""
+
 __all__ = (
-    "PRESETS", "EpisodeShape", "Outer", "Recipe", "Test", "Validation",
+    "OF_BATCH_NORM", "PRESETS", "AnySetup", "EpisodeShape", "Outer", "Recipe", "Test", "Validation",
     "default_setups", "presets_of", "resolution", "resolve", "resolve_all",
 )  # fmt: skip
 
@@ -59,6 +66,10 @@ class Recipe:
     ranked: Annotated[bool, Doc("False marks a budget that is too small to rank setups by.")] = True
     published: Annotated[tuple[Published, ...], Doc("The published numbers of this setup.")] = ()
     changed: Annotated[tuple[str, ...], Doc("What differs from the recipe of this id, as settings.")] = ()
+    network: Annotated[
+        dict[str, str] | None,
+        Doc("A network of the user's own in the place of the family's: its name and the hash of its code."),
+    ] = later(None)
     outer_unread: Annotated[
         dict[str, Any],
         Doc("What tables for all setups say in `outer` and this optimiser does not read. It counts only for the id."),
@@ -66,10 +77,17 @@ class Recipe:
 
     @classmethod
     def load(
-        cls, name_or_path: str, *, preset: str = "quick", setup: str | None = None, settings: Sequence[str] = ()
+        cls,
+        name_or_path: str,
+        *,
+        preset: str = "quick",
+        setup: AnySetup | None = None,
+        tasks: Any = None,
+        network: Any = None,
+        settings: Sequence[str] = (),
     ) -> "Recipe":
         """The recipe of that name, or the one in a TOML file (a path that ends in ``.toml``). See `resolve`."""
-        return resolve(name_or_path, preset=preset, setup=setup, settings=settings)
+        return resolve(name_or_path, preset=preset, setup=setup, tasks=tasks, network=network, settings=settings)
 
     @property
     def recipe_id(self) -> str:
@@ -98,6 +116,7 @@ class _Tables:
     test: tuple[dict[str, Any], ...]
     ranked: bool = True
     published: tuple[Published, ...] = ()
+    network: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,34 +149,63 @@ def presets_of(recipe: str) -> list[str]:
     return [preset for preset in PRESETS if preset in raw(recipe).get("presets", {})]
 
 
-def resolve(recipe: str, *, preset: str, setup: str | None = None, settings: Sequence[str] = ()) -> Recipe:
+def resolve(
+    recipe: str,
+    *,
+    preset: str,
+    setup: AnySetup | None = None,
+    tasks: Any = None,
+    network: Any = None,
+    settings: Sequence[str] = (),
+) -> Recipe:
     """The complete recipe for ``preset`` and ``setup`` (default: the recipe's first).
 
-    ``settings`` such as ``inner.rate=0.05`` are laid over it.
+    ``tasks`` and ``network`` take the place of the recipe's family and of its network: the name of one, a file, or an
+    object. The options of another family start from its own defaults. ``settings`` such as ``inner.rate=0.05`` are laid
+    over the recipe.
 
     Raises:
-        MamlBenchError: no such recipe, preset, setup or key; a value of the wrong type or outside of its range; a key
-            is set that has no effect on this recipe with this setup.
+        MamlBenchError: no such recipe, preset, setup, family, network or key; a value of the wrong type or outside of
+            its range; a key is set that has no effect on this recipe with this setup.
     """
-    found = resolution(recipe, preset=preset, setup=setup, settings=settings)
+    found = resolution(recipe, preset=preset, setup=setup, tasks=tasks, network=network, settings=settings)
     for sentence in found.ignored.values():
         raise MamlBenchError(sentence)
     return found.recipe
 
 
-def resolve_all(recipe: str, *, preset: str, setups: Sequence[str], settings: Sequence[str] = ()) -> list[Recipe]:
+def resolve_all(
+    recipe: str,
+    *,
+    preset: str,
+    setups: Sequence[AnySetup],
+    tasks: Any = None,
+    network: Any = None,
+    settings: Sequence[str] = (),
+) -> list[Recipe]:
     """As `resolve`, for several setups together: a setting must have an effect on one of them at least.
 
     The others keep it in their id, where it makes no other difference.
     """
-    found = [resolution(recipe, preset=preset, setup=setup, settings=settings) for setup in setups]
+    found = [
+        resolution(recipe, preset=preset, setup=setup, tasks=tasks, network=network, settings=settings)
+        for setup in setups
+    ]
     for text in settings:
         if found and all(text in one.ignored for one in found):
             raise MamlBenchError(found[0].ignored[text])
     return [one.recipe for one in found]
 
 
-def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: Sequence[str] = ()) -> Resolution:
+def resolution(
+    recipe: str,
+    *,
+    preset: str,
+    setup: AnySetup | None = None,
+    tasks: Any = None,
+    network: Any = None,
+    settings: Sequence[str] = (),
+) -> Resolution:
     """As `resolve`, with what the recipe was made of; a setting that has no effect is not refused, but told of."""
     chain = chain_of(recipe)
     whole: dict[str, Any] = reduce(merged, (table for _, table in chain), {})
@@ -166,26 +214,35 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
     setup = setup or default_setups(recipe)[0]
     reference = registry.setup_reference(setup)
     name = reference["name"]
+    if isinstance(network, str) and not is_file(network):  # a network that the family knows by its name
+        network, settings = None, [f"tasks.network={network}", *settings]
     found = layers(chain, preset, name, settings)
-    content: dict[str, Any] = reduce(merged, (layer.table for layer in found if layer.kind != "--set"), {})
+    content: dict[str, Any] = reduce(laid, (layer.table for layer in found if layer.kind != "--set"), {})
+    own_numbers = whole.get("setups_published", {}).get(name, ()) if not is_of_user(content) else ()
+    content["published"] = [*content.get("published", ()), *own_numbers]
     content["preset"] = preset
-    content["setup"] = {**content.get("setup", {}), **reference}
+    options, of_recipe = registry.options_of(setup), content.get("setup", {})
+    content["setup"] = {**of_recipe, **options, **reference}
+    replaced = put_own_code(content, tasks, network)
     as_it_stands = content
     content = reduce(merged, (layer.table for layer in found if layer.kind == "--set"), content)
-    content["published"] = [*content.get("published", ()), *whole.get("setups_published", {}).get(name, ())]
     where = f"recipe {recipe!r}"
     refuse_unfit_name(str(content.get("id")), f"{where}: the id")
     refuse_unfit_name(preset, f"{where}: the preset")
     try:
-        built, method, tasks = _built(content, where)
+        built, method, family = _built(content, where)
     except UnknownKey as error:
-        more = f" --setup {setup}" * (setup != whole.get("default_setups", [setup])[0])
+        more = f" --setup {setup}" * (isinstance(setup, str) and setup != whole.get("default_setups", [setup])[0])
         raise MamlBenchError(f"{error}: see maml-bench options {recipe}{more}") from error
-    keys, defaults = unread_keys(built, method, tasks), defaults_of(method, tasks)
+    keys, defaults = unread_keys(built, method, family), defaults_of(method, family)
     # A file is at fault only for what has no effect in it as it stands, not for what a setting of the user stops.
     plain_one, keys_of_file = _without_settings(as_it_stands, where) if settings else (built, keys)
+    if replaced:  # nor for what it says of a family or a network that is not there
+        keys_of_file = {key: why for key, why in keys_of_file.items() if not key.startswith("tasks.")}
     set_by_user = dict(leaf for layer in found if layer.kind == "--set" for leaf in leaves(layer.table))
-    built = replace(built, changed=recipe_identity.changed(built, plain_one, set_by_user))
+    changed = recipe_identity.changed(built, plain_one, set_by_user)
+    changed = (*replaced, *unusual(options, of_recipe, defaults), *changed)
+    built = replace(built, changed=changed)
     ignored: dict[str, str] = {}
     first = name == next(iter(whole.get("default_setups", ())), None)
     texts = iter(settings)
@@ -196,7 +253,7 @@ def resolution(recipe: str, *, preset: str, setup: str | None = None, settings: 
             ignored[text] = f"{where}: {sentence}"
         elif sentence and layer.own and (layer.kind == "setup" or first):
             raise MamlBenchError(f"{where}: {sentence}")
-    return Resolution(built, method, tasks, found, keys, ignored)
+    return Resolution(built, method, family, found, keys, ignored)
 
 
 def _without_settings(content: Mapping[str, Any], where: str) -> tuple[Recipe | None, dict[str, str]]:
@@ -239,15 +296,20 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     if Capability.TRAINS not in method.capabilities:
         outer = replace(outer, steps=0)
     if tasks.normalisation != "transductive":  # no batch-norm, so none of its scales and offsets to leave alone
-        outside = tuple(pattern for pattern in inner.outside if pattern not in ("*.beta", "*.gamma"))
+        outside = tuple(pattern for pattern in inner.outside if pattern not in OF_BATCH_NORM)
         inner = replace(inner, outside=outside)
     built = Recipe(
         id=tables.id, title=tables.title, variant=tables.variant, preset=tables.preset,
-        tasks={"name": content["tasks"]["name"], **plain(tasks)}, setup={**content["setup"], **plain(method)},
+        tasks={**_code(content["tasks"]), **plain(tasks)}, setup={**content["setup"], **plain(method)},
         inner=inner, outer=outer, train=train, validation=validation, test=test,
-        ranked=tables.ranked, published=tables.published, outer_unread=outer_unread,
+        ranked=tables.ranked, published=tables.published, network=tables.network, outer_unread=outer_unread,
     )  # fmt: skip
     return built, method, tasks
+
+
+def _code(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table says of the code that it names."""
+    return {key: value for key, value in table.items() if key in REFERENCE}
 
 
 def _outer(table: Mapping[str, Any], where: str) -> tuple[Outer, dict[str, Any]]:

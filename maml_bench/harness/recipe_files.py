@@ -15,6 +15,7 @@ from typing import Any
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import read_bytes
+from maml_bench.own_code import is_file
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class _Table:
     validation: dict[str, Any] = field(default_factory=dict)
     test: tuple[dict[str, Any], ...] = ()
     ranked: bool = True
+    network: str = ""
 
 
 @cache
@@ -86,7 +88,8 @@ def file_of(recipe: str, setup: str | None = None) -> str | None:
 def read_file(path: Path) -> dict[str, Any]:
     """The raw table of a recipe in a file of the user's: one ``[[recipe]]``, or the table alone.
 
-    Its ``id`` is by default the name of the file, its ``variant`` "mine", its setup MAML.
+    Its ``id`` is by default the name of the file, its ``variant`` "mine", its setup MAML. Files of setups, tasks and
+    networks that it names are looked for from its own folder.
 
     Raises:
         MamlBenchError: the file is missing or not TOML, or has several recipes.
@@ -104,9 +107,23 @@ def read_file(path: Path) -> dict[str, Any]:
     table: dict[str, Any] = {"id": path.stem, **tables[0]}
     known = {f.name for f in fields(_Table)}
     construct(_Table, {key: value for key, value in table.items() if key in known}, f"recipe file {path}")
+    _from_its_folder(table, path.parent)
     if "extends" in table:
         return table
     return {"title": table["id"], "variant": "mine", **table}
+
+
+def _from_its_folder(table: dict[str, Any], folder: Path) -> None:
+    """Put the folder of a recipe file before the Python files that a table of it, or one below it, names."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            if key == "tasks" and is_file(str(value.get("name", ""))):
+                value["name"] = str(folder / value["name"])
+            _from_its_folder(value, folder)
+        elif key == "network" and isinstance(value, str):
+            table[key] = str(folder / value)
+        elif key == "default_setups":
+            table[key] = [str(folder / setup) if is_file(setup) else setup for setup in value]
 
 
 @cache

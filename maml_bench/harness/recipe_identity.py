@@ -26,7 +26,8 @@ def layout(recipe: "Recipe") -> dict[str, Any]:
     found: dict[str, Any] = plain(recipe)
     unread = found.pop("outer_unread")
     found["outer"] = {**UNREAD, **found["outer"], **unread, "optimiser": recipe.outer.optimiser}
-    found["setup"].pop("file", None)
+    for part in ("setup", "tasks", "network"):
+        found.get(part, {}).pop("file", None)
     found["published"] = [row for row in found["published"] if row.pop("setup") == recipe.setup["name"]]
     return found
 

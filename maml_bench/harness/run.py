@@ -1,6 +1,5 @@
 """From one recipe and one seed to one Record: skip what is done, resume what was begun, train, evaluate, write."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 import torch
 
 from maml_bench import registry
+from maml_bench.core.setup import Setup
 from maml_bench.engine.execution import refuse_unknown
 from maml_bench.errors import CannotWrite, MamlBenchError, Unstable
 from maml_bench.files import remove_leftovers
@@ -20,6 +20,7 @@ from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
+from maml_bench.own_faults import explained, explaining, in_short, trace_of
 from maml_bench.record import Evaluation, Record, Status, relative_path
 from maml_bench.record_files import load
 
@@ -104,8 +105,9 @@ def run(
         if options.force:
             checkpoint.remove(place)
         machine.reset_peak_memory(device)
-        training = build(recipe, seed, device, options.schedule, options.chunk)
-        rehearse(training, tests)
+        with explaining():
+            training = build(recipe, seed, device, options.schedule, options.chunk)
+            rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
         conditions = conditions_of(training, threads)
@@ -125,7 +127,7 @@ def run(
 
         gflops = machine.convolution_gflops(device)
         observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
-        status, reason = _train(training, observer, options, interrupted, keep)
+        status, reason, trace = _train(training, observer, options, interrupted, keep)
         if status == "ok" and recipe.outer.steps:
             kept = keep()
             if interrupted() and training.step < recipe.outer.steps:
@@ -142,8 +144,10 @@ def run(
             except MamlBenchError:
                 raise
             except Exception as error:
-                status, reason = "failed", sentence(error)
-        record = record_of(training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit)
+                status, reason, trace = "failed", sentence(error, training.setup), trace_of(error)
+        record = record_of(
+            training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit, trace=trace
+        )
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
@@ -241,7 +245,12 @@ def _from_now(interrupted: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
-    """A record that today's run would not equal is neither what was asked for nor to be lost without a word."""
+    """A record that today's run would not equal is neither what was asked for nor to be lost without a word.
+
+    One that failed is no result, and gives way to any other.
+    """
+    if found.status == "failed":
+        return
     tasks = registry.build_tasks(recipe.tasks, f"recipe {recipe.id!r}")
     asked = {
         "task version": (found.task_version, tasks.version),
@@ -262,7 +271,8 @@ def _train(
     options: Options,
     interrupted: Callable[[], bool],
     keep: Callable[[], object],
-) -> tuple[Status, str | None]:
+) -> tuple[Status, str | None, str]:
+    """Train to the end of the budget; return how that ended, why, and the trace of an error."""
     begun_s, saved_s = training.train_s, monotonic_s()
     last_s = begun_s
 
@@ -283,16 +293,16 @@ def _train(
     try:
         train(training, observer, stop, after_step)
     except Unstable as error:
-        return "diverged", str(error)
+        return "diverged", str(error), ""
     except MamlBenchError:
         raise
     except Exception as error:
-        return "failed", sentence(error)
+        return "failed", sentence(error, training.setup), trace_of(error)
     if training.diverged():
-        return "diverged", f"the outer loss was not finite at step {training.step:,}"
+        return "diverged", f"the outer loss was not finite at step {training.step:,}", ""
     if not all(bool(p.isfinite().all()) for p in training.meta.values()):
-        return "diverged", f"the meta-parameters were not finite after step {training.step:,}"
-    return "ok", None
+        return "diverged", f"the meta-parameters were not finite after step {training.step:,}", ""
+    return "ok", None, ""
 
 
 def _replaces(new: Record, old: Record) -> bool:
@@ -302,7 +312,11 @@ def _replaces(new: Record, old: Record) -> bool:
     return new.outer_steps > old.outer_steps or (new.status == "ok" and new.whole)
 
 
-def sentence(error: Exception) -> str:
-    """Type and first line of an error, without the folders of file names: records hold no paths."""
-    words = re.sub(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+)+[/\\]", "", (str(error).splitlines() or [""])[0])
-    return f"{type(error).__name__}: {words}"[:300]
+def sentence(error: Exception, setup: Setup) -> str:
+    """What went wrong in a user's code, or type and first line of any other error.
+
+    Folders of file names are left out: records hold no paths.
+    """
+    if told := explained(error, setup):
+        return told
+    return in_short(error)

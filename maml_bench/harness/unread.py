@@ -32,6 +32,9 @@ def unread_keys(recipe: "Recipe", setup: Setup, tasks: TaskDistribution) -> dict
     if Capability.OWN_NETWORK in setup.capabilities:
         why = f"the setup {name!r} does not ask the network of the tasks"
         found |= {f"tasks.{key}": why for key in of_network(type(tasks))}
+    elif recipe.network is not None:
+        why = f"the network {recipe.network['name']!r} takes the place of that of the tasks"
+        found |= {f"tasks.{key}": why for key in of_network(type(tasks))}
     if not recipe.validation.episodes:
         found["validation.query"] = "it is read where validation.episodes is set"
     for section, values in (("setup", setup), ("tasks", tasks)):

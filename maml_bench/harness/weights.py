@@ -152,7 +152,7 @@ def learner_table(recipe: Recipe, tasks: Family) -> dict[str, Any]:
     """
     content, shape = recipe.plain(), recipe.train.shape
     table: dict[str, Any] = {
-        "tasks": content["tasks"], "setup": content["setup"], "inner": content["inner"],
+        **{part: content[part] for part in ("tasks", "network", "setup", "inner") if part in content},
         "train": {"way": shape.way, "shot": shape.shot, "query": shape.query}, "steps": recipe.validation.inner_steps,
     }  # fmt: skip
     if isinstance(tasks, OwnImages):

@@ -14,13 +14,15 @@ import numpy as np
 from annotated_doc import Doc
 from torch import Tensor
 
-from maml_bench.classification import ImageClassification, Joint, Normalisation
+from maml_bench.checked import later
+from maml_bench.classification import ImageClassification, ImageNetwork, Joint, Normalisation, ResidualOptions
 from maml_bench.data import splits, store
 from maml_bench.data.images import KNOWN, Images, load_part
 from maml_bench.data.preparation import Preparation
-from maml_bench.declared import OfNetwork
+from maml_bench.declared import OfNetwork, When
 from maml_bench.errors import MamlBenchError, Notice
 from maml_bench.models import Conv
+from maml_bench.resnet import Residual
 from maml_bench.tasks._shared.photographs import CONV, Pixels, scaled
 from maml_bench.types import Shape
 
@@ -35,8 +37,10 @@ class OwnImages(ImageClassification):
     ] = ""
     pixels: Pixels = "unit"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, OfNetwork(), Doc("The options of the network.")] = CONV
+    conv: Annotated[Conv, OfNetwork(), Doc("The options of `conv4`."), When("network", ("conv4",))] = CONV
     joint: Joint = False
+    network: ImageNetwork = later("conv4")
+    resnet: ResidualOptions = later(Residual())
 
     name: ClassVar[str] = "images"
 

@@ -12,10 +12,12 @@ from typing import Annotated, ClassVar, Literal
 from annotated_doc import Doc
 from torch import Tensor
 
-from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.checked import later
+from maml_bench.classification import ImageNetwork, Joint, Normalisation, ResidualOptions, StoredImages
 from maml_bench.data.preparation import Preparation
-from maml_bench.declared import OfNetwork
+from maml_bench.declared import OfNetwork, When
 from maml_bench.models import Conv
+from maml_bench.resnet import Residual
 from maml_bench.tasks._shared.photographs import CONV, Pixels, scaled
 
 
@@ -26,8 +28,10 @@ class MiniImagenet(StoredImages):
     split: Annotated[Literal["ravi"], Doc("Class split, see maml_bench/data/class_splits.")] = "ravi"
     pixels: Pixels = "unit"
     normalisation: Normalisation = "transductive"
-    conv: Annotated[Conv, OfNetwork(), Doc("The options of the network.")] = CONV
+    conv: Annotated[Conv, OfNetwork(), Doc("The options of `conv4`."), When("network", ("conv4",))] = CONV
     joint: Joint = False
+    network: ImageNetwork = later("conv4")
+    resnet: ResidualOptions = later(Residual())
 
     name: ClassVar[str] = "mini_imagenet"
     stored: ClassVar[str] = "mini_imagenet"

@@ -20,8 +20,9 @@ class Omniglot(OmniglotImages):
 
     ``images``: binary28 (nearest neighbour, the effect of the MAML code) or grey28 (torchmeta's, bilinear).
     ``rotations``: ``per class`` draws one of four for each class of a task; ``extra classes`` makes four classes of
-    each character (torchmeta, prototypical networks); ``none``. ``network``: conv4 (described by ``conv``) or mlp, the
-    paper's network without convolutions, which reads only the context of ``conv``.
+    each character (torchmeta, prototypical networks); ``none``. ``network``: conv4 (described by ``conv``), mlp, the
+    paper's network without convolutions, which reads only the context of ``conv``, or resnet12 (described by
+    ``resnet``).
     """
 
     name: ClassVar[str] = "omniglot"

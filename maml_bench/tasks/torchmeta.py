@@ -24,12 +24,13 @@ from annotated_types import Ge
 from torch import Generator, Tensor, nn
 
 from maml_bench.checked import later
-from maml_bench.classification import Classification, Joint, Normalisation
+from maml_bench.classification import Classification, ImageNetwork, Joint, Normalisation, ResidualOptions
 from maml_bench.data import store
 from maml_bench.data.draws import Integers, choose, key_of, words_by_draw
 from maml_bench.declared import WIDTH, OfNetwork, When
 from maml_bench.errors import MamlBenchError, nearest
-from maml_bench.models import MLP, Conv, Conv4
+from maml_bench.models import MLP, Conv
+from maml_bench.resnet import Residual
 from maml_bench.types import Batch, Episode, Shape
 
 FOLDER = "MAML_BENCH_TORCHMETA"
@@ -52,16 +53,22 @@ class Torchmeta(Classification):
 
     The data are in the folder of the variable MAML_BENCH_TORCHMETA, or else in ``torchmeta`` in the data folder. With
     ``download`` torchmeta may fetch them. Images are resized to ``size`` pixels a side, unless it is 0. The network is
-    ``conv`` for images, and the MAML paper's network without convolutions for vectors.
+    that of ``network`` for images, and the MAML paper's network without convolutions for vectors.
     """
 
     dataset: Annotated[str, Doc("Name of the helper function of torchmeta.")] = "omniglot"
     size: Annotated[int, Ge(0), WIDTH, Doc("Side in pixels that images are resized to, 0 to keep their size.")] = 0
     normalisation: Normalisation = "transductive"
     conv: Annotated[
-        Conv, OfNetwork(), Doc("The options of the network for images."), When("dataset", IMAGES, but=("context",))
+        Conv,
+        OfNetwork(),
+        Doc("The options of `conv4`."),
+        When("dataset", IMAGES, but=("context",)),
+        When("network", ("conv4",), but=("context",)),
     ] = CONV
     joint: Joint = False
+    network: Annotated[ImageNetwork, When("dataset", IMAGES)] = later("conv4")
+    resnet: ResidualOptions = later(Residual())
     download: Annotated[bool, Doc("Whether torchmeta may download missing data.")] = later(False)
 
     name: ClassVar[str] = "torchmeta"
@@ -82,8 +89,7 @@ class Torchmeta(Classification):
         channels, height, width = one.shape
         if height != width:
             raise MamlBenchError(f"images of {self.dataset} have {height} x {width} pixels: choose a tasks.size")
-        outputs = self.outputs(shape)
-        return Conv4(channels, height, outputs, self.conv, normalise=self.normalise(), generator=generator)
+        return self.image_network(channels, height, self.outputs(shape), generator)
 
     def outputs(self, shape: Shape) -> int:
         """Number of classes that the network predicts: those of a task, or with ``joint`` all training classes."""

@@ -95,6 +95,88 @@ def test_a_setup_from_a_file(command, mine, tmp_path, absolute):
     assert str(tmp_path) not in next(tmp_path.glob("work/runs/**/*.json")).read_text()
 
 
+@pytest.mark.parametrize("verb", ["run", "options"])
+def test_a_network_from_a_file_on_the_command_line(command, tmp_path, verb):
+    (tmp_path / "work" / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Linear(1, 1)\n")
+    said = command(verb, "sinusoid-k10", *(RUN if verb == "run" else []), "--network", "./net.py")
+    assert said.code == 0
+    words = "changed: network=net" if verb == "run" else "tasks.context: the network 'net' takes the place of that of"
+    assert words in said.out
+    if verb == "run":
+        (record,) = records().values()
+        assert (record.recipe["network"]["name"], record.parameters) == ("net", 2)
+        assert "0.670" not in said.out
+        said = command("run", "sinusoid-k10", *RUN, "--set", "tasks.name=./waves.py")
+        assert said.err == "error: tasks.name is set by --set, but it cannot be a file there: choose it with --tasks\n"
+
+
+FAULTS = {
+    "item": ("if support.x.mean().item() > 0", "line 12: the value of a tensor is taken out of it here", "failed, "),
+    "states": ("path = path[-1]", "line 10: adapt of the setup Mine returned a dict for 0 inner steps", "error: "),
+    "error": ("{}['x']", "line 12: KeyError: 'x'", "error: "),
+}
+FAULTY = """from dataclasses import dataclass
+
+from maml_bench import Setup
+from maml_bench.core.inner import SGD
+
+
+@dataclass(frozen=True)
+class Mine(Setup):
+    # a comment
+    def adapt(self, learner, meta, support, steps):
+        path = learner.adapt(meta, support, SGD(0.1), steps)
+        FAULT
+        return path
+"""
+
+
+@pytest.mark.parametrize(("fault", "sentence", "before"), FAULTS.values(), ids=FAULTS)
+def test_what_fails_in_a_users_code_is_told_with_file_and_line(command, mine, fault, sentence, before):
+    mine.write_text(FAULTY.replace("FAULT", fault + (": pass" if fault.startswith("if") else "")))
+    said = command("run", "sinusoid-k10", *RUN, "--setup", "./mine.py", "--schedule", "vmap")
+    assert said.code == (1 if before == "failed, " else 2)
+    assert f"{before}mine.py, {sentence}" in said.err
+    assert "Traceback" not in said.err
+    if before == "failed, ":
+        (record,) = records().values()
+        assert record.reason.startswith(f"mine.py, {sentence}")
+        assert 'File "mine.py", line 12, in adapt' in record.trace
+        assert str(mine.parent) not in record.trace
+        assert record.trace in command("show", "mine").out
+        assert command("run", "sinusoid-k10", *RUN, "--setup", "./mine.py", "--schedule", "loop").code == 0
+        assert [record.status for record in records().values()] == ["ok"]
+
+
+@pytest.mark.parametrize("verb", [["--json"], []])
+def test_check_tells_what_fails_and_exits_with_1(command, mine, verb):
+    assert command("check", "./mine.py", *verb).code == 0
+    mine.write_text(FAULTY.replace("FAULT", "path = path[-1]"))
+    said = command("check", "./mine.py", *verb)
+    assert (said.code, said.err) == (1, "")
+    assert "mine.py, line 10: adapt of the setup Mine returned a dict" in said.out
+    assert not verb or {finding["status"] for finding in json.loads(said.out)} == {"fails", "not checked"}
+    assert command("check", "./none.py").err == "error: the file ./none.py does not exist\n"
+
+
+def test_a_network_with_other_outputs_is_refused_before_anything_runs(command, tmp_path):
+    (tmp_path / "work" / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Linear(1, 3)\n")
+    said = command("run", "sinusoid-k10", *RUN, "--network", "./net.py")
+    assert (said.code, records()) == (2, {})
+    assert "the network returned the shape [5, 3], but must return that of the targets, [5, 1]" in said.err
+
+
+def test_weights_of_a_network_of_a_file_are_evaluated_with_it(command, tmp_path):
+    (tmp_path / "work" / "net.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Linear(1, 1)\n")
+    command("run", "sinusoid-k10", *RUN, "--network", "./net.py")
+    weights = min(Path("runs/weights").rglob("*.safetensors"), key=lambda path: len(path.name))
+    words = ("sinusoid-k10", "--weights", weights, "--preset", "smoke", "--results", "others", "--episodes", "2")
+    said = command("evaluate", *words, "--network", "./net.py")
+    assert said.code == 0
+    said = command("evaluate", *words)
+    assert said.code == 2
+
+
 def test_the_code_of_a_file_never_runs_under_the_name_of_a_setup_of_the_package(command, mine):
     for words in (["--set", "setup.file=./mine.py"], ["--set", "setup={file='./mine.py'}"]):
         said = command("run", "sinusoid-k10", *RUN, *words)

@@ -62,7 +62,8 @@ def test_its_commands_have_options_recipes_and_setups_that_exist(page: Path) -> 
             assert option in told.output, f"{' '.join(words)}: there is no {option}"
         values = {value for option, value in pairwise(words) if option.startswith("--")}
         if verbs == ["run"]:
-            named = {word.partition(":")[0] for word in words[1:] if not word.startswith("--")} - values
+            recipes = [word for word in words[1:] if not word.startswith("--") and word not in values]
+            named = {word.partition(":")[0] for word in recipes if not word.endswith(".toml")}
             assert {word for word in named if word.islower()} <= load_files().keys(), words
         setups = {words[i + 1] for i, word in enumerate(words[:-1]) if word == "--setup"}
         assert {setup for setup in setups if setup.islower() and not setup.endswith(".py")} <= set(setup_names()), words

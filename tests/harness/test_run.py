@@ -168,8 +168,8 @@ def test_failure_in_the_test_is_a_record(tiny, options, monkeypatch):
 
 
 def test_an_error_without_words_still_has_a_name():
-    assert module.sentence(RuntimeError()) == "RuntimeError: "
-    assert len(module.sentence(RuntimeError("x" * 1000))) == 300
+    assert module.in_short(RuntimeError()) == "RuntimeError: "
+    assert len(module.in_short(RuntimeError("x" * 1000))) == 300
 
 
 def test_a_record_at_work_is_locked(tiny, options):

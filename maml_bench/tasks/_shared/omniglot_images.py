@@ -9,12 +9,13 @@ from annotated_doc import Doc
 from torch import Generator, nn
 
 from maml_bench.checked import later
-from maml_bench.classification import Joint, Normalisation, StoredImages
+from maml_bench.classification import Joint, Normalisation, ResidualOptions, StoredImages
 from maml_bench.data import store
 from maml_bench.data.draws import below, key_of, words_by_draw
 from maml_bench.declared import OfNetwork, When
 from maml_bench.errors import MamlBenchError
 from maml_bench.models import MLP, Conv
+from maml_bench.resnet import Residual
 from maml_bench.types import Batch, Episode, Shape
 
 
@@ -31,14 +32,15 @@ class OmniglotImages(StoredImages):
         Doc("Whether images are turned: by one angle for each class of a task, as further classes, or not."),
     ] = "per class"
     network: Annotated[
-        Literal["conv4", "mlp"],
+        Literal["conv4", "mlp", "resnet12"],
         OfNetwork(),
-        Doc("The network with convolutions that `conv` describes, or the one without."),
+        Doc("The network that `conv` describes, the one without convolutions, or the one that `resnet` describes."),
     ] = "conv4"
     normalisation: Normalisation = "transductive"
     conv: Annotated[
         Conv, OfNetwork(), Doc("The options of `conv4`."), When("network", ("conv4",), but=("context",))
     ] = later(Conv())
+    resnet: ResidualOptions = later(Residual())
     joint: Joint = later(False)
     within_alphabet: Annotated[bool, Doc("Whether the characters of a task are all of one alphabet.")] = later(False)
 
@@ -79,7 +81,7 @@ class OmniglotImages(StoredImages):
 
     def model(self, shape: Shape, generator: Generator) -> nn.Module:
         """The paper's network for ``shape.way`` classes."""
-        if self.network == "conv4":
+        if self.network != "mlp":
             return super().model(shape, generator)
         sizes = [784, 256, 128, 64, 64, self.outputs(shape)]
         return MLP(sizes, normalise=self.normalise(), generator=generator, context=self.conv.context)
