@@ -1,7 +1,7 @@
 """Tasks of images in memory: the family `images` without a stored data set, for code that has the images already."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from maml_bench.data.images import Images
@@ -18,6 +18,11 @@ class ImagesInMemory(OwnImages):
     """
 
     images: dict[str, Images] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, tasks: OwnImages, images: dict[str, Images]) -> "ImagesInMemory":
+        """Tasks of ``images`` with the options of ``tasks``, such as those that a recipe was resolved to."""
+        return cls(**{f.name: getattr(tasks, f.name) for f in fields(OwnImages)}, images=images)
 
     def __post_init__(self) -> None:
         """MamlBenchError: a part that there is not, or images of different sizes."""
