@@ -108,15 +108,12 @@ def _add_own(name: str, path: Path, given: dict[str, Any]) -> "Manifest":
     from maml_bench.data import own
     from maml_bench.data.class_draws import numbers_of
     from maml_bench.data.preparation import Preparation
-    from maml_bench.errors import MamlBenchError
 
-    if "--seed" in given and "--split" in given:
-        raise MamlBenchError("--seed has no effect, because --split says which classes each part has")
     how = Preparation(**{field: given[f"--{field}"] for field in ("size", "colour", "resize") if f"--{field}" in given})
     with keeping(KEPT), counting(f"adding {name}") as progress:
         return own.add(
             name, path, how=how, split_file=given.get("--split"),
-            parts=numbers_of(given["--parts"]) if "--parts" in given else None, seed=given.get("--seed", 0),
+            parts=numbers_of(given["--parts"]) if "--parts" in given else None, seed=given.get("--seed"),
             allow_duplicates="--allow-duplicates" in given, progress=progress,
         )  # fmt: skip
 

@@ -61,7 +61,7 @@ def numbers_of(text: str) -> tuple[float, ...]:
 
 
 def split(
-    listing: Listing, *, file: Path | None = None, parts: Sequence[float] | None = None, seed: int = 0
+    listing: Listing, *, file: Path | None = None, parts: Sequence[float] | None = None, seed: int | None = None
 ) -> ChosenSplit:
     """Split the classes of ``listing`` by ``file``, or draw ``parts``; by default as its layout says, or else drawn.
 
@@ -72,15 +72,19 @@ def split(
         listing: the classes that there are.
         file: a split file, in the format of maml_bench/data/class_splits.
         parts: three numbers of classes, or three fractions of them.
-        seed: of the draw.
+        seed: of the draw; the default is 0.
 
     Raises:
-        MamlBenchError: a class is in two parts, the file lacks something or names a class that is not there, or there
-            are too few classes.
+        MamlBenchError: nothing is drawn, but a seed is given; a class is in two parts; the file lacks something or
+            names a class that is not there; or there are too few classes.
     """
     if file is not None and parts is not None:
         raise MamlBenchError("a split is read from a file or drawn: name a split file or parts, not both")
-    if any(one.part for one in listing.classes) and file is None and parts is None:
+    by_layout = any(one.part for one in listing.classes) and file is None and parts is None
+    if seed is not None and (by_layout or file is not None):
+        said_by = f"the {listing.layout}" if by_layout else shown(file or Path())
+        raise MamlBenchError(f"the seed {seed} has no effect, because the parts are given by {said_by}")
+    if by_layout:
         classes, notes = _large_enough(listing.classes)
         _refuse_in_two_parts(classes)
         return ChosenSplit(
@@ -90,7 +94,7 @@ def split(
     classes, notes = _large_enough(_joined(listing.classes))
     if file is not None:
         return _by_file(classes, file, notes)
-    return _drawn(classes, DEFAULT_PARTS if parts is None else parts, seed, notes)
+    return _drawn(classes, DEFAULT_PARTS if parts is None else parts, seed or 0, notes)
 
 
 def _large_enough(classes: Sequence[OneClass]) -> tuple[list[OneClass], tuple[str, ...]]:

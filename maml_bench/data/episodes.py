@@ -114,12 +114,14 @@ def draw_indices(
     kinds = classes * (4 if rotations == "extra classes" else 1)
     if not 1 <= way <= kinds:
         raise MamlBenchError(f"way is {way}, but this split has {kinds} classes: choose 1 to {kinds}")
-    least = int(np.min(examples))
+    least = examples if isinstance(examples, int) else int(examples.min())
     if shape.shot < 0 or shape.query < 0 or not 1 <= rounds <= least:
         raise MamlBenchError(
             f"shot {shape.shot} and query {shape.query} need {rounds} examples of each class, but there are {least}"
         )
-    of_class = least if least == np.max(examples) else tuple(np.asarray(examples).tolist())
+    of_class: int | tuple[int, ...] = least
+    if not isinstance(examples, int) and least < examples.max():
+        of_class = tuple(examples.tolist())
     size = 2 ** max(0, (BLOCK_IMAGES // (way * rounds)).bit_length() - 1)
     parts = []
     for block in range(first // size, (first + max(count, 1) - 1) // size + 1):

@@ -135,7 +135,7 @@ class ImageFolder:
         given = (train, validation, test)
         fractions = any(isinstance(part, float) for part in given)
         parts = [(0.0 if fractions else 0) if part is None else part for part in given]
-        chosen = split(self._listing, parts=None if given == (None, None, None) else parts, seed=seed)
+        chosen = split(self._listing, parts=None if given == (None, None, None) else parts, seed=seed or None)
         pixels, digests = self._decoded
         place_of = {id(item): place for place, item in enumerate(own.items_of(self._all))}
         order = {p: [place_of[id(i)] for one in of_part for i in one.items] for p, of_part in chosen.parts.items()}

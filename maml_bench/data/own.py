@@ -42,7 +42,7 @@ def add(
     how: Preparation | None = None,
     split_file: Path | None = None,
     parts: Sequence[float] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     allow_duplicates: bool = False,
     progress: store.Progress | None = None,
 ) -> store.Manifest:

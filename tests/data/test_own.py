@@ -106,6 +106,15 @@ def test_folders_of_a_split_say_the_parts(tmp_path, home):
     }  # fmt: skip
 
 
+def test_a_seed_is_refused_where_nothing_is_drawn(tmp_path, home):
+    root = tmp_path / "all"
+    for number, part in enumerate(("train", "val", "test")):
+        write(root / part, {f"c{number}": 2}, first=10 * number)
+    assert refused(add, root, parts=None, seed=0) == (
+        "the seed 0 has no effect, because the parts are given by the class folders in folders of a split"
+    )
+
+
 def test_one_class_in_two_parts_is_refused_unless_a_split_is_drawn(tmp_path, home):
     """The layout of a data set for ordinary classification."""
     root = tmp_path / "all"

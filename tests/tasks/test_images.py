@@ -132,6 +132,8 @@ def test_memory_and_store_give_the_same_tasks_and_networks(birds):
             assert torch.equal(one.x, other.x)
             assert torch.equal(one.y, other.y)
     assert held.fingerprint() == in_memory().fingerprint()
+    bytes_of = ImagesInMemory.of(OwnImages(pixels="bytes", joint=True), held.images)
+    assert (bytes_of.pixels, bytes_of.joint, bytes_of.images) == ("bytes", True, held.images)
     fewer = {**held.images, "test": held.images["train"]}
     assert ImagesInMemory(images=fewer).fingerprint() != held.fingerprint()
     with pytest.raises(MamlBenchError, match="there are no test images"):

@@ -19,6 +19,11 @@ class ImagesInMemory(OwnImages):
 
     images: dict[str, Images] = field(default_factory=dict, compare=False)
 
+    @classmethod
+    def of(cls, tasks: OwnImages, images: dict[str, Images]) -> "ImagesInMemory":
+        """Tasks of ``images`` with the options of ``tasks``, such as those that a recipe was resolved to."""
+        return cls(**{f.name: getattr(tasks, f.name) for f in fields(OwnImages)}, images=images)
+
     def __post_init__(self) -> None:
         """MamlBenchError: a part that there is not, or images of different sizes."""
         for part in self.images:
