@@ -10,7 +10,7 @@ from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import checkpoint, machine, preflight
 from maml_bench.harness.checkpoint import State
 from maml_bench.harness.recipe import Recipe, resolve
-from maml_bench.harness.run import Options
+from maml_bench.harness.run import Options, title_of
 from maml_bench.record import Record, relative_path
 from maml_bench.record_files import load, skipped
 from maml_bench.suites import EVERY, Part, Suite
@@ -26,18 +26,19 @@ class Entry:
     @property
     def title(self) -> str:
         """Recipe, setup and seed, for messages."""
-        return f"{self.recipe.id} {self.recipe.setup['name']} seed {self.seed}"
+        return title_of(self.recipe, self.seed)
 
 
 @dataclass(frozen=True)
 class Standing:
     """How far a run is: ``step`` of ``steps`` outer steps, by its checkpoint or its record at ``path``.
 
-    ``train_s`` is the training time behind it, in seconds. ``problem`` says why the run is not possible here.
+    ``train_s`` is the training time behind it, in seconds. ``problem`` says why the run is not possible here. A run is
+    ``running`` while a process holds the lock of its record.
     """
 
     entry: Entry
-    state: Literal["done", "begun", "to do", "failed", "not possible"]
+    state: Literal["done", "running", "begun", "to do", "failed", "not possible"]
     path: Path
     step: int = 0
     train_s: float = 0.0
@@ -98,8 +99,11 @@ def standings(runs: Sequence[Entry], options: Options) -> list[Standing]:
         recipe = entry.recipe
         path = options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, here)
         record, (state, _) = _record(path), checkpoint.find(path.with_suffix(".ckpt"), {})
+        running = preflight.at_work(path, options.results / preflight.SHARED_LOCKS)
         if state is not None:
-            return Standing(entry, "begun", path, state.step, _train_s(state))
+            return Standing(entry, "running" if running else "begun", path, state.step, _train_s(state))
+        if running:
+            return Standing(entry, "running", path)
         if record is not None and record.whole:
             return Standing(entry, "done", path, record.outer_steps, record.train_s)
         if recipe.recipe_id not in problems:
