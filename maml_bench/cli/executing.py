@@ -26,7 +26,7 @@ Jobs = Annotated[
         max=1024,
         metavar="N",
         help="Make N runs at a time, each in a process of its own. The cores are divided among the processes unless "
-        "--threads says otherwise. Default: one.",
+        "--threads says otherwise. Default: one. With --executor dask, the number of workers.",
     ),
 ]
 ExecutorName = Annotated[
@@ -34,7 +34,8 @@ ExecutorName = Annotated[
     typer.Option(
         "--executor",
         metavar="NAME",
-        help="Where runs are made: [cyan]processes[/cyan] (of this machine).",
+        help="Where runs are made: [cyan]processes[/cyan] of this machine, or [cyan]dask[/cyan], whose workers may be "
+        "anywhere. All workers need the same results folder.",
     ),
 ]
 ExecutorOptions = Annotated[
@@ -46,7 +47,8 @@ ExecutorSettings = Annotated[
     typer.Option(
         "--executor-set",
         metavar="KEY=VALUE",
-        help="An option of the executor, such as retries=5; repeat for several. It is laid over --executor-options.",
+        help="An option of the executor, such as retries=5 or scheduler=tcp://node1:8786; repeat for several. It is "
+        "laid over --executor-options.",
     ),
 ]
 

@@ -45,7 +45,12 @@ def suite(
         list[str] | None, typer.Option(help="Only this recipe; repeat for several.", autocompletion=recipe_names)
     ] = None,
     status: Annotated[
-        bool, typer.Option("--status", help="Run nothing; list which runs are done and which are left.")
+        bool,
+        typer.Option(
+            "--status",
+            help="Run nothing; list which runs are done, running, begun, to do and failed. With --executor, a run "
+            "counts as done where any machine has made it.",
+        ),
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", hidden=True)] = False,
     budget: Annotated[
@@ -93,14 +98,14 @@ def suite(
     place = where(executor, jobs, executor_options, executor_settings or ())
     options = Options(results, device, threads)
     with keeping("all finished runs are kept; the same command continues from there"):
-        found = standings(runs, options)
+        found = standings(runs, options, machines=place.machines)
         if status:
             _show(found, name, preset, as_json)
             return
         possible = {
             number: Job(run.entry.recipe, run.entry.seed, options, run.train_s)
             for number, run in enumerate(found, 1)
-            if run.state != "not possible"
+            if run.state != "not possible" and not (place.machines and run.state == "done")
         }
         left = {id(job): number for number, job in possible.items() if found[number - 1].state != "done"}
 
@@ -118,7 +123,7 @@ def suite(
         if report and record_paths(results):
             make_report(results)
         finished.tell_failures()
-        _sum_up(standings(runs, options), name, preset)
+        _sum_up(standings(runs, options, machines=place.machines), name, preset)
     if finished.exit_code:
         raise typer.Exit(finished.exit_code)
 

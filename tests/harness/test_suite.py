@@ -175,3 +175,15 @@ def test_a_run_whose_record_is_locked_is_running(options, runs):
         found = standings(runs, options)
     assert [(one.state, one.step) for one in found] == [("running", 11), ("running", 0), ("to do", 0)]
     assert [one.state for one in standings(runs, options)] == ["begun", "to do", "to do"]
+
+
+def test_where_several_machines_work_the_furthest_of_them_counts(options, runs, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "identity", lambda device="cpu": "far00000")
+        run(runs[0].recipe, 0, replace(options, budget_steps=5))
+        path = run(runs[2].recipe, 0, options).path
+    run(runs[0].recipe, 0, replace(options, budget_steps=11))
+    found = standings(runs, options, machines=True)
+    assert [(one.state, one.step) for one in found] == [("begun", 11), ("to do", 0), ("done", found[2].step)]
+    assert found[2].path == path
+    assert [one.state for one in standings(runs, options)] == ["begun", "to do", "to do"]

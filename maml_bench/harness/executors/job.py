@@ -6,6 +6,7 @@ machines, as the results folder does, which is the only thing that workers share
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -115,6 +116,20 @@ def work(
 
 _ONE_AT_A_TIME = Lock()
 """A run sets the threads and the random generators of its whole process."""
+
+
+def extra(module: str, name: str) -> Any:
+    """The module that the extra ``name`` of the package brings.
+
+    Raises:
+        MamlBenchError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MamlBenchError(
+            f"--executor {name} needs {module}, which is not installed: python -m pip install 'maml-bench[{name}]'"
+        ) from error
 
 
 def lost(job: Job, how: str, tries: int) -> Ended:

@@ -10,12 +10,13 @@ from typing import Any
 from maml_bench.checked import construct
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import read_bytes
+from maml_bench.harness.executors.dask import Dask
 from maml_bench.harness.executors.job import Ended, Executor, Job
 from maml_bench.harness.executors.processes import Processes
 from maml_bench.harness.layers import merged, setting
 from maml_bench.harness.run_state import Observer
 
-EXECUTORS: dict[str, type[Any]] = {"processes": Processes}
+EXECUTORS: dict[str, type[Any]] = {"processes": Processes, "dask": Dask}
 
 
 @dataclass(frozen=True)
