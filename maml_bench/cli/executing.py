@@ -26,7 +26,8 @@ Jobs = Annotated[
         max=1024,
         metavar="N",
         help="Make N runs at a time, each in a process of its own. The cores are divided among the processes unless "
-        "--threads says otherwise. Default: one. With --executor dask, the number of workers.",
+        "--threads says otherwise. Default: one. With --executor: the number of workers of Dask, or the largest number "
+        "of jobs of Slurm that run at a time.",
     ),
 ]
 ExecutorName = Annotated[
@@ -34,8 +35,8 @@ ExecutorName = Annotated[
     typer.Option(
         "--executor",
         metavar="NAME",
-        help="Where runs are made: [cyan]processes[/cyan] of this machine, or [cyan]dask[/cyan], whose workers may be "
-        "anywhere. All workers need the same results folder.",
+        help="Where runs are made: [cyan]processes[/cyan] of this machine, workers of [cyan]dask[/cyan], or jobs of "
+        "[cyan]slurm[/cyan]. All workers need the same results folder.",
     ),
 ]
 ExecutorOptions = Annotated[
@@ -47,8 +48,8 @@ ExecutorSettings = Annotated[
     typer.Option(
         "--executor-set",
         metavar="KEY=VALUE",
-        help="An option of the executor, such as retries=5 or scheduler=tcp://node1:8786; repeat for several. It is "
-        "laid over --executor-options.",
+        help="An option of the executor, such as retries=5, time=60 or scheduler=tcp://node1:8786; repeat for several. "
+        "It is laid over --executor-options.",
     ),
 ]
 

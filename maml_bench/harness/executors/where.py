@@ -13,10 +13,11 @@ from maml_bench.files import read_bytes
 from maml_bench.harness.executors.dask import Dask
 from maml_bench.harness.executors.job import Ended, Executor, Job
 from maml_bench.harness.executors.processes import Processes
+from maml_bench.harness.executors.slurm import Slurm
 from maml_bench.harness.layers import merged, setting
 from maml_bench.harness.run_state import Observer
 
-EXECUTORS: dict[str, type[Any]] = {"processes": Processes, "dask": Dask}
+EXECUTORS: dict[str, type[Any]] = {"processes": Processes, "dask": Dask, "slurm": Slurm}
 
 
 @dataclass(frozen=True)
