@@ -63,6 +63,8 @@ PARTS: dict[str, Callable[..., str]] = {
     "four_ways": from_results.four_ways,
     "speed": from_results.speed,
     "reliability": from_results.reliability,
+    "scaling": from_results.scaling,
+    "workers": from_results.workers,
     "executor_options": from_code.executor_options,
     "recipe_keys": from_code.recipe_keys,
     "record_fields": from_code.record_fields,

@@ -20,7 +20,11 @@ class ExitCode(IntEnum):
         return code
 
     DONE = 0, "The command did what it was asked to do."
-    BAD = 1, "The outcome is bad: a run failed, or `compare` found that something became worse."
+    BAD = (
+        1,
+        "The outcome is bad: a run failed, could not be made or lost its worker too often, or `compare` found that "
+        "something became worse.",
+    )
     WRONG_INPUT = (
         2,
         "The input is wrong. One sentence on standard error says what, where and the nearest right thing. `compare` "

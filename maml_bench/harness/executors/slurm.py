@@ -54,7 +54,7 @@ class Slurm:
     constraint: Annotated[
         str, Doc("Features of the nodes. A run goes on from its checkpoint only on the same kind of node.")
     ] = ""
-    cpus: Annotated[int, Ge(1), Le(4096), Doc("Cores of a job, which are the threads of its run.")] = 1
+    cpus: Annotated[int, Ge(1), Le(4096), Doc("Cores of a job; `--threads` asks for as many at least.")] = 1
     memory_gb: Annotated[float, Ge(0), Le(100_000), Doc("Memory of a job in GB; 0 for the default of the cluster.")] = 0
     gpus: Annotated[int, Ge(0), Le(64), Doc("GPUs of a job.")] = 0
     warning_s: Annotated[
@@ -148,13 +148,14 @@ class Slurm:
     def _submitted(self, submitit: Any, jobs: Sequence[Job], at_once: int | None, again: Sequence[bool]) -> list[Any]:
         """Submit the jobs as arrays, and return submitit's handles of them."""
         folder = jobs[0].options.results / "slurm"
+        cpus = max(self.cpus, jobs[0].options.threads or 1)
         parameters = {
             "job_name": "maml-bench",
             "time": self.time,
-            "cpus_per_task": self.cpus,
+            "cpus_per_task": cpus,
             "signal_delay_s": self.warning_s,
             "array_parallelism": at_once or LARGEST_ARRAY,
-            "setup": [*self.setup, f"export {' '.join(f'{name}={self.cpus}' for name in _CORES)}"],
+            "setup": [*self.setup, f"export {' '.join(f'{name}={cpus}' for name in _CORES)}"],
             "additional_parameters": {"requeue": True, **self.sbatch},
         }
         named = {
