@@ -182,6 +182,7 @@ class Bars:
         return other
 
     def started(self, title: str, step: int, steps: int) -> None:
+        self.done()  # the bar of a run that is begun again after its worker was killed
         self._title, self._steps, self._begun = title, steps, step
         self._task = self._progress.add_task(title, total=steps, completed=step, rate="", loss="", validation="")
         self._first_s = self._now()

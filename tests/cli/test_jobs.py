@@ -81,9 +81,12 @@ def test_one_display_shows_all_that_run(monkeypatch):
         for seed, bar in enumerate((first, second)):
             bar.started(f"waves seed {seed}", 0, 100)
         second.tested(1, 5)
-        assert [task.description for task in bars._progress.tasks] == [
-            "waves seed 0", "waves seed 1", "waves seed 1: testing",
-        ]  # fmt: skip
+        first.started("waves seed 0", 40, 100)
+        assert sorted((task.description, task.completed) for task in bars._progress.tasks) == [
+            ("waves seed 0", 40),
+            ("waves seed 1", 0),
+            ("waves seed 1: testing", 1),
+        ]
         first.done()
         assert [task.description for task in bars._progress.tasks] == ["waves seed 1", "waves seed 1: testing"]
         second.said("half of it")
