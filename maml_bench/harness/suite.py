@@ -1,6 +1,7 @@
 """The runs of a suite, and how far each of them is on this machine."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -103,7 +104,7 @@ def standings(runs: Sequence[Entry], options: Options, *, machines: bool = False
         path, pattern = (
             options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, name) for name in (here, "*")
         )
-        others = sorted(pattern.parent.glob(pattern.with_suffix(".*").name)) if machines else []
+        others = _like(pattern) if machines else []
         paths = dict.fromkeys((path, *(other.with_suffix(".json") for other in others)))
         return min((standing(entry, path) for path in paths), key=lambda run: (_ORDER.index(run.state), -run.step))
 
@@ -125,6 +126,13 @@ def standings(runs: Sequence[Entry], options: Options, *, machines: bool = False
         return Standing(entry, "failed" if record is not None and record.status == "failed" else "to do", path)
 
     return sorted(map(furthest, runs), key=lambda run: run.state == "failed")
+
+
+def _like(pattern: Path) -> list[Path]:
+    """The records and checkpoints whose names fit the pattern, of any machine."""
+    with suppress(FileNotFoundError):  # a run that begins makes folders, and may remove them
+        return sorted(pattern.parent.glob(pattern.with_suffix(".*").name))
+    return []
 
 
 def _record(path: Path) -> Record | None:

@@ -1,11 +1,13 @@
 """Runs as jobs of a real Slurm, which are preempted and cancelled. Without Slurm a sentence says that none ran."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from maml_bench.errors import MamlBenchError
@@ -47,13 +49,15 @@ class Told(Listener):
 def job(tiny, jobs, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job that takes some seconds, and a client that asks Slurm often."""
     monkeypatch.setattr(module, "ASK_EVERY_S", 0.5)
-    return replace(jobs[0], recipe=tiny(*LONG, "outer.steps=900", "validation.every=450"))
+    return replace(jobs[0], recipe=tiny(*LONG, "outer.steps=450", "validation.every=150"))
 
 
 def wait_for_a_checkpoint(results: Path) -> None:
     """Wait until a run has taken a few steps."""
     end_s = monotonic_s() + 100
-    while not list(results.rglob("*.ckpt")) and monotonic_s() < end_s:
+    while monotonic_s() < end_s:
+        if any(name.endswith(".ckpt") for _, _, names in os.walk(results) for name in names):
+            return
         pause(0.05)
 
 
@@ -79,6 +83,25 @@ def test_a_preempted_job_is_queued_again_and_goes_on_to_the_same_bits(job, tmp_p
     states = [sentence.rpartition(" is ")[2] for sentence in told.sentences]
     assert states.count("running") == 2
     assert "this job is preempted" in next((job.options.results / "slurm").glob("*.err")).read_text()
+
+
+@real
+def test_a_killed_job_is_submitted_again_and_goes_on_from_its_checkpoint(job, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_S", 2.0)
+
+    def kill(number: str) -> None:
+        """From outside of Slurm, which takes a SIGKILL that it sends itself for a wish to cancel the job."""
+        wait_for_a_checkpoint(job.options.results)
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "submitit.core._submit" in words and str(job.options.results / "slurm") in words and "srun" not in words:
+                process.kill()
+
+    told = Told({"is running": kill})
+    ended = made(Slurm(**HERE, retries=1), [job], lambda job: told)
+    assert any("its worker was lost (job " in sentence and "try 2 of 2" in sentence for sentence in told.sentences)
+    record = ended[0].outcome.record
+    assert (record.whole, record.segments) == (True, 2)
 
 
 @real
