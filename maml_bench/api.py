@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.executors.job import Job
+from maml_bench.harness.executors.processes import Processes
 from maml_bench.harness.layers import as_toml, raw
 from maml_bench.harness.own_budget import read_records, with_own_budget
 from maml_bench.harness.preflight import refuse_unfit_seed
@@ -14,8 +16,7 @@ from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import AnySetup, Recipe, default_setups, presets_of, resolve, resolve_all
 from maml_bench.harness.recipe_files import load_files
 from maml_bench.harness.run import Options
-from maml_bench.harness.run import run as run_one
-from maml_bench.harness.run_state import Observer
+from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.record import Record
 from maml_bench.record_files import load
 from maml_bench.report.build import Report, build
@@ -51,6 +52,7 @@ def run(
     budget_steps: int | None = None,
     force: bool = False,
     observer: Observer | None = None,
+    jobs: int = 1,
 ) -> list[Record]:
     """Train and evaluate every setup on every recipe with every seed; finished runs are skipped.
 
@@ -77,12 +79,15 @@ def run(
         budget_steps: the number of meta-steps after which each run ends early.
         force: run again what is finished.
         observer: who is told of the progress; by default nobody.
+        jobs: the number of runs that are made at a time. Several are made in processes of their own, among which the
+            cores are divided, and all of them tell ``observer``.
 
     Returns:
         One record a run, in the order of recipes, setups and seeds.
 
     Raises:
-        MamlBenchError: the input is at fault. Nothing has been run then.
+        MamlBenchError: the input is at fault, and nothing has been run then; or the process of a run was killed again
+            and again.
     """
     settings = as_settings(set or {})
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
@@ -96,8 +101,14 @@ def run(
     options = Options(
         Path(results), device, threads, schedule, budget_steps=budget_steps, force=force, protocols=tuple(protocols)
     )
-    outcomes = [run_one(one, seed, options, observer=observer) for one in planned for seed in numbers]
-    return [outcome.record for outcome in outcomes if outcome.record is not None]
+    wanted = [Job(one, seed, options) for one in planned for seed in numbers]
+    found: dict[int, Record | None] = {}
+    for ended in Processes().run(wanted, lambda job: observer or Silent(), lambda: False, at_once=jobs):
+        if ended.error is not None:
+            raise ended.error
+        found[id(ended.job)] = ended.outcome.record if ended.outcome else None
+    records = [found.get(id(job)) for job in wanted]
+    return [record for record in records if record is not None]
 
 
 def plan(

@@ -210,27 +210,49 @@ def cache_home() -> Path:
 
 
 @contextmanager
-def locked(path: Path, busy: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock that belongs to ``path``; it lies in the system's temporary folder, folders hold data only.
+def locked(path: Path, busy: str, wait_s: float = 0.0, shared: Path | None = None) -> Iterator[None]:
+    """Hold the lock that belongs to ``path``. It lies in the system's temporary folder, so that folders hold only data.
+
+    Processes on several machines see each other's locks in a folder ``shared``, which all of them can write to.
 
     Raises:
-        MamlBenchError: another process of this machine holds it after ``wait_s`` (``busy`` says so), or there is no
-            writing to that folder.
+        MamlBenchError: another process holds it after ``wait_s`` (``busy`` says so), or there is no writing to that
+            folder.
     """
-    name = sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
     try:
-        folder = Path(tempfile.gettempdir())
+        folder = Path(tempfile.gettempdir()) if shared is None else shared
+        folder.mkdir(parents=True, exist_ok=True)
         _remove_locks(folder)
-        lock = FileLock(folder / f"maml-bench-{name}.lock")
+        lock = FileLock(_lock_file(path, folder))
         lock.acquire(timeout=max(wait_s, _WAIT_S))
     except Timeout:
         raise MamlBenchError(busy) from None
     except OSError as error:
-        raise MamlBenchError(f"no lock for {path} in the temporary folder: {error.strerror}") from error
+        where = "the temporary folder" if shared is None else shared
+        raise MamlBenchError(f"no lock for {path} in {where}: {error.strerror}") from error
     try:
         yield
     finally:
         _give_back(lock)
+
+
+def is_locked(path: Path, shared: Path | None = None) -> bool:
+    """Whether a process holds the lock that belongs to ``path``, see `locked`."""
+    file = _lock_file(path, Path(tempfile.gettempdir()) if shared is None else shared)
+    if not file.exists():
+        return False
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    _give_back(lock)
+    return False
+
+
+def _lock_file(path: Path, folder: Path) -> Path:
+    """The file of the lock that belongs to ``path``."""
+    return folder / f"maml-bench-{sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]}.lock"
 
 
 _WAIT_S = 0.3

@@ -124,3 +124,12 @@ def test_a_recipe_of_ones_own_is_loaded_by_path(tmp_path) -> None:
     found = maml_bench.Recipe.load(str(path), preset="smoke")
     assert (found.id, found.inner.rate) == ("waves", 0.5)
     assert maml_bench.Recipe.load("sinusoid-k10", preset="smoke").id == "sinusoid-k10"
+
+
+def test_several_runs_at_a_time_give_the_records_of_one_after_the_other_in_the_same_order(tmp_path):
+    """The process of this machine that is slower does not come later."""
+    settings = {"outer.steps": 8, "outer.meta_batch": 2, "validation.episodes": 2}
+    told = {"preset": "smoke", "seeds": [5, 3], "set": settings, "threads": 1}
+    ways = [maml_bench.run("sinusoid-k10", results=tmp_path / str(jobs), jobs=jobs, **told) for jobs in (1, 2)]
+    assert [[record.seed for record in records] for records in ways] == [[5, 3]] * 2
+    assert [record.evaluations for record in ways[0]] == [record.evaluations for record in ways[1]]

@@ -17,6 +17,7 @@ from maml_bench import registry
 from maml_bench.cli import app
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.executors.where import EXECUTORS
 from maml_bench.harness.recipe import Recipe
 from maml_bench.record import Record
 
@@ -46,6 +47,11 @@ def settable(cls: Any, path: str) -> str:
         + table(["option", "type", "default", "meaning"], described(inner))
         for where, inner in nested(cls, path)
     )
+
+
+def executor_options(name: str) -> str:
+    """The options of an executor, as ``--executor-set`` and the files of ``--executor-options`` set them."""
+    return table(["option", "type", "default", "meaning"], described(EXECUTORS[name]))
 
 
 def recipe_keys() -> str:

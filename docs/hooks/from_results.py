@@ -4,8 +4,11 @@ import base64
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from functools import cache
+from heapq import heapreplace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from from_code import paragraphs
@@ -16,6 +19,8 @@ from maml_bench.api import paper_cells, read_records
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import Recipe, presets_of, resolve
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.harness.run import CHECKPOINT_EVERY_S
+from maml_bench.harness.run_state import KEEP
 from maml_bench.record import Record
 from maml_bench.report import four_ways as ways
 from maml_bench.report import reproduction as paper
@@ -176,6 +181,72 @@ INPUTS = {
     "all": "all",
 }
 """The kinds of input of benchmarks/hostile.py, in words."""
+
+
+def scaling() -> str:
+    """What several processes of one machine saved, as benchmarks/scaling.py measured it."""
+    file = RESULTS / "scaling.json"
+    if not file.exists():
+        return "Nothing has been measured yet."
+    found = json.loads(file.read_text(encoding="utf-8"))
+    commands = found["commands"]
+    rows = [
+        [str(at), f"{one['seconds']:.1f}", f"{one['load_average']:.1f}", str(one["jobs"])]
+        for at, one in enumerate(commands, 1)
+    ]
+    seconds = {
+        jobs: median(one["seconds"] for one in commands if one["jobs"] == jobs)
+        for jobs in sorted({one["jobs"] for one in commands})
+    }
+    one, *others = seconds
+    told = "; ".join(f"{jobs} processes: {seconds[one] / seconds[jobs]:.2f} times as fast as one" for jobs in others)
+    cores = found["machine"]["cores"]
+    loaded = min(one["load_average"] for one in commands)
+    busy = (
+        f"Other programs were at work all the time: before each command, the load average of the {cores} cores was at "
+        f"least {loaded:.1f}. Measure again on a machine of your own."
+        if loaded > 1
+        else "No other program was at work."
+    )
+    return (
+        f"{found['runs']} runs of `{found['recipe']}` with {found['steps']:,} meta-steps and one thread each were made "
+        "with one process and with several, in turn. The seconds are those of the whole command, with the start of "
+        f"Python and of the workers. By the medians: {told}. {busy}\n\n"
+        + table(["command", "seconds", "load average before", "processes"], rows)
+    )
+
+
+def workers() -> str:
+    """How long the runs behind the committed records would take on many workers, by their seconds of training."""
+    groups: dict[str, list[Record]] = {}
+    for _, record in read_records(RESULTS):
+        if record.recipe["preset"] == "paper" and record.kind == "run" and not record.earlier:
+            groups.setdefault(record.machine_id, []).append(record)
+    here, records = max(groups.items(), key=lambda group: len(group[1]))
+    hours = sorted((record.train_s / 3600 for record in records), reverse=True)
+    rows = [[f"{count:,}", f"{makespan(hours, count):.1f}", f"{sum(hours) / count:.2f}"] for count in (1, 2, 10, 100)]
+    numbers = max(record.parameters or 0 for record in records)
+    copies = KEEP + 3  # the meta-parameters, two moments of Adam, and those that may be selected
+    checkpoint_mb = numbers * 4 * copies / 1e6
+    rate = 100 * checkpoint_mb / CHECKPOINT_EVERY_S
+    return (
+        f"The machine `{here}` made {len(records)} runs of preset `paper`, which trained for {sum(hours):.1f} hours "
+        f"together. The longest of them trained for {hours[0]:.1f} hours, and no number of workers makes it shorter. "
+        f"The next one trained for {hours[1]:.1f} hours. On equal workers that take the longest runs first, the "
+        "training takes:\n\n"
+        + table(["workers", "hours", "hours if all runs were equally long"], rows)
+        + f"\n\nThe largest network of these runs has {numbers:,} parameters. A checkpoint holds up to {copies} copies "
+        f"of them, {checkpoint_mb:.1f} MB, and is written every {CHECKPOINT_EVERY_S:.0f} seconds. So 100 workers with "
+        f"this network write {rate:.1f} MB a second to the shared folder, and less with smaller ones."
+    )
+
+
+def makespan(hours: Sequence[float], workers: int) -> float:
+    """The hours until the last of several workers has ended, each of which takes the next run when it is free."""
+    ends = [0.0] * workers
+    for one in hours:
+        heapreplace(ends, ends[0] + one)
+    return max(ends)
 
 
 def reliability() -> str:

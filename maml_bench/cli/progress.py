@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,15 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def beside(self, title: str) -> "Bars":
+        """The observer of a run beside others. Its bar stands below theirs, and its sentences say whose they are."""
+        other = copy(self)
+        other._task = other._tests = None
+        other._prefix = f"{title}: "
+        return other
+
     def started(self, title: str, step: int, steps: int) -> None:
+        self.done()  # the bar of a run that is begun again after its worker was killed
         self._title, self._steps, self._begun = title, steps, step
         self._task = self._progress.add_task(title, total=steps, completed=step, rate="", loss="", validation="")
         self._first_s = self._now()
@@ -199,7 +208,7 @@ class Bars:
 
     def tested(self, tasks: int, of: int) -> None:
         if self._tests is None:
-            self._tests = self._progress.add_task("testing", total=of, rate="", loss="", validation="")
+            self._tests = self._progress.add_task(f"{self._prefix}testing", total=of, rate="", loss="", validation="")
         self._progress.update(self._tests, completed=tasks)
         if tasks >= of:
             self._progress.remove_task(self._tests)
@@ -207,9 +216,9 @@ class Bars:
 
     def said(self, sentence: str) -> None:
         if self._live:
-            self._progress.console.print(sentence, markup=False)
+            self._progress.console.print(f"{self._prefix}{sentence}", markup=False)
         else:
-            say(sentence)
+            say(f"{self._prefix}{sentence}")
 
     def done(self) -> None:
         for task in (self._task, self._tests):
@@ -223,3 +232,4 @@ class Bars:
         return monotonic_s()
 
     _tenth = 0
+    _prefix = ""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maml_bench.cli.exit_codes import ExitCode, of_records
-from maml_bench.cli.progress import Bars, budget_of, conclude, in_a_line, interruptible, seeds_of
+from maml_bench.cli.executing import ExecutorName, ExecutorOptions, ExecutorSettings, Jobs, make
+from maml_bench.cli.progress import budget_of, conclude, seeds_of
 from maml_bench.cli.terminal import (
     RUNS,
     AsJson,
@@ -17,14 +17,12 @@ from maml_bench.cli.terminal import (
     Tasks,
     Threads,
     recipe_names,
-    say,
     setup_names,
 )
 from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
     from maml_bench.harness.recipe import Recipe
-    from maml_bench.record import Record
 
 
 def run(
@@ -73,6 +71,10 @@ def run(
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    jobs: Jobs = None,
+    executor: ExecutorName = "processes",
+    executor_options: ExecutorOptions = None,
+    executor_settings: ExecutorSettings = None,
     schedule: Annotated[
         str,
         typer.Option(help="How a meta-step runs: loop, vmap, traced, compiled, or auto (by network and budget)."),
@@ -85,7 +87,7 @@ def run(
         str | None,
         typer.Option(
             help="End early, at a checkpoint: training time per run in this segment (90s, 25m, 2h), or outer steps in "
-            "all (10000steps). The same command goes on from there."
+            "all (10000steps). The same command continues from there."
         ),
     ] = None,
     continue_from: Annotated[
@@ -109,7 +111,8 @@ def run(
     Examples: [cyan]maml-bench run quickstart[/cyan] ·
     [cyan]maml-bench run omniglot-5w1s --setup maml --setup reptile --seeds 0,1,2[/cyan] ·
     [cyan]maml-bench run sinusoid-k10 --preset paper --budget 25m[/cyan] ·
-    [cyan]maml-bench run images-5w1s --data birds --setup protonet --setup maml[/cyan]
+    [cyan]maml-bench run images-5w1s --data birds --setup protonet --setup maml[/cyan] ·
+    [cyan]maml-bench run sinusoid-k10 --seeds 0-7 --jobs 4[/cyan]
     """
     from maml_bench.api import plan
     from maml_bench.harness.layers import on_data
@@ -120,33 +123,30 @@ def run(
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)
+    from maml_bench.harness.executors.job import Job
+    from maml_bench.harness.executors.where import where
     from maml_bench.harness.run import Options
-    from maml_bench.harness.run import run as run_one
 
+    place = where(executor, jobs, executor_options, executor_settings or ())
     if continue_from and len(planned) * len(numbers) > 1:
         raise MamlBenchError("--from goes on with one run: name one recipe, one setup and one seed")
     options = Options(
         results, device, threads, schedule, chunk, budget_s, budget_steps, force,
         protocols=tuple(protocol or ()), continue_from=continue_from,
     )  # fmt: skip
-    finished: list[tuple[Path, Record]] = []
-    with interruptible() as interrupted, Bars() as bars:
-        for recipe in planned:
-            for seed in numbers:
-                outcome = run_one(recipe, seed, options, observer=bars, interrupted=interrupted)
-                bars.done()
-                if outcome.record is None or outcome.path is None:
-                    again = "the same command without --force" if force else "the same command"
-                    say(f"stopped at step {outcome.step:,}; {again} goes on from there")
-                    raise typer.Exit(ExitCode.INTERRUPTED)
-                finished.append((outcome.path, outcome.record))
-                say(in_a_line(recipe, seed, outcome.how, outcome.record, outcome.path))
-                if interrupted():
-                    raise typer.Exit(ExitCode.INTERRUPTED)
-    conclude(results, finished, as_json=as_json, report=report)
-    code = of_records(record for _, record in finished)
-    if code:
-        raise typer.Exit(code)
+    again = "the same command without --force" if force else "the same command"
+    finished = make(
+        place,
+        [Job(recipe, seed, options) for recipe in planned for seed in numbers],
+        stop_at_error=not place.several,
+        again=again,
+    )
+    if finished.records:
+        conclude(results, finished.records, as_json=as_json, report=report)
+    if place.several:
+        finished.tell_failures()
+    if finished.exit_code:
+        raise typer.Exit(finished.exit_code)
 
 
 def _refuse_unknown(planned: "list[Recipe]", protocols: list[str]) -> None:

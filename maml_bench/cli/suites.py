@@ -1,14 +1,13 @@
 """``maml-bench suite``: run all runs of a table, in pieces of any length, and report them."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maml_bench.cli.exit_codes import ExitCode, of_records
-from maml_bench.cli.progress import Bars, budget_of, in_a_line, interruptible, make_report, seeds_of
+from maml_bench.cli.executing import ExecutorName, ExecutorOptions, ExecutorSettings, Jobs, make
+from maml_bench.cli.progress import budget_of, make_report, seeds_of
 from maml_bench.cli.terminal import (
     RUNS,
     AsJson,
@@ -23,12 +22,10 @@ from maml_bench.cli.terminal import (
     setup_names,
     suite_names,
 )
-from maml_bench.errors import CannotWrite, MamlBenchError
+from maml_bench.errors import MamlBenchError
 
 if TYPE_CHECKING:
-    from maml_bench.harness.run import Options
     from maml_bench.harness.suite import Standing
-    from maml_bench.record import Record
 
 
 def suite(
@@ -48,17 +45,27 @@ def suite(
         list[str] | None, typer.Option(help="Only this recipe; repeat for several.", autocompletion=recipe_names)
     ] = None,
     status: Annotated[
-        bool, typer.Option("--status", help="Run nothing; list which runs are done and which are left.")
+        bool,
+        typer.Option(
+            "--status",
+            help="Run nothing; list which runs are done, running, begun, to do and failed. With --executor, a run "
+            "counts as done where any machine has made it.",
+        ),
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", hidden=True)] = False,
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Stop after this much training time in all, such as 9m or 2h. The same command continues from there."
+            help="Stop after this much training time in all, such as 9m or 2h; with --jobs, that of each process. The "
+            "same command continues from there."
         ),
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    jobs: Jobs = None,
+    executor: ExecutorName = "processes",
+    executor_options: ExecutorOptions = None,
+    executor_settings: ExecutorSettings = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds and ranges of seeds, such as 0-3 or 0,2,5-7. Default: those of the suite.")
     ] = None,
@@ -66,13 +73,16 @@ def suite(
     as_json: AsJson = False,
     report: Annotated[bool, typer.Option(help="Make tables and figures of the results folder at the end.")] = True,
 ) -> None:
-    """Run all runs of a table, one after the other, and report them. Finished runs are skipped.
+    """Run all runs of a table, one after the other or --jobs at a time, and report them. Finished runs are skipped.
 
     The runs come in the order of the suite; those that failed before come last. Ctrl-C finishes the current step and
     saves a checkpoint, and --budget stops at a checkpoint too. The same command continues from there.
 
-    Examples: [cyan]maml-bench suite images --status[/cyan] · [cyan]maml-bench suite images --budget 9m[/cyan]
+    Examples: [cyan]maml-bench suite images --status[/cyan] · [cyan]maml-bench suite images --budget 9m[/cyan] ·
+    [cyan]maml-bench suite table1 --jobs 8[/cyan]
     """
+    from maml_bench.harness.executors.job import Job
+    from maml_bench.harness.executors.where import where
     from maml_bench.harness.run import Options
     from maml_bench.harness.suite import entries, standings
     from maml_bench.record_files import record_paths
@@ -85,68 +95,37 @@ def suite(
     budget_s, budget_steps = budget_of(budget)
     if budget_steps is not None:
         raise MamlBenchError(f"--budget {budget!r} of a suite must be a time such as 90s, 25m or 2h")
+    place = where(executor, jobs, executor_options, executor_settings or ())
     options = Options(results, device, threads)
     with keeping("all finished runs are kept; the same command continues from there"):
-        found = standings(runs, options)
+        found = standings(runs, options, machines=place.machines)
         if status:
             _show(found, name, preset, as_json)
             return
-        finished, refused = _run(found, options, budget_s)
+        possible = {
+            number: Job(run.entry.recipe, run.entry.seed, options, run.train_s)
+            for number, run in enumerate(found, 1)
+            if run.state != "not possible" and not (place.machines and run.state == "done")
+        }
+        left = {id(job): number for number, job in possible.items() if found[number - 1].state != "done"}
+
+        def announce(job: Job) -> None:
+            if id(job) in left:
+                say(f"run {left[id(job)]} of {len(found)}: {job.title}")
+
+        finished = make(place, list(possible.values()), announce=announce, tell_there=False, budget_s=budget_s)
         if as_json:
             from maml_bench.report.flat_rows import flat_rows
 
-            print_json(flat_rows(finished, results))
+            print_json(flat_rows(finished.records, results))
         else:
             _print_scores(name, preset, results)
         if report and record_paths(results):
             make_report(results)
-        _sum_up(standings(runs, options), name, preset)
-    code = ExitCode.BAD if refused else of_records(record for _, record in finished)
-    if code:
-        raise typer.Exit(code)
-
-
-def _run(runs: "list[Standing]", options: "Options", budget_s: float | None) -> "tuple[list[tuple[Path, Record]], int]":
-    """Run what is left, one run after the other; return the new records and how many runs were refused."""
-    from maml_bench.harness import memory
-    from maml_bench.harness.run import run as run_one
-
-    finished: list[tuple[Path, Record]] = []
-    refused, spent_s = 0, 0.0
-    with interruptible() as interrupted, Bars() as bars:
-        for number, standing in enumerate(runs, 1):
-            entry = standing.entry
-            if standing.state == "not possible":
-                continue
-            left_s = None if budget_s is None else budget_s - spent_s
-            if left_s is not None and left_s <= 0 and standing.state != "done":
-                break
-            if standing.state != "done":
-                say(f"run {number} of {len(runs)}: {entry.title}")
-            memory.release()
-            try:
-                one = replace(options, budget_s=left_s)
-                outcome = run_one(entry.recipe, entry.seed, one, observer=bars, interrupted=interrupted)
-            except CannotWrite:
-                raise
-            except MamlBenchError as error:
-                say(f"{entry.title}: {error}")
-                refused += 1
-                continue
-            finally:
-                bars.done()
-            if outcome.record is None or outcome.path is None:
-                say(f"stopped at step {outcome.step:,}; the same command continues from there")
-                raise typer.Exit(ExitCode.INTERRUPTED)
-            if outcome.how != "already there":
-                finished.append((outcome.path, outcome.record))
-                spent_s += max(outcome.record.train_s - standing.train_s, 0.0)
-                say(in_a_line(entry.recipe, entry.seed, outcome.how, outcome.record, outcome.path))
-            if interrupted():
-                raise typer.Exit(ExitCode.INTERRUPTED)
-            if outcome.record.status == "ok" and not outcome.record.whole:
-                break  # the budget ended within this run
-    return finished, refused
+        finished.tell_failures()
+        _sum_up(standings(runs, options, machines=place.machines), name, preset)
+    if finished.exit_code:
+        raise typer.Exit(finished.exit_code)
 
 
 def _print_scores(name: str, preset: str, results: Path) -> None:

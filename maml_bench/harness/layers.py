@@ -88,7 +88,7 @@ def layers(chain: Chain, preset: str, setup: str, settings: Sequence[str]) -> li
     return [*found, *mine]
 
 
-def setting(text: str) -> dict[str, Any]:
+def setting(text: str, option: str = "--set", example: str = "inner.rate=0.05") -> dict[str, Any]:
     """``a.b=value`` to ``{"a": {"b": value}}``; the value is read as TOML, else as a string.
 
     Raises:
@@ -97,13 +97,13 @@ def setting(text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise MamlBenchError(f"--set {shortened(text)} must read key=value, such as inner.rate=0.05")
+        raise MamlBenchError(f"{option} {shortened(text)} must read key=value, such as {example}")
     try:
         parsed: Any = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, or brackets without end
         parsed = value
     if isinstance(parsed, Mapping) and not any(True for _ in leaves(parsed)):
-        raise MamlBenchError(f"--set {shortened(text)} sets nothing, because the table has no value")
+        raise MamlBenchError(f"{option} {shortened(text)} sets nothing, because the table has no value")
     for key in reversed(keys):
         parsed = {key: parsed}
     return parsed  # type: ignore[no-any-return]

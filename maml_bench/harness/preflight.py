@@ -1,15 +1,16 @@
 """What must hold before a run starts: a device that is there, a folder to write to, nobody else at the record."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from maml_bench.errors import MamlBenchError, shortened
-from maml_bench.files import locked, refuse_unwritable
+from maml_bench.files import is_locked, locked, refuse_unwritable
 from maml_bench.types import MOST_SEED
 
-__all__ = ["alone", "refuse_unfit_seed", "refuse_unwritable", "usable_device"]
+__all__ = ["alone", "at_work", "refuse_unfit_seed", "refuse_unwritable", "usable_device"]
 
 
 def usable_device(name: str) -> str:
@@ -42,6 +43,24 @@ def refuse_unfit_seed(seed: object) -> None:
         raise MamlBenchError(f"seed {shortened(seed)} must be a whole number of at least 0 and at most {MOST_SEED}")
 
 
-def alone(path: Path) -> AbstractContextManager[None]:
-    """Hold the lock of one record; MamlBenchError where another process is at work on it."""
-    return locked(path, f"another process is at work on {path}: wait for it or choose another --results")
+@contextmanager
+def alone(path: Path, shared: Path | None = None) -> Iterator[None]:
+    """Hold the lock of one record, and also its lock in the folder ``shared`` of several machines if there is one.
+
+    Raises:
+        MamlBenchError: another process is at work on the record.
+    """
+    busy = f"another process is at work on {path}: wait for it or choose another --results"
+    with ExitStack() as locks:
+        for folder in dict.fromkeys((None, shared)):
+            locks.enter_context(locked(path, busy, shared=folder))
+        yield
+
+
+SHARED_LOCKS = "locks"
+"""The folder of a results folder that holds the locks of several machines."""
+
+
+def at_work(path: Path, shared: Path) -> bool:
+    """Whether a process of this machine, or one that uses the folder ``shared``, holds the lock of a record."""
+    return is_locked(path) or is_locked(path, shared)

@@ -39,6 +39,8 @@ class Options:
     engine.execution.SCHEDULES, ``chunk`` the number of tasks differentiated at once. ``protocols`` are the tests to
     take, of harness.protocols.PROTOCOLS; none for the recipe's default, of which a partial budget gets ``paper`` alone.
     ``continue_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
+    ``checkpoint_s`` is the number of seconds from one checkpoint to the next; None means CHECKPOINT_EVERY_S. ``locks``
+    is a folder of locks that several machines share, see `preflight.alone`.
     """
 
     results: Path = Path("runs")
@@ -51,6 +53,8 @@ class Options:
     force: bool = False
     protocols: tuple[str, ...] = ()
     continue_from: Path | None = None
+    checkpoint_s: float | None = None
+    locks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def run(
     path = options.results / relative
     preflight.refuse_unwritable(path)
     remove_leftovers(options.results)
-    with preflight.alone(path):
+    with preflight.alone(path, options.locks):
         place = path.with_suffix(".ckpt")
         found = None if options.force else _earlier(path)
         if found is not None:
@@ -126,7 +130,7 @@ def run(
             return _keep(place, state_of(training, conditions, segment), observer, told)
 
         gflops = machine.convolution_gflops(device)
-        observer.started(f"{recipe.id} {recipe.setup['name']} seed {seed}", training.step, recipe.outer.steps)
+        observer.started(title_of(recipe, seed), training.step, recipe.outer.steps)
         status, reason, trace = _train(training, observer, options, interrupted, keep)
         if status == "ok" and recipe.outer.steps:
             kept = keep()
@@ -160,6 +164,11 @@ def run(
         if record.whole:
             checkpoint.remove(place)
         return Outcome("done", training.step, record, path)
+
+
+def title_of(recipe: Recipe, seed: int) -> str:
+    """Recipe, setup and seed, for messages."""
+    return f"{recipe.id} {recipe.setup['name']} seed {seed}"
 
 
 def _keep(place: Path, state: checkpoint.State, observer: Observer, told: set[str]) -> Path:
@@ -273,6 +282,7 @@ def _train(
     keep: Callable[[], object],
 ) -> tuple[Status, str | None, str]:
     """Train to the end of the budget; return how that ended, why, and the trace of an error."""
+    every_s = CHECKPOINT_EVERY_S if options.checkpoint_s is None else options.checkpoint_s
     begun_s, saved_s = training.train_s, monotonic_s()
     last_s = begun_s
 
@@ -286,7 +296,7 @@ def _train(
 
     def after_step() -> None:
         nonlocal saved_s
-        if monotonic_s() - saved_s >= CHECKPOINT_EVERY_S:
+        if monotonic_s() - saved_s >= every_s:
             keep()
             saved_s = monotonic_s()
 

@@ -1,19 +1,22 @@
 """The runs of a suite, and how far each of them is on this machine."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from maml_bench import registry, suites
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.harness import checkpoint, machine, preflight
-from maml_bench.harness.checkpoint import State
 from maml_bench.harness.recipe import Recipe, resolve
-from maml_bench.harness.run import Options
+from maml_bench.harness.run import Options, title_of
 from maml_bench.record import Record, relative_path
 from maml_bench.record_files import load, skipped
 from maml_bench.suites import EVERY, Part, Suite
+
+State = Literal["done", "running", "begun", "failed", "to do", "not possible"]
+_ORDER = get_args(State)
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,19 @@ class Entry:
     @property
     def title(self) -> str:
         """Recipe, setup and seed, for messages."""
-        return f"{self.recipe.id} {self.recipe.setup['name']} seed {self.seed}"
+        return title_of(self.recipe, self.seed)
 
 
 @dataclass(frozen=True)
 class Standing:
     """How far a run is: ``step`` of ``steps`` outer steps, by its checkpoint or its record at ``path``.
 
-    ``train_s`` is the training time behind it, in seconds. ``problem`` says why the run is not possible here.
+    ``train_s`` is the training time behind it, in seconds. ``problem`` says why the run is not possible here. A run is
+    ``running`` while a process holds the lock of its record.
     """
 
     entry: Entry
-    state: Literal["done", "begun", "to do", "failed", "not possible"]
+    state: State
     path: Path
     step: int = 0
     train_s: float = 0.0
@@ -83,33 +87,52 @@ def entries(
     return list(found.values())
 
 
-def standings(runs: Sequence[Entry], options: Options) -> list[Standing]:
-    """How far each of ``runs`` is below ``options.results`` on this machine.
+def standings(runs: Sequence[Entry], options: Options, *, machines: bool = False) -> list[Standing]:
+    """How far each of ``runs`` is below ``options.results`` on this machine, or on the one of all ``machines`` where it
+    is furthest.
 
     They stand in the order in which they are to be run: that of ``runs``, with those that failed before at the end.
 
     Raises:
         MamlBenchError: no such device, or a checkpoint cannot be read.
     """
-    here = machine.identity(preflight.usable_device(options.device))
+    here = machine.identity("cpu" if machines else preflight.usable_device(options.device))
     problems: dict[str, str | None] = {}
 
-    def standing(entry: Entry) -> Standing:
+    def furthest(entry: Entry) -> Standing:
         recipe = entry.recipe
-        path = options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, here)
+        path, pattern = (
+            options.results / relative_path(recipe.plain(), recipe.recipe_id, entry.seed, name) for name in (here, "*")
+        )
+        others = _like(pattern) if machines else []
+        paths = dict.fromkeys((path, *(other.with_suffix(".json") for other in others)))
+        return min((standing(entry, path) for path in paths), key=lambda run: (_ORDER.index(run.state), -run.step))
+
+    def standing(entry: Entry, path: Path) -> Standing:
+        recipe = entry.recipe
         record, (state, _) = _record(path), checkpoint.find(path.with_suffix(".ckpt"), {})
+        running = preflight.at_work(path, options.results / preflight.SHARED_LOCKS)
         if state is not None:
-            return Standing(entry, "begun", path, state.step, _train_s(state))
+            return Standing(entry, "running" if running else "begun", path, state.step, _train_s(state))
+        if running:
+            return Standing(entry, "running", path)
         if record is not None and record.whole:
             return Standing(entry, "done", path, record.outer_steps, record.train_s)
         if recipe.recipe_id not in problems:
-            problems[recipe.recipe_id] = _problem(recipe)
+            problems[recipe.recipe_id] = None if machines else _problem(recipe)
         problem = problems[recipe.recipe_id]
         if problem is not None:
             return Standing(entry, "not possible", path, problem=problem)
         return Standing(entry, "failed" if record is not None and record.status == "failed" else "to do", path)
 
-    return sorted(map(standing, runs), key=lambda run: run.state == "failed")
+    return sorted(map(furthest, runs), key=lambda run: run.state == "failed")
+
+
+def _like(pattern: Path) -> list[Path]:
+    """The records and checkpoints whose names fit the pattern, of any machine."""
+    with suppress(FileNotFoundError):  # a run that begins makes folders, and may remove them
+        return sorted(pattern.parent.glob(pattern.with_suffix(".*").name))
+    return []
 
 
 def _record(path: Path) -> Record | None:
@@ -141,7 +164,7 @@ def _problem(recipe: Recipe) -> str | None:
     return None
 
 
-def _train_s(state: State) -> float:
+def _train_s(state: checkpoint.State) -> float:
     """Seconds of training that a checkpoint has behind it."""
     names = [name + end for name in ("sample", "outer_step") for end in ("", "_warm_up")]
     return float(sum(state.clock["totals"].get(name, (0.0, 0))[0] for name in names))

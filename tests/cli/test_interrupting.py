@@ -31,7 +31,7 @@ def test_ctrl_c_finishes_the_step_and_the_same_command_resumes(command, monkeypa
         said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")
     assert said.code == 130
     assert "stopping after this step; press Ctrl-C again to stop at once" in said.err
-    assert said.err.splitlines()[-1] == "stopped at step 5; the same command goes on from there"
+    assert said.err.splitlines()[-1] == "stopped at step 5; the same command continues from there"
     assert records() == {}
     assert signal.getsignal(signal.SIGINT) is before
     said = command("run", "sinusoid-k10", *RUN, "--seeds", "0,1")

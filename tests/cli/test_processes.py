@@ -28,7 +28,7 @@ def test_an_interrupted_process_resumes_by_the_same_command():
     assert "stopping after this step" in err
     last = err.splitlines()[-1]
     step = int(last.removeprefix("stopped at step ").partition(";")[0])
-    assert last == f"stopped at step {step}; the same command goes on from there"
+    assert last == f"stopped at step {step}; the same command continues from there"
     assert 0 <= step < 400
     assert [path.suffix for path in Path("runs").rglob("*") if path.is_file()] == [".ckpt"]
 

@@ -118,6 +118,16 @@ def test_ctrl_c_loses_nothing(command, monkeypatch):
     assert set(records()) == {("maml", 3)}
 
 
+def test_several_processes_run_what_is_left_of_a_suite(command):
+    line = (*LINE, "--no-report", "--setup", "scratch", "--setup", "fomaml", "--seeds", "0")
+    assert command(*LINE, "--no-report", "--setup", "scratch", "--seeds", "0").code == 0
+    said = command(*line, "--jobs", "2", "--json")
+    assert said.code == 0
+    assert [row["setup"] for row in json.loads(said.out)] == ["fomaml"] * len(json.loads(said.out))
+    assert "run 2 of 2: sinusoid-k10 fomaml seed 0" in said.err
+    assert said.err.splitlines()[-1] == "waves, smoke preset: 2 of 2 runs done"
+
+
 def test_what_fails_or_is_refused_does_not_keep_the_rest_from_running(command, monkeypatch):
     assert command(*LINE, "--no-report", "--setup", "maml").code == 0
     path = next(Path("runs").rglob("*-s0-*.json"))

@@ -8,7 +8,7 @@ import pytest
 from maml_bench import suites
 from maml_bench.api import paper_cells
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.harness import machine
+from maml_bench.harness import machine, preflight
 from maml_bench.harness import suite as module
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
@@ -167,3 +167,23 @@ def test_a_bad_record_of_a_suite_is_skipped(tiny, options, runs):
     path.write_text("{")
     with pytest.warns(Notice, match="is not valid JSON"):
         assert [one.state for one in standings(runs, options)] == ["to do"] * 3
+
+
+def test_a_run_whose_record_is_locked_is_running(options, runs):
+    share = run(runs[0].recipe, 0, replace(options, budget_steps=11))
+    with preflight.alone(share.path), preflight.alone(standings(runs, options)[1].path):
+        found = standings(runs, options)
+    assert [(one.state, one.step) for one in found] == [("running", 11), ("running", 0), ("to do", 0)]
+    assert [one.state for one in standings(runs, options)] == ["begun", "to do", "to do"]
+
+
+def test_where_several_machines_work_the_furthest_of_them_counts(options, runs, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "identity", lambda device="cpu": "far00000")
+        run(runs[0].recipe, 0, replace(options, budget_steps=5))
+        path = run(runs[2].recipe, 0, options).path
+    run(runs[0].recipe, 0, replace(options, budget_steps=11))
+    found = standings(runs, options, machines=True)
+    assert [(one.state, one.step) for one in found] == [("begun", 11), ("to do", 0), ("done", found[2].step)]
+    assert found[2].path == path
+    assert [one.state for one in standings(runs, options)] == ["begun", "to do", "to do"]
