@@ -47,7 +47,9 @@ class Job:
             checkpoint_s=checkpoint_s,
             locks=results / SHARED_LOCKS if machines else None,
         )
-        recipe = replace(self.recipe, tasks=_absolute(self.recipe.tasks), setup=_absolute(self.recipe.setup))
+        recipe = self.recipe
+        network = None if recipe.network is None else _absolute(recipe.network)
+        recipe = replace(recipe, tasks=_absolute(recipe.tasks), setup=_absolute(recipe.setup), network=network)
         return replace(self, recipe=recipe, options=options, recipe_id=self.recipe.recipe_id)
 
 

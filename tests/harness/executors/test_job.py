@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from maml_bench.cli import app
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import preflight
 from maml_bench.harness.executors.job import Ended, Job, work
@@ -36,11 +38,14 @@ def never():
     return False
 
 
-def test_a_job_resolves_in_another_folder_with_the_users_own_setup(tmp_path, monkeypatch):
+def test_a_job_resolves_in_another_folder_with_the_users_own_code(tmp_path, monkeypatch):
     """Paths that are relative here mean the same there, and they do not enter the record."""
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
-    (recipe,) = resolve_all("sinusoid-k10", preset="smoke", setups=["./mine.py"], settings=TINY)
+    for kind in ("tasks", "network"):
+        assert CliRunner().invoke(app, ["new", kind, f"own_{kind}"]).exit_code == 0
+    own = {"setups": ["./mine.py"], "tasks": "./own_tasks.py", "network": "./own_network.py"}
+    (recipe,) = resolve_all("sinusoid-k10", preset="smoke", settings=TINY, **own)
     job = Job(recipe, 0, Options(Path("runs"), threads=1))
     travelled = pickle.loads(pickle.dumps(job.portable(30.0, machines=True)))
     (tmp_path / "elsewhere").mkdir()
