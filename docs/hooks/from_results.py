@@ -281,7 +281,7 @@ def versions() -> str:
             *(found[name] for name in ("torch", "python", "numpy")),
             *(f"{found[name]:.1f}" for name in ("traced_ms", "vmap_ms")),
             f"{found['ratio']:.3f}",
-            *(f"{found[name]:.0e}" for name in ("schedules", "golden")),
+            *(f"{found[name]:.0e}" if found[name] else "0" for name in ("schedules", "golden")),
         ]
         for found in json.loads(file.read_text(encoding="utf-8"))
     ]
