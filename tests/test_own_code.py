@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import maml_bench
-from maml_bench import own_code, registry
+from maml_bench import own_code, own_digests, registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.options import options
 from maml_bench.harness.recipe import Recipe, resolve
@@ -282,7 +282,9 @@ def test_installed_packages_offer_setups_and_tasks() -> None:
     assert record.status == "ok"
     for part, name in (("setup", "mine"), ("tasks", "waves")):
         assert record.recipe[part]["name"] == name
-        assert record.recipe[part]["sha256"] == own_code._digest(Path.cwd(), Path("all_of_mine.py").read_bytes())
+        assert record.recipe[part]["sha256"] == own_digests.digest_of_source(
+            Path.cwd(), Path("all_of_mine.py").read_bytes()
+        )
     assert "sha256" not in smoke(setup="maml").setup  # a name of ours is ours
     with pytest.raises(MamlBenchError, match=r"no setup 'mime' \(did you mean 'mine'\?\)"):
         smoke(setup="mime")
