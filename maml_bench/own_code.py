@@ -109,6 +109,11 @@ def found(kind: Kind, table: Mapping[str, Any], where: str) -> Any:
         return thing
     if (kind.word, name, sha256) in _given:
         return _given[kind.word, str(name), str(sha256)]
+    if name not in offers(kind.group, kind.known()):
+        raise MamlBenchError(
+            f"{where}: the {kind.word} {name!r} is not in this process, because Python code gave it to another one: "
+            "save it in a file and name the file"
+        )
     thing, digest = _offered(kind, str(name))
     if digest != sha256:
         raise MamlBenchError(
