@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from maml_bench import own_code
 from maml_bench.core.learner import Inner
 from maml_bench.core.setup import Capability, Setup
 from maml_bench.declared import annotations
 from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.own_code import Kind
+from maml_bench.own_digests import digest_of
 from maml_bench.record import Metric
 
 
@@ -41,7 +41,7 @@ def digest_of_module(network: nn.Module) -> str:
     parts: list[object] = [repr(network)]
     for name, module in network.named_modules():
         if not type(module).__module__.startswith("torch."):
-            parts.append(own_code.digest_of(type(module)))
+            parts.append(digest_of(type(module)))
         simple = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str | tuple) and k[0] != "_"}
         parts += [name, sorted(simple.items())]
     digest = hashlib.sha256(repr(parts).encode())

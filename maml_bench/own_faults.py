@@ -8,7 +8,7 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
 from maml_bench.errors import MamlBenchError
-from maml_bench.own_code import is_own
+from maml_bench.own_digests import is_own
 
 LONGEST_TRACE = 20_000
 """Characters of a trace that a record keeps, counted from its end."""

@@ -135,8 +135,8 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
         f"the setup needs tasks that reveal their identity, which {name} does not offer": (
             Capability.NEEDS_IDENTITY in can and "reveal" not in options
         ),
-        f"the setup trains one classifier for all classes, and {name} has no classes": (
-            Capability.TRAINS_JOINTLY in can and not classes
+        f"the setup trains one classifier for all classes, and {name} has no option `joint` for that": (
+            Capability.TRAINS_JOINTLY in can and "joint" not in options
         ),
         f"the setup tells classes apart, and {name} has no classes": Capability.CLASSIFIES in can and not classes,
         f"the setup is a density, and {name} is not scored by one": (
@@ -151,7 +151,7 @@ def misfit(tasks: Any, setup: type[Setup]) -> str | None:
 
 def has_ways(tasks: Any) -> bool:
     """Whether a class of task distributions has tasks of several classes each."""
-    return "joint" in inspect.signature(tasks).parameters
+    return "joint" in inspect.signature(tasks).parameters or bool(tasks.metric.name == "accuracy")
 
 
 def in_order(tasks: Any) -> bool:

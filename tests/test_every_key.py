@@ -175,7 +175,8 @@ def only_one_value(found: Any, key: str) -> bool:
 
 CHANGES = {
     "inner.rate": "0.777", "inner.steps": "7", "inner.reduction": "per shot", "inner.outside": "['*']",
-    "inner.later_rate": "0.5", "inner.estimator": "dice", "outer.rate": "0.7", "outer.clip": "0.7", "outer.norm": "0.7",
+    "inner.later_rate": "0.5", "inner.norm": "0.5", "inner.estimator": "dice", "outer.rate": "0.7", "outer.clip": "0.7",
+    "outer.norm": "0.7",
     "outer.repeats": "3", "outer.estimator": "dice", "outer.steps": "3", "outer.trust.bound": "0.3",
     "outer.trust.share": "0.3",
 }  # fmt: skip

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 import maml_bench
-from maml_bench import own_code, registry
+from maml_bench import own_code, own_digests, registry
+from maml_bench.contracts.checking import check
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.options import options
 from maml_bench.harness.recipe import Recipe, resolve
@@ -119,6 +120,7 @@ def smoke(recipe: str = "sinusoid-k10", **choices: object) -> Recipe:
     return resolve(recipe, preset="smoke", **choices)  # type: ignore[arg-type]
 
 
+FIVE = {"way": 5, "shot": 1, "query": 2}
 CHOICES = {
     "tasks": {"tasks": "./waves.py"},
     "network": {"network": "./net.py:Net"},
@@ -249,6 +251,11 @@ def test_code_of_a_notebook_is_known_by_its_text(monkeypatch: pytest.MonkeyPatch
         smoke(setup=lost.Mine)
 
 
+def test_an_object_of_another_process_is_a_sentence() -> None:
+    with pytest.raises(MamlBenchError, match="the setup 'mine' is not in this process, because Python code gave it"):
+        registry.build_setup({"name": "mine", "sha256": "0" * 64}, "here")
+
+
 def test_a_function_that_reads_variables_around_it_is_refused() -> None:
     width = 3
 
@@ -282,7 +289,9 @@ def test_installed_packages_offer_setups_and_tasks() -> None:
     assert record.status == "ok"
     for part, name in (("setup", "mine"), ("tasks", "waves")):
         assert record.recipe[part]["name"] == name
-        assert record.recipe[part]["sha256"] == own_code._digest(Path.cwd(), Path("all_of_mine.py").read_bytes())
+        assert record.recipe[part]["sha256"] == own_digests.digest_of_source(
+            Path.cwd(), Path("all_of_mine.py").read_bytes()
+        )
     assert "sha256" not in smoke(setup="maml").setup  # a name of ours is ours
     with pytest.raises(MamlBenchError, match=r"no setup 'mime' \(did you mean 'mine'\?\)"):
         smoke(setup="mime")
@@ -375,6 +384,52 @@ def test_no_table_says_what_the_code_is(folder: Path, table: str) -> None:
     (folder / "wrong.toml").write_text(f"extends = 'sinusoid-k10'\n{table}\n")
     with pytest.raises(MamlBenchError):
         smoke("wrong.toml")
+
+
+CLASSES = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from maml_bench import Batch, Episode
+from maml_bench.classification import Classification
+from maml_bench.data.draws import key_of, uniform, words
+
+
+@dataclass(frozen=True)
+class Directions(Classification):
+    normalisation: str = "none"
+    name: ClassVar[str] = "directions"
+
+    def model(self, shape, generator):
+        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, shape.way))
+
+    def sample(self, split, first, count, *, key, shape, device="cpu"):
+        way, each = shape.way, shape.shot + shape.query
+        random = words(key_of(key, self.name, split), first, count, way * 3 * (1 + each), device)
+        numbers = uniform(random, -1.0, 1.0).float().reshape(count, 1 + each, way, 3)
+        x = numbers[:, :1] + 0.1 * numbers[:, 1:]
+        y = torch.arange(way).expand(count, each, way)
+        sides = (slice(0, shape.shot), slice(shape.shot, each))
+        return Episode(*(Batch(x[:, s].flatten(1, 2), y[:, s].flatten(1, 2)) for s in sides))
+
+    def fingerprint(self):
+        return None
+"""
+
+
+def test_a_family_of_classes_needs_no_more_than_its_own_episodes(folder: Path) -> None:
+    (folder / "directions.py").write_text(CLASSES)
+    assert {finding.status for finding in check("./directions.py")} == {"holds"}
+    changes = {**TINY, "test": [{"protocol": "paper", "split": "test", "episodes": 2, "inner_steps": [0, 1], **FIVE}]}
+    for record in maml_bench.run(
+        "omniglot-5w1s", ["maml", "protonet"], preset="smoke", set=changes, threads=1, tasks="./directions.py"
+    ):
+        assert (record.status, record.metric.name) == ("ok", "accuracy")
+    with pytest.raises(MamlBenchError, match="directions has no option `joint` for that"):
+        smoke("omniglot-5w1s", setup="baseline", tasks="./directions.py")
 
 
 def test_a_file_may_import_what_stands_beside_it(folder: Path) -> None:

@@ -238,6 +238,11 @@ def _facts(record: "Record") -> dict[str, str]:
     return {
         "recipe": f"{record.recipe['id']} ({record.recipe['preset']}, {record.recipe_id}): {record.recipe['title']}",
         "setup": ", ".join(f"{k} {v}" if k != "name" else str(v) for k, v in record.recipe["setup"].items()),
+        **{
+            f"own {part}": f"{code['name']}, SHA-256 {code['sha256']}"
+            for part in ("tasks", "network")
+            if "sha256" in (code := record.recipe.get(part) or {})
+        },
         "status": record.status + (f": {record.reason}" if record.reason else ""),
         "budget": done + (f" in {record.segments} segments" if record.segments > 1 else ""),
         "seed": str(record.seed),

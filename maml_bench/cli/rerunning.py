@@ -69,7 +69,18 @@ class Repeat:
 
     @classmethod
     def of(cls, record: Record, steps: int | None) -> "Repeat":
-        """The repetition of a record's run for as many steps, or for as many as take about `SECONDS`."""
+        """The repetition of a record's run for as many steps, or for as many as take about `SECONDS`.
+
+        Raises:
+            MamlBenchError: the run was made with code of a user's, which the record does not hold.
+        """
+        for part in ("setup", "tasks", "network"):
+            if "sha256" in (record.recipe.get(part) or {}):
+                raise MamlBenchError(
+                    f"a run of {record.recipe['id']} cannot be repeated, because its {part} "
+                    f"{record.recipe[part]['name']!r} is code of your own, which records do not hold: run it by hand "
+                    "with both versions"
+                )
         usual = max(LEAST_STEPS, math.ceil(SECONDS / record.timing_s["outer_step"]["median"]))
         return cls(record, min(steps or usual, record.budget_steps))
 

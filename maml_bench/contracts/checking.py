@@ -1,7 +1,6 @@
 """The contracts of a file of the user's, one after the other, and what was found in words."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -140,10 +139,7 @@ def _for_tasks(name: str, recipe: str | None) -> Recipe:
     """The recipe that a family is checked on, with MAML."""
     cls = registry.task_class(name)
     base = recipe or (ACTING if acts(cls) else CLASSES if registry.has_ways(cls) else REGRESSION)
-    with suppress(MamlBenchError):
-        return resolve(base, preset="smoke", setup="maml", tasks=name)
-    way = 5 if cls.metric.name == "accuracy" else 1
-    return resolve(base, preset="smoke", setup="maml", tasks=name, settings=[f"train.way={way}"])
+    return resolve(base, preset="smoke", setup="maml", tasks=name)
 
 
 def _for_network(name: str, recipe: str | None) -> Recipe:

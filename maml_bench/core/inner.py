@@ -159,6 +159,24 @@ class Proximal:
         return params, (start, carried)
 
 
+@dataclass(frozen=True)
+class Clipped:
+    """Applies ``rule`` to the gradient, made shorter where its length over all parameters is above ``norm`` (Pascanu et
+    al. 2013, arXiv:1211.5063, Algorithm 1). The derivative goes through the length too."""
+
+    rule: Update
+    norm: float
+
+    def init(self, params: Params) -> Any:
+        return self.rule.init(params)
+
+    def __call__(self, step: int | Tensor, params: Params, grads: Params, state: Any) -> tuple[Params, Any]:
+        square = torch.stack([(g**2).sum() for g in grads.values()]).sum()
+        # The clamp is below the root, so that a gradient of zero has a derivative.
+        share = self.norm / square.clamp(min=self.norm**2).sqrt()
+        return self.rule(step, params, {n: share * g for n, g in grads.items()}, state)
+
+
 def adapt(
     loss: Loss,
     params: Params,

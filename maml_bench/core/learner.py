@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from maml_bench.checked import later
 from maml_bench.core.exact_layers import ExactLayers, refuse_unusable
-from maml_bench.core.inner import SGD, Update, adapt
+from maml_bench.core.inner import SGD, Clipped, Update, adapt
 from maml_bench.declared import AT_ONCE, LARGE, LAYERS, Also
 from maml_bench.errors import MamlBenchError
 from maml_bench.types import Estimator, Params, Predict
@@ -50,11 +50,19 @@ class Inner:
     later_rate: Annotated[float | None, Ge(0), LARGE, Doc("Step size of all steps after the first, if it differs.")] = (
         later(None)
     )
+    norm: Annotated[
+        float,
+        Ge(0),
+        LARGE,
+        Doc("Bound of the length of the gradient of a task, 0 for none."),
+        Also(("clip", "max_norm", "grad_clip")),
+    ] = later(0.0)
     estimator: Annotated[Estimator, Doc("Support loss of a policy, see maml_bench.rl.losses.")] = later("likelihood")
 
-    def rule(self) -> SGD:
-        """The update rule with these rates."""
-        return SGD(self.rate, self.later_rate)
+    def rule(self) -> Update:
+        """The update rule with these rates, and with the gradient bounded if the recipe says so."""
+        rule = SGD(self.rate, self.later_rate)
+        return Clipped(rule, self.norm) if self.norm else rule
 
 
 class PolicyTerms(Protocol):

@@ -41,7 +41,7 @@ class Capability(Enum):
     ACTS_ONLY = "it differs from another setup only in reinforcement learning"
 
 
-RULE_KEYS = frozenset({"rate", "steps", "reduction", "outside", "later_rate"})
+RULE_KEYS = frozenset({"rate", "steps", "reduction", "outside", "later_rate", "norm"})
 """The `inner_keys` of setups that take the steps of `Inner.rule`."""
 
 OverTasks = Callable[[Callable[[Any], Any], Any], Any]

@@ -101,11 +101,13 @@ def _labelled(
 def _inner(recipe: Recipe, model: nn.Module) -> Inner:
     """The inner loop of the recipe. A network of the user's may lack the scales and offsets of batch normalisation
     that the recipe leaves out of it."""
+    if recipe.network is None:
+        return recipe.inner
     names = [name for name, _ in model.named_parameters()]
     outside = tuple(
         pattern
         for pattern in recipe.inner.outside
-        if recipe.network is None or pattern not in OF_BATCH_NORM or any(fnmatchcase(name, pattern) for name in names)
+        if pattern not in OF_BATCH_NORM or any(fnmatchcase(name, pattern) for name in names)
     )
     return replace(recipe.inner, outside=outside)
 

@@ -32,7 +32,7 @@ class MetaSGD(Setup):
 
     citation: ClassVar[str] = "Li et al. 2017, arXiv:1707.09835"
     capabilities: ClassVar[frozenset[Capability]] = Setup.capabilities | {Capability.ACTS}
-    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS
+    inner_keys: ClassVar[frozenset[str]] = RULE_KEYS - {"norm"}
 
     def init(self, learner: Learner, generator: torch.Generator) -> Params:
         if learner.inner.later_rate is not None and not learner.inner.rate:

@@ -5,11 +5,12 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
 import maml_bench
-from maml_bench import registry
+from maml_bench import own_code, registry
 from maml_bench.harness.catalogue import names_in
 from maml_bench.harness.recipe import default_setups, presets_of, resolve
 from maml_bench.harness.recipe_files import load_files
@@ -29,6 +30,19 @@ def cold(code: str, **environment: str) -> tuple[str, float]:
     assert said.stderr.count("Traceback") == 0
     assert "torch was imported" not in said.stdout
     return said.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_what_installed_packages_offer_is_listed_with_the_package(command, monkeypatch):
+    class Package:
+        name, version = "two-waves", "0.3"
+
+    points = [EntryPoint(name, "nowhere:Nothing", f"maml_bench.{name}s")._for(Package()) for name in ("setup",)]
+    points.append(EntryPoint("waves", "nowhere:Nothing", "maml_bench.tasks")._for(Package()))
+    monkeypatch.setattr(own_code, "entry_points", lambda group: [point for point in points if point.group == group])
+    listed = json.loads(command("list", "--json").out)
+    assert listed["setups"][-1] == {"setup": "setup", "package": "two-waves 0.3"}
+    assert listed["tasks"][-1] == {"tasks": "waves", "package": "two-waves 0.3"}
+    assert "Offered by the package two-waves 0.3." in " ".join(command("list", "tasks").out.split())
 
 
 def test_list_answers_in_less_than_a_second_without_torch() -> None:

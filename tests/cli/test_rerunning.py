@@ -11,6 +11,7 @@ import pytest
 import maml_bench
 from maml_bench.cli import rerunning
 from maml_bench.cli.rerunning import Code, Repeat, once
+from maml_bench.errors import MamlBenchError
 from maml_bench.record_files import load, load_all
 
 VERSION = """
@@ -88,6 +89,14 @@ def test_this_version_really_repeats_a_run(maml, tmp_path):
     ((_, record),) = load_all(tmp_path / "again")
     assert (record.status, record.outer_steps, record.seed) == ("ok", 8, 3)
     assert record.evaluations[0].episodes == 2
+
+
+@pytest.mark.parametrize("part", ["setup", "tasks", "network"])
+def test_a_run_of_own_code_cannot_be_repeated(maml, part):
+    record = load(maml)
+    own = replace(record, recipe=record.recipe | {part: {"name": "mine", "sha256": "0" * 64}})
+    with pytest.raises(MamlBenchError, match=f"because its {part} 'mine' is code of your own"):
+        Repeat.of(own, 8)
 
 
 def test_the_number_of_steps_is_that_of_ten_seconds(maml):

@@ -105,6 +105,7 @@ def test_a_network_from_a_file_on_the_command_line(command, tmp_path, verb):
     if verb == "run":
         (record,) = records().values()
         assert (record.recipe["network"]["name"], record.parameters) == ("net", 2)
+        assert f"net, SHA-256 {record.recipe['network']['sha256']}" in " ".join(command("show", "maml").out.split())
         assert "0.670" not in said.out
         said = command("run", "sinusoid-k10", *RUN, "--set", "tasks.name=./waves.py")
         assert said.err == "error: tasks.name is set by --set, but it cannot be a file there: choose it with --tasks\n"

@@ -65,6 +65,16 @@ def test_exact_gradients_equal_finite_differences(
     assert error < 1e-6
 
 
+@pytest.mark.parametrize("norm", [0.01, 0.3, 100.0])
+def test_the_gradient_through_a_bounded_inner_gradient_is_exact(regression: Make, norm: float) -> None:
+    learner, meta, episodes = regression(norm=norm)
+    grads, _ = meta_gradient(MAML(), learner, meta, episodes)
+    assert relative_error(grads, finite_differences(MAML(), learner, meta, episodes)) < 1e-6
+    free, _, _ = regression()
+    same = relative_error(grads, meta_gradient(MAML(), free, meta, episodes)[0]) < 1e-12
+    assert same == (norm == 100.0)
+
+
 def test_dropping_second_derivatives_is_not_the_exact_gradient(classification: Make) -> None:
     """The finite-difference test has teeth: the first-order gradient fails it."""
     learner, meta, episodes = classification()

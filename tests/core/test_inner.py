@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maml_bench.core.inner import SGD, Adam, adapt
+from maml_bench.core.inner import SGD, Adam, Clipped, adapt
 
 Point = dict[str, Tensor]
 
@@ -24,6 +24,18 @@ def test_sgd_on_a_parabola_shrinks_by_one_minus_rate_each_step() -> None:
     adapted = adapt(square, start(), 0.0, SGD(0.1), 3)
     assert adapted["w"].item() == pytest.approx(0.9**3)
     assert adapted["b"].item() == pytest.approx(-0.3)
+
+
+def test_a_bounded_step_has_the_length_of_rate_times_norm() -> None:
+    params = {"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([4.0])}
+    for norm, length in ((1.0, 0.1), (5.0, 0.5), (50.0, 0.5), (2.5, 0.25)):
+        moved, _ = Clipped(SGD(0.1), norm)(0, params, params, None)
+        found = torch.cat([params[name] - moved[name] for name in params]).norm()
+        assert float(found) == pytest.approx(length)
+    zeros = {name: torch.zeros_like(p, requires_grad=True) for name, p in params.items()}
+    moved, _ = Clipped(SGD(0.1), 1.0)(0, params, zeros, None)
+    grads = torch.autograd.grad(sum(p.sum() for p in moved.values()), list(zeros.values()))
+    assert all(torch.equal(g, torch.full_like(g, -0.1)) for g in grads)
 
 
 def test_no_steps_is_the_identity() -> None:
