@@ -86,7 +86,7 @@ def make(
     where: "Where",
     jobs: "Sequence[Job]",
     *,
-    announce: "Callable[[Job], None]" = lambda job: None,
+    announce: "Callable[[Job], str]" = lambda job: "",
     tell_there: bool = True,
     stop_at_error: bool = False,
     again: str = "the same command",
@@ -94,8 +94,8 @@ def make(
 ) -> Finished:
     """Make the runs, say how each one ends, and return what came of them.
 
-    ``announce`` is called with each job that starts. ``tell_there`` says whether runs that were there already are told
-    of and returned, ``stop_at_error`` whether an error of the user's ends the command.
+    ``announce`` gives the sentence that is said when a job starts, which may be empty. ``tell_there`` says whether runs
+    that were there already are told of and returned, ``stop_at_error`` whether an error of the user's ends the command.
 
     Raises:
         MamlBenchError: with ``stop_at_error``, or nothing can be written.
@@ -107,7 +107,8 @@ def make(
     with interruptible() as interrupted, Bars() as bars:
 
         def watch(job: "Job") -> Bars:
-            announce(job)
+            if sentence := announce(job):
+                bars.said(sentence)
             bars_of[id(job)] = bars.beside(job.title) if where.several else bars
             return bars_of[id(job)]
 
@@ -119,16 +120,16 @@ def make(
                 if stop_at_error or (isinstance(error, CannotWrite) and not where.several):
                     raise error
                 finished.failures.append((job, error))
-                say(f"{job.title}: {error}")
+                bars.said(f"{job.title}: {error}")
             if outcome is None:
                 continue
             if outcome.record is None or outcome.path is None:
                 stopped = True
                 what = f"{job.title}: " if where.several else ""
-                say(f"{what}stopped at step {outcome.step:,}; {again} continues from there")
+                bars.said(f"{what}stopped at step {outcome.step:,}; {again} continues from there")
             elif tell_there or outcome.how != "already there":
                 finished.records.append((outcome.path, outcome.record))
-                say(in_a_line(job.recipe, job.seed, outcome.how, outcome.record, outcome.path))
+                bars.said(in_a_line(job.recipe, job.seed, outcome.how, outcome.record, outcome.path))
         if stopped or interrupted():
             if where.several:
                 finished.tell_failures()

@@ -109,9 +109,8 @@ def suite(
         }
         left = {id(job): number for number, job in possible.items() if found[number - 1].state != "done"}
 
-        def announce(job: Job) -> None:
-            if id(job) in left:
-                say(f"run {left[id(job)]} of {len(found)}: {job.title}")
+        def announce(job: Job) -> str:
+            return f"run {left[id(job)]} of {len(found)}: {job.title}" if id(job) in left else ""
 
         finished = make(place, list(possible.values()), announce=announce, tell_there=False, budget_s=budget_s)
         if as_json:

@@ -72,6 +72,8 @@ class Dask:
         if budget_s is not None:
             raise MamlBenchError("--budget of a suite is for processes of this machine: --executor dask has none")
         distributed = extra("distributed", "dask")
+        if not jobs:
+            return
         messages: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
         topic = f"maml-bench-{uuid.uuid4().hex}"
         with ExitStack() as stack:

@@ -92,11 +92,14 @@ class Slurm:
         if budget_s is not None:
             raise MamlBenchError("--budget of a suite is for processes of this machine: --executor slurm has none")
         submitit = extra("submitit", "slurm")
+        if not jobs:
+            return
         observers = [watch(job) for job in jobs]
         waiting: dict[Any, int] = {}
         tries: Counter[int] = Counter()
         states: dict[str, str] = {}
         gone_s: dict[Any, float] = {}
+        stopped: dict[Any, Outcome] = {}
         stopping, asked_s = False, 0.0
 
         def submit(numbers: Sequence[int]) -> None:
@@ -112,7 +115,8 @@ class Slurm:
                     _cancel(waiting)
                 if monotonic_s() - asked_s > ASK_EVERY_S:
                     asked_s, before = monotonic_s(), states
-                    states = _states(waiting)
+                    found_states = _states(waiting)
+                    states = before if found_states is None else found_states
                     for handle, number in waiting.items():
                         state = states.get(handle.job_id, "")
                         if state and state not in LEFT and state != before.get(handle.job_id):
@@ -125,6 +129,7 @@ class Slurm:
                             del waiting[handle]
                             yield Ended.of(job, found)
                         else:  # Slurm has preempted it and begins it again, or somebody has cancelled it
+                            stopped[handle] = found
                             handle.paths.result_pickle.unlink()
                     elif asked_s and states.get(handle.job_id, "") in {"", *LEFT}:
                         gone_s.setdefault(handle, monotonic_s())
@@ -135,7 +140,7 @@ class Slurm:
                         tries[number] += 1
                         how = f"job {handle.job_id} of Slurm, {states.get(handle.job_id, 'unknown').lower()}"
                         if stopping or states.get(handle.job_id) == "CANCELLED":
-                            yield Ended(job, Outcome("interrupted", 0))
+                            yield Ended(job, stopped.get(handle, Outcome("interrupted", 0)))
                         elif tries[number] > self.retries:
                             yield lost(job, how, tries[number])
                         else:
@@ -218,14 +223,15 @@ def _result(handle: Any) -> Outcome | MamlBenchError:
     return found
 
 
-def _states(handles: Any) -> dict[str, str]:
-    """The states of jobs that Slurm knows, by their ids."""
+def _states(handles: Any) -> dict[str, str] | None:
+    """The states of jobs that Slurm knows, by their ids; None where it does not answer."""
     arrays = {handle.job_id.split("_")[0] for handle in handles}
     asked = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %A %T", f"--jobs={','.join(arrays)}"]
     with suppress(OSError, subprocess.TimeoutExpired):
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False).stdout
-        return {number: line.split()[2] for line in answer.splitlines() for number in line.split()[:2]}
-    return {}
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        if answer.returncode == 0 or "Invalid job id" in answer.stderr:  # of jobs that ended some minutes ago
+            return {number: line.split()[2] for line in answer.stdout.splitlines() for number in line.split()[:2]}
+    return None
 
 
 def _cancel(handles: Any) -> None:

@@ -141,8 +141,17 @@ def test_what_cannot_be_is_one_sentence(job, monkeypatch, tmp_path, more, senten
     assert not list(files(job.options.results))
 
 
-def test_states_are_read_with_and_without_arrays(monkeypatch):
-    answer = "7_0 8 RUNNING\n7_1 9 PENDING\n12 12 COMPLETED\n"
-    monkeypatch.setattr(module.subprocess, "run", lambda *words, **more: subprocess.CompletedProcess([], 0, answer))
-    found = module._states([])
+def test_states_are_read_with_and_without_arrays_and_no_answer_is_no_state(monkeypatch):
+    def asked(code: int, out: str, err: str = "") -> dict[str, str] | None:
+        answer = subprocess.CompletedProcess([], code, out, err)
+        monkeypatch.setattr(module.subprocess, "run", lambda *words, **more: answer)
+        return module._states([])
+
+    found = asked(0, "7_0 8 RUNNING\n7_1 9 PENDING\n12 12 COMPLETED\n")
     assert found == {"7_0": "RUNNING", "8": "RUNNING", "7_1": "PENDING", "9": "PENDING", "12": "COMPLETED"}
+    assert asked(1, "", "slurm_load_jobs error: Invalid job id specified") == {}
+    assert asked(1, "", "slurm_load_jobs error: Unable to contact slurm controller") is None
+
+
+def test_no_jobs_are_no_work(jobs):
+    assert made(Slurm(), [], Watchers()) == {}
