@@ -101,8 +101,8 @@ def run(
     from maml_bench.harness.layers import on_data
 
     named = [on_data(recipe, data, test_data) for recipe in recipes]
-    changes = [change for _, of_recipe in named[:1] for change in of_recipe] + list(settings or ())
-    planned = plan([recipe for recipe, _ in named], setup or [], preset, changes)
+    changes = dict.fromkeys(change for _, of_recipe in named for change in of_recipe)
+    planned = plan([recipe for recipe, _ in named], setup or [], preset, [*changes, *(settings or ())])
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)
     budget_s, budget_steps = budget_of(budget)
