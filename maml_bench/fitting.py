@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from maml_bench.harness.recipe import AnySetup, Recipe, resolution
 from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.predictor import Predictor, example_of, refuse_unpredictable
 from maml_bench.tasks._shared.in_memory import ImagesInMemory
+from maml_bench.types import TaskDistribution
 
 IMAGES, WAVES = "images-5w1s", "sinusoid-k10"
 """The recipes that say how setups are trained on images of the user's, and on a family of the user's."""
@@ -84,26 +85,21 @@ def fit(
     if patience < 1:
         raise MamlBenchError(f"patience is {patience}, but must be at least 1")
     shape = {"way": way, "shot": shot, "query": query}
-    given = {f"{part}.{key}": n for part in ("train", "validation") for key, n in shape.items() if n is not None}
     budget = dict(zip(BUDGET, (steps, every, episodes), strict=True))
     if isinstance(train, Images):
-        budget |= {} if validation is not None else {"validation.episodes": 0}
+        parts = {"train": train} | ({} if validation is None else {"validation": validation})
         if query is None:
-            parts = [part for part in (train, validation) if part is not None]
-            given |= dict.fromkeys(("train.query", "validation.query"), queries(parts, way or 5, shot or 1))
-        changes = {**given, **budget, **(set or {})}
-        recipe, method, tasks = _resolved(IMAGES, setup, network, changes)
-        tasks = ImagesInMemory.like(tasks, train=train, validation=validation)
+            shape["query"] = queries(parts.values(), way or 5, shot or 1)
+        budget |= {} if validation is not None else {"validation.episodes": 0}
+    elif validation is not None:
+        raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
+    given = {f"{part}.{key}": n for part in ("train", "validation") for key, n in shape.items() if n is not None}
+    settings = as_settings({**given, **budget, **(set or {})})
+    if isinstance(train, Images):
+        recipe, method, options = _resolved(IMAGES, setup, network, settings)
+        tasks: Any = ImagesInMemory.of(options, parts)
     else:
-        if validation is not None:
-            raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
-        refuse_unpredictable(train)
-        own = train.name not in registry.task_names()
-        name = (IMAGES if registry.has_ways(type(train)) else WAVES) if own else first_recipe(train.name)
-        changes = {**given, **budget, **(set or {})}
-        recipe, method, _ = _resolved(name, setup, network, changes, tasks=train if own else None)
-        tasks = replace(train, **registry.needed(type(train), method))
-        recipe = replace(recipe, tasks={**(recipe.tasks if own else {"name": train.name}), **plain(tasks)})
+        recipe, method, tasks = _on_family(train, setup, network, settings)
     maker = registry.build_network(recipe.network, tasks, f"recipe {recipe.id!r}")
     run = assemble(recipe, tasks, maker, method, seed, device, schedule)
     rehearse(run, ())
@@ -127,10 +123,22 @@ def queries(parts: Iterable[Images], way: int, shot: int) -> int:
     return max(1, fit)
 
 
+def _on_family(
+    family: Any, setup: AnySetup, network: Any, settings: Sequence[str]
+) -> tuple[Recipe, Setup, TaskDistribution]:
+    """The recipe and the setup for a family of ours or of the user's, and the family with what the setup needs."""
+    refuse_unpredictable(family)
+    own = family.name not in registry.task_names()
+    name = (IMAGES if registry.has_ways(type(family)) else WAVES) if own else first_recipe(family.name)
+    recipe, method, _ = _resolved(name, setup, network, settings, tasks=family if own else None)
+    tasks = replace(family, **registry.needed(type(family), method))
+    table = recipe.tasks if own else {"name": family.name}
+    return replace(recipe, tasks={**table, **plain(tasks)}), method, tasks
+
+
 def _resolved(
-    name: str, setup: AnySetup, network: Any, changes: Mapping[str, Any], tasks: Any = None
+    name: str, setup: AnySetup, network: Any, settings: Sequence[str], tasks: Any = None
 ) -> tuple[Recipe, Setup, Any]:
-    settings = as_settings(changes)
     found = resolution(name, preset="quick", setup=setup, tasks=tasks, network=network, settings=settings)
     for setting, sentence in found.ignored.items():
         if setting.partition("=")[0] not in BUDGET:  # a setup that is not trained reads none of these

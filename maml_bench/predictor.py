@@ -142,7 +142,7 @@ class Predictor:
         shape = Shape(*(train[key] if value is None else value for key, value in asked))
         if shape.query < 1:
             raise MamlBenchError(f"query is {shape.query}, but must be at least 1: a score needs examples")
-        tasks = ImagesInMemory.like(self.tasks, test=test) if isinstance(test, Images) else test
+        tasks = ImagesInMemory.of(self.tasks, {"test": test}) if isinstance(test, Images) else test
         count = int(self.table["steps"]) if steps is None else steps
         key, values = stream_key("test", seed), []
         for number in range(episodes):
@@ -308,7 +308,7 @@ def _without_images(tasks: OwnImages, known: _Images, shape: Shape) -> ImagesInM
     side = known.how.size
     black = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(sum(sizes), known.how.channels, side, side)
     names = tuple(map(str, range(known.classes)))
-    return ImagesInMemory.like(tasks, train=Images(black, sizes, names, known.how))
+    return ImagesInMemory.of(tasks, {"train": Images(black, sizes, names, known.how)})
 
 
 def example_of(tasks: Any, shape: Shape) -> tuple[int, ...]:

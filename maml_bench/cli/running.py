@@ -118,7 +118,7 @@ def run(
     from maml_bench.harness.layers import on_data
 
     named = [on_data(recipe, data, test_data) for recipe in recipes]
-    changes = [change for _, of_recipe in named[:1] for change in of_recipe] + list(settings or ())
+    changes = [*dict.fromkeys(change for _, of_recipe in named for change in of_recipe), *(settings or ())]
     planned = plan([recipe for recipe, _ in named], setup or [], preset, changes, tasks=tasks, network=network)
     _refuse_unknown(planned, protocol or [])
     numbers = seeds_of(seeds)

@@ -37,12 +37,6 @@ class ImagesInMemory(OwnImages):
                     f"the images of {first} are {forms[first]}, but those of {part} are {form}: prepare both alike"
                 )
 
-    @classmethod
-    def like(cls, tasks: OwnImages, **parts: Images | None) -> "ImagesInMemory":
-        """Tasks with the options of ``tasks`` and these images instead of a stored data set."""
-        options = {f.name: getattr(tasks, f.name) for f in fields(OwnImages)}
-        return cls(**options, images={part: images for part, images in parts.items() if images is not None})
-
     def fingerprint(self) -> dict[str, Any]:
         """A hash of the classes, sizes and pixels of each part."""
         digest = hashlib.sha256()
