@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from maml_bench.errors import MamlBenchError
     from maml_bench.fitting import fit
     from maml_bench.harness.recipe import Recipe
-    from maml_bench.predictor import Adapted, Predictor, load
+    from maml_bench.learner_files import load
+    from maml_bench.predictor import Adapted, Predictor
     from maml_bench.record import Record
     from maml_bench.types import Batch, Episode, Shape
 
@@ -48,7 +49,8 @@ _WHERE = {
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
     "fit": "maml_bench.fitting",
-    **dict.fromkeys(("Adapted", "Predictor", "load"), "maml_bench.predictor"),
+    **dict.fromkeys(("Adapted", "Predictor"), "maml_bench.predictor"),
+    "load": "maml_bench.learner_files",
     "Setup": "maml_bench.core.setup",
 }
 

@@ -20,7 +20,8 @@ from maml_bench.harness import loop, preflight, weights
 from maml_bench.harness.build import assemble, rehearse, threads_for
 from maml_bench.harness.recipe import AnySetup, Recipe, resolution
 from maml_bench.harness.run_state import Observer, RunState, Silent
-from maml_bench.predictor import Predictor, example_of, refuse_unpredictable
+from maml_bench.learner_files import example_of, refuse_unpredictable
+from maml_bench.predictor import Predictor
 from maml_bench.tasks._shared.in_memory import ImagesInMemory
 from maml_bench.types import TaskDistribution
 

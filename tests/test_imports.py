@@ -26,7 +26,7 @@ BASE = (
 ROOMS = (
     BASE, ("core",), ("models", "data"), ("resnet",), ("engine",), ("classification",), ("rl",), ("tasks", "setups"),
     ("own_digests",), ("own_code",), ("own_faults", "kinds"), ("registry",), ("recipes", "suites"), ("harness",),
-    ("report", "contracts"), ("api", "predictor"), ("cli",), ("templates", "fitting"),
+    ("report", "contracts"), ("api", "predictor"), ("learner_files",), ("cli",), ("templates", "fitting"),
 )  # fmt: skip
 """From the lowest room to the highest. A room may import from itself and from the rooms below it."""
 NARROWER = {

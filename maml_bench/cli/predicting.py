@@ -58,7 +58,7 @@ def predict(
     """
     from maml_bench.data.layouts.pictures import in_words, listed
     from maml_bench.errors import MamlBenchError
-    from maml_bench.predictor import load
+    from maml_bench.learner_files import load
 
     if as_json and as_csv:
         raise MamlBenchError("--json and --csv are two forms of one output: choose one")
