@@ -52,14 +52,18 @@ def load(
     table = _table(found, where)
     for part, file in (("setup", setup), ("tasks", tasks), ("network", network)):
         if file is not None and "sha256" not in (table.get(part) or {}):
-            raise MamlBenchError(f"{where} were trained with {part} of this package, so {file} would have no effect")
+            raise MamlBenchError(
+                f"{where} were trained with the {part} of this package, so {file} would have no effect"
+            )
         table |= {part: {**table[part], "file": file}} if file is not None else {}
     method = registry.build_setup(table["setup"], where)
     train = construct(EpisodeShape, table["train"], where, "train")
     family: Any = registry.build_tasks(table["tasks"], where, method)
     refuse_unpredictable(family)
     if isinstance(family, OwnImages):
-        family = _without_images(family, construct(_Images, table.get("images", {}), where, "images"), train.shape)
+        family = _without_images(
+            family, construct(_Pictures, table.get("pictures", {}), where, "pictures"), train.shape
+        )
     start = generator("init", 0)
     with global_draws("init", 0):
         model = registry.build_network(table.get("network"), family, where)(train.shape, start)
@@ -73,14 +77,14 @@ def load(
 
 
 @dataclass(frozen=True)
-class _Images:
-    """What the table of the learner says of the user's images."""
+class _Pictures:
+    """What the table of the learner says of the user's pictures."""
 
     how: Preparation
     classes: Annotated[int, Ge(1), Lt(2**20)]
 
 
-def _without_images(tasks: OwnImages, known: _Images, shape: Shape) -> ImagesInMemory:
+def _without_images(tasks: OwnImages, known: _Pictures, shape: Shape) -> ImagesInMemory:
     """Tasks that have the network of ``tasks`` and prepare pictures as they do, but have no pictures of their own."""
     sizes = (shape.shot + shape.query,) * known.classes
     side = known.how.size

@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 
 from maml_bench.checked import plain
 from maml_bench.checksum import BLANK, is_sealed, seal
+from maml_bench.classification import ImageClassification
 from maml_bench.errors import MamlBenchError, nearest, shortened
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.run_state import KEEP, RunState
 from maml_bench.record import Record
-from maml_bench.tasks.images import OwnImages
 from maml_bench.types import Family, Params
 
 FORMAT_VERSION = 2
@@ -147,16 +147,16 @@ def _checksum(content: bytes) -> bytes | None:
 def learner_table(recipe: Recipe, tasks: Family) -> dict[str, Any]:
     """What must be known to build the learner that weights belong to, and to adapt it, as JSON-ready data.
 
-    ``steps`` is the number of inner steps of the validation, and so those that the weights are good at. ``images`` says
-    how pictures of the user's are prepared, and the number of classes that the network tells apart in training.
+    ``steps`` is the number of inner steps of the validation, and so those that the weights are good at. ``pictures``
+    says how pictures are prepared, and the number of classes that the network tells apart in training.
     """
     content, shape = recipe.plain(), recipe.train.shape
     table: dict[str, Any] = {
         **{part: content[part] for part in ("tasks", "network", "setup", "inner") if part in content},
         "train": {"way": shape.way, "shot": shape.shot, "query": shape.query}, "steps": recipe.validation.inner_steps,
     }  # fmt: skip
-    if isinstance(tasks, OwnImages):
-        table["images"] = {"how": plain(tasks.preparation), "classes": tasks.outputs(shape)}
+    if isinstance(tasks, ImageClassification) and tasks.preparation is not None:
+        table["pictures"] = {"how": plain(tasks.preparation), "classes": tasks.outputs(shape)}
     return table
 
 
