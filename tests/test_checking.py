@@ -110,7 +110,7 @@ BAD_SETUPS = {
     ),
     "not frozen": (
         HEAD.replace("(frozen=True)", "") + "        return path\n",
-        "bad.py cannot be loaded: TypeError: cannot inherit non-frozen dataclass from a frozen one",
+        "TypeError: cannot inherit non-frozen dataclass from a frozen one: write `@dataclass(frozen=True)` (line ",
     ),
     "a backward pass": (
         HEAD
