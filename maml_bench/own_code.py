@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,14 +65,12 @@ def reference(kind: Kind, name: str) -> dict[str, str]:
         MamlBenchError: there is no such code, it cannot be loaded, or its name cannot stand in records.
     """
     if is_file(name):
-        found, digest = of_file(kind, name)
-        own = kind.name_of(found, split_name(name)[1] or Path(split_name(name)[0]).stem)
+        _, own, digest = of_file(kind, name)
         _refuse_unfit_name(kind, own, name)
         return {"name": own, "file": name, "sha256": digest}
     if name in kind.known():
         return {"name": name}
-    found, digest = _offered(kind, name)
-    return {"name": name, "sha256": digest}
+    return {"name": name, "sha256": _offered(kind, name)[1]}
 
 
 def given(kind: Kind, thing: Any, digest: str = "") -> dict[str, str]:
@@ -99,8 +98,7 @@ def found(kind: Kind, table: Mapping[str, Any], where: str) -> Any:
     """
     name, file, sha256 = table.get("name"), table.get("file"), table.get("sha256")
     if file is not None:
-        thing, digest = of_file(kind, str(file))
-        own = kind.name_of(thing, split_name(str(file))[1] or Path(split_name(str(file))[0]).stem)
+        thing, own, digest = of_file(kind, str(file))
         if (name, sha256) != (own, digest):
             raise MamlBenchError(
                 f"{where}: {kind.word} file {Path(file)} is not the code that the recipe was made with, so its results "
@@ -153,8 +151,8 @@ def _offered(kind: Kind, name: str) -> tuple[Any, str]:
     return thing, digest_of(thing)
 
 
-def of_file(kind: Kind, name: str) -> tuple[Any, str]:
-    """The class or function in a file of the user's, and the digest of the code that it is made of.
+def of_file(kind: Kind, name: str) -> tuple[Any, str, str]:
+    """The class or function in a file of the user's, its name in records, and the digest of its code.
 
     Raises:
         MamlBenchError: the file cannot be loaded, or it does not define exactly one of this kind.
@@ -173,7 +171,7 @@ def of_file(kind: Kind, name: str) -> tuple[Any, str]:
         raise MamlBenchError(f"{kind.word} file {path} cannot be loaded: {error}") from error.__cause__
     thing = _part(kind, module, part) if part else _only(kind, module)
     kind.refuse(thing, place_of(thing))
-    return thing, digest
+    return thing, kind.name_of(thing, part or path.stem), digest
 
 
 def defines(kind: Kind, name: str) -> bool:
@@ -247,7 +245,7 @@ def _executed(path: Path, folder: Path, source: bytes) -> tuple[ModuleType, str]
         try:
             exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
         except (Exception, SystemExit) as error:
-            raise _CannotLoad(_in_a_line(error)) from error
+            raise _CannotLoad(_in_a_line(error) + _line_in(path, error)) from error
     return module, digest_of_source(folder, source)
 
 
@@ -276,5 +274,12 @@ def snake(name: str) -> str:
 
 
 def _in_a_line(error: BaseException) -> str:
-    """The type and the words of an error, and the line of the user's file that it comes from."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """The type and the words of an error, and what to write where that is known."""
+    advice = ": write `@dataclass(frozen=True)`" if "non-frozen dataclass from a frozen one" in str(error) else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{advice}"
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """`` (line 3)`` of the file from which an error came out; empty where it is not a line of that file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" (line {lines[-1]})" if lines else ""

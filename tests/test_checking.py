@@ -110,7 +110,7 @@ BAD_SETUPS = {
     ),
     "not frozen": (
         HEAD.replace("(frozen=True)", "") + "        return path\n",
-        "bad.py cannot be loaded: TypeError: cannot inherit non-frozen dataclass from a frozen one",
+        "TypeError: cannot inherit non-frozen dataclass from a frozen one: write `@dataclass(frozen=True)` (line ",
     ),
     "a backward pass": (
         HEAD
@@ -218,7 +218,7 @@ def test_a_recipe_file_is_checked_with_all_that_it_names(tmp_path: Path, monkeyp
     assert checking.broken(check(str(tmp_path / "mine.toml")))
 
 
-@pytest.mark.parametrize("setup", ["protonet", "baseline", "maml", "mann"])
+@pytest.mark.parametrize("setup", ["protonet", "baseline", "maml"])
 def test_setups_that_need_classes_are_checked_on_made_up_ones(setup: str) -> None:
     problem = checking._built(resolve("omniglot-5w1s", preset="smoke", setup=setup, tasks=Blobs))
     contracts = {**SETUP, **{name: TASKS[name] for name in list(TASKS)[:6]}} if setup == "maml" else SETUP
