@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each command is measured")
     parser.add_argument("--into", type=Path, required=True, help="the file for the result")
     wanted = parser.parse_args()
+    commit, changed = machine.commit()  # before the commands, which take minutes
     found = []
     with tempfile.TemporaryDirectory() as work:
         for number in range(wanted.rounds):
@@ -66,7 +67,6 @@ def main() -> None:
         ]
         subprocess.run([*share, "--budget", "20steps", "--results", work], check=True, capture_output=True)
         sizes["checkpoint"] = bytes_of(Path(work), ".ckpt")
-    commit, changed = machine.commit()
     result = {
         "recipe": RECIPE,
         "runs": wanted.runs,

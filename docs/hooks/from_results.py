@@ -204,7 +204,8 @@ def scaling() -> str:
     loaded = min(one["load_average"] for one in commands)
     busy = (
         f"Other programs were at work all the time: before each command, the load average of the {cores} cores was at "
-        f"least {loaded:.1f}. Measure again on a machine of your own."
+        f"least {loaded:.1f}. Two processes then also take more from the others than one does. So this ratio says "
+        "little about a machine that is free."
         if loaded > 1
         else "No other program was at work."
     )
@@ -213,6 +214,9 @@ def scaling() -> str:
         "with one process and with several, in turn. The seconds are those of the whole command, with the start of "
         f"Python and of the workers. By the medians: {told}. {busy}\n\n"
         + table(["command", "seconds", "load average before", "processes"], rows)
+        + "\n\nThe largest files of a run were: "
+        + ", ".join(f"{size / 1000:,.0f} kB of {what}" for what, size in sorted(found["bytes"].items()))
+        + ". The checkpoint is removed at the end of the run."
     )
 
 

@@ -24,7 +24,11 @@ def answers() -> bool:
     """Whether there is a Slurm that takes jobs from here."""
     if shutil.which("sbatch") is None:
         return False
-    asked = subprocess.run(["sinfo", "--noheader", "--format=%a"], capture_output=True, text=True, check=False)
+    line = ["sinfo", "--noheader", "--format=%a"]
+    try:
+        asked = subprocess.run(line, capture_output=True, text=True, check=False, timeout=5)
+    except subprocess.TimeoutExpired:
+        return False
     return asked.returncode == 0 and "up" in asked.stdout
 
 
