@@ -114,13 +114,13 @@ def test_a_failure_is_told_and_exits_with_one(command, trained, monkeypatch):
 
 
 def test_ctrl_c_leaves_no_record(command, trained, monkeypatch):
-    real = core._predictors
+    real = core.predictors
 
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(core, "_predictors", interrupted)
+    monkeypatch.setattr(core, "predictors", interrupted)
     said = command("evaluate", "sinusoid-k10", "--weights", trained, *EVALUATE)
     assert said.code == 130
     assert "stopping; nothing is written" in said.err

@@ -27,7 +27,7 @@ from maml_bench.setups.maml import MAML
 
 @dataclass(frozen=True)
 class Mine(MAML):
-    def adapt(self, *arguments, **options):
+    def gradient(self, *arguments, **options):  # in the training, not in the rehearsal before it
         raise RuntimeError("out of luck")
 """
 DIES = FAILS.replace('raise RuntimeError("out of luck")', "import os; os.kill(os.getpid(), 9)")
@@ -43,7 +43,7 @@ def test_what_fails_is_listed_with_its_reason_and_the_rest_is_run(command):
     assert lines[-3] == "2 runs failed:"
     assert set(lines[-2:]) == {
         "  sinusoid-k10 dies seed 0: its worker was lost 1 time (signal SIGKILL); the last checkpoint is kept",
-        "  sinusoid-k10 fails seed 0: RuntimeError: out of luck",
+        "  sinusoid-k10 fails seed 0: fails.py, line 10: RuntimeError: out of luck",
     }
     assert "sinusoid-k10 maml seed 0: testing on 6 tasks, 1-way 5-shot, 5 query" in lines
     assert {key: record.status for key, record in records().items()} == {("maml", 0): "ok", ("fails", 0): "failed"}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,8 +136,10 @@ def test_ctrl_c_keeps_what_was_stored_before(command, birds, tmp_path):
     """A process that is interrupted while it reads: what was stored stays, and no leftover does."""
     add(command, "birds", birds)
     before = store.verify("birds")
-    for number in range(400):
-        own_factory.picture(500 + number, 300).save(birds / "kind00" / f"more{number}.png")
+    large = birds / "kind00" / "more0.png"
+    own_factory.picture(500, 1500).save(large)
+    for number in range(1, 100):  # many seconds of decoding, however late the signal comes
+        shutil.copy(large, large.with_name(f"more{number}.png"))
     arguments = [sys.executable, "-m", "maml_bench", "data", "add", "birds", str(birds)]
     root = Path(own_factory.__file__).parents[2]
     process = subprocess.Popen(
