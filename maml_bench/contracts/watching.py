@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from maml_bench.engine.torch_internals import TorchDispatchMode
 from maml_bench.own_faults import own_place
 
 

@@ -11,6 +11,11 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
+from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
+
+
+class TorchDispatchMode(DispatchMode):  # type: ignore[no-untyped-call]
+    """Inside it, every operation of torch goes through ``__torch_dispatch__`` of a subclass."""
 
 
 def traced(function: Callable[..., Any], tensors: Sequence[Tensor]) -> fx.GraphModule:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,7 +60,7 @@ def test_a_recorded_schedule_ends_where_the_loop_does_and_keeps_compiling_apart(
 )
 def test_auto_is_a_rule_of_network_budget_and_device(monkeypatch, recipe, settings, device, expected):
     monkeypatch.setattr(start, "compiler", lambda: "/usr/bin/c++")
-    monkeypatch.setattr(store, "load", lambda name, array: torch.zeros(1, 1, 1, 28, 28))  # the size alone is asked for
+    monkeypatch.setattr(store, "load", lambda name, array: np.zeros((1, 1, 1, 28, 28), np.uint8))  # its size counts
     asked = resolve(recipe, preset="paper", settings=settings)
     tasks = registry.build_tasks(asked.tasks, "here")
     model = tasks.model(asked.train.shape, torch.Generator().manual_seed(0))

@@ -116,7 +116,8 @@ def test_a_run_leaves_its_last_and_its_best_weights(tiny, options):
     stem = record.relative_path.stem
     assert names == [f"{stem}-best{rank}.safetensors" for rank in (1, 2, 3)] + [f"{stem}.safetensors"]
     about = {"format_version": "2", "recipe": "sinusoid-k10", "recipe_id": record.recipe_id, "preset": "smoke"}
-    about |= {"setup": "maml", "seed": "0", LEARNER: json.dumps(learner_table(tiny()), sort_keys=True)}
+    table = learner_table(tiny(), build(tiny(), 0, "cpu", "vmap").tasks)
+    about |= {"setup": "maml", "seed": "0", LEARNER: json.dumps(table, sort_keys=True)}
     by_step = dict(zip(record.curve.step, record.curve.validation, strict=True))
     assert header_of(folder / names[-1]) == {**about, "step": "12", "validation": str(by_step[12])}
     best = sorted((mean, step) for step, mean in by_step.items() if step)
