@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,12 @@ os.environ[SHOW_TRACE] = "1"  # no error that nobody foresaw may end as a senten
 gc.set_threshold(50_000, 20, 20)  # recording makes millions of small objects; collecting them took a tenth of the time
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def control_c_works() -> None:
+    """A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

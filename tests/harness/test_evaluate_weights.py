@@ -11,6 +11,7 @@ from maml_bench.harness import run as module
 from maml_bench.harness.evaluate_weights import evaluate_weights, setup_of
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run import run
+from maml_bench.harness.weights import LEARNER
 from maml_bench.record_files import load, load_all
 
 TEST = '{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[1], checkpoint="NAME"}'
@@ -71,7 +72,8 @@ def test_the_record_says_what_it_is(tiny, options):
     record = load(found.path)
     assert record == found.record
     assert record.kind == "evaluation"
-    assert record.weights == [{"file": file.path.name, "sha256": file.sha256, "header": file.header}]
+    header = {key: text for key, text in file.header.items() if key != LEARNER}  # the recipe says it already
+    assert record.weights == [{"file": file.path.name, "sha256": file.sha256, "header": header}]
     assert (record.outer_steps, record.budget_steps, record.train_s, record.curve.step) == (0, 0, 0, [])
     assert (record.seed, record.status, record.recipe_id) == (3, "ok", recipe.recipe_id)
     assert record.evaluations[0].checkpoint_steps == [int(file.header["step"])]
