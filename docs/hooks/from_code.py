@@ -130,6 +130,8 @@ def kind(hint: Any) -> str:
 
 
 def default(field: "Field[Any]") -> str:
+    if field.default == "":
+        return "empty"
     if field.default is not MISSING:
         return "its own defaults" if is_dataclass(field.default) else f"`{field.default}`"
     return "required" if field.default_factory is MISSING else "empty"
