@@ -156,7 +156,7 @@ def _made(plans: "Sequence[Plan]", seeds: Sequence[int], options: "Options") -> 
         for plan in plans:
             search = _searched(plan, options, bars, interrupted)
             if len(search.done) < plan.trials:
-                _stop(bars, f"{_title(search)}: stopped with {len(search.done)} of {plan.trials} trials")
+                _stop(bars, f"{_title(search)}: stopped with {len(search.done)} of {plan.trials} trials", options)
             searches.append(search)
         for plan, search in zip(plans, searches, strict=True):
             if search.winner is None:
@@ -168,7 +168,7 @@ def _made(plans: "Sequence[Plan]", seeds: Sequence[int], options: "Options") -> 
                 outcome = run(recipe, seed, named, observer=bars, interrupted=interrupted)
                 bars.done()
                 if outcome.record is None or outcome.path is None:
-                    _stop(bars, f"{_title(search)} seed {seed}: stopped at step {outcome.step:,}")
+                    _stop(bars, f"{_title(search)} seed {seed}: stopped at step {outcome.step:,}", options)
                 else:
                     finished.records.append((outcome.path, outcome.record))
                     bars.said(in_a_line(recipe, seed, outcome.how, outcome.record, outcome.path))
@@ -229,8 +229,10 @@ class _OfTrial:
         self.bars.said(f"{self.title}: {sentence}")
 
 
-def _stop(bars: Bars, sentence: str) -> None:
-    bars.said(f"{sentence}; the same command continues from there")
+def _stop(bars: Bars, sentence: str, options: "Options") -> None:
+    """Say where the command stopped, and end it."""
+    again = "the same command without --force" if options.force else "the same command"
+    bars.said(f"{sentence}; {again} continues from there")
     raise typer.Exit(ExitCode.INTERRUPTED)
 
 

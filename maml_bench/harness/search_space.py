@@ -22,7 +22,8 @@ EDGE = 0.05
 DIGITS = 4
 """Significant digits of the values that are tried, so that they can be typed and read."""
 LARGEST = 10**18
-_RANGE = re.compile(r"(.+?)\.\.(.+?)(?::(\w*))?")
+_RANGE = re.compile(r"([^/\\]*?)\.\.([^/\\]*?)(?::(\w*))?")
+"""A text with two points that is not a path."""
 COMPARED = {
     "validation": "it says how the trials are compared",
     "test": "it says how the results are tested",

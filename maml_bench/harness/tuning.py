@@ -16,7 +16,7 @@ from typing import Any
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import preflight, proposals
-from maml_bench.harness.recipe import AnySetup, Recipe, resolve
+from maml_bench.harness.recipe import AnySetup, Recipe, resolution, resolve_all
 from maml_bench.harness.run import Options, run
 from maml_bench.harness.run_state import Observer
 from maml_bench.harness.search import Search, Trial, load
@@ -51,12 +51,17 @@ class Plan:
         """The recipe with these values.
 
         Raises:
-            MamlBenchError: as `resolve`.
+            MamlBenchError: as `recipe.resolve`; but a setting that is fixed may be without effect on this setup.
         """
-        return resolve(
+        settings = settings_of(values)
+        found = resolution(
             self.recipe, preset=self.preset, setup=self.setup, tasks=self.tasks, network=self.network,
-            settings=[*self.fixed, *settings_of(values)],
+            settings=[*self.fixed, *settings],
         )  # fmt: skip
+        for text in settings:
+            if text in found.ignored:
+                raise MamlBenchError(found.ignored[text])
+        return found.recipe
 
     def trial(self, values: Values) -> Recipe:
         """The recipe of a trial: it has no tests, and the budget of a trial."""
@@ -117,6 +122,8 @@ def plans(
         check(space, plan.with_values)
         _refuse_unfit(plan)
         found.append(plan)
+    first = settings_of({one.key: one.ends[0] for one in space})
+    resolve_all(recipe, preset=preset, setups=setups, tasks=tasks, network=network, settings=[*fixed, *first])
     proposals.optuna()
     return found
 
@@ -164,6 +171,7 @@ def make_trials(
         MamlBenchError: the file of the search is damaged, another process is at work on it, or it has more trials than
             are asked for.
     """
+    preflight.usable_device(options.device)
     path = place_of(plan, options.results)
     preflight.refuse_unwritable(path)
     with preflight.alone(path):
