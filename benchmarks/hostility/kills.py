@@ -122,7 +122,7 @@ def _records(folder: Path) -> Any:
 def _still(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _still(entry) for key, entry in value.items() if key not in MOVES}
-    return value
+    return [_still(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _bytes(folder: Path) -> dict[str, str]:
