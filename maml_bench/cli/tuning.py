@@ -117,6 +117,7 @@ def tune(
     planned = plans(
         named, list(dict.fromkeys(setup or default_setups(named)[:1])), [*of_data, *settings], trials,
         preset=preset, seed=search_seed, trial_steps=trial_steps, tasks=tasks, network=network,
+        device=device,
     )  # fmt: skip
     finished, searches = _made(planned, numbers, Options(results, device, threads, force=force))
     if as_json:

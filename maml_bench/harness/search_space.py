@@ -183,17 +183,23 @@ def _choices(key: str, text: str, where: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def at_the_ends(space: Sequence[Dimension]) -> Iterator[Values]:
+    """The first values of the space, and each other end and choice of one key at a time."""
+    first = {one.key: one.ends[0] for one in space}
+    yield first
+    yield from ({**first, one.key: value} for one in space for value in one.ends[1:])
+
+
 def check(space: Sequence[Dimension], resolved: Callable[[Values], Any]) -> None:
-    """Resolve the recipe with the first values of the space, and with each end and each choice of one key at a time.
+    """Resolve the recipe `at_the_ends` of the space.
 
     Raises:
         MamlBenchError: as ``resolved``, which makes a recipe of values: a key is unknown or has no effect, a value is
             outside of its range. Or a key changes the tasks themselves.
     """
-    first = {one.key: one.ends[0] for one in space}
+    for values in at_the_ends(space):
+        recipe = resolved(values)
     for one in space:
-        for value in one.ends:
-            recipe = resolved({**first, one.key: value})
         network = {f"tasks.{key}" for key in of_network(tasks_class(recipe.tasks))}
         if one.key.startswith("tasks.") and one.key not in network:
             raise MamlBenchError(

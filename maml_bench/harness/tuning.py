@@ -16,11 +16,23 @@ from typing import Any
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import preflight, proposals
+from maml_bench.harness.build import build, rehearse
 from maml_bench.harness.recipe import AnySetup, Recipe, resolution, resolve_all
 from maml_bench.harness.run import Options, run
 from maml_bench.harness.run_state import Observer
 from maml_bench.harness.search import Search, Trial, load
-from maml_bench.harness.search_space import Dimension, Values, check, distance, settings_of, size, space_of, split
+from maml_bench.harness.search_space import (
+    Dimension,
+    Values,
+    at_the_ends,
+    check,
+    distance,
+    settings_of,
+    size,
+    space_of,
+    split,
+)
+from maml_bench.own_faults import explaining
 from maml_bench.record import Record, Tuned
 
 FOLDER = "tuning"
@@ -102,17 +114,20 @@ def plans(
     trial_steps: int | None = None,
     tasks: Any = None,
     network: Any = None,
+    device: str = "cpu",
 ) -> list[Plan]:
     """The search of each setup, all of which have the same number of trials, the same space and the same seed.
 
     ``settings`` are as in `recipe.resolve`; some of them have a range or choices in the place of a value, see
-    `search_space`.
+    `search_space`. The trials at the ends of the space are rehearsed on ``device``, so that what cannot be trained
+    fails now.
 
     Raises:
-        MamlBenchError: optuna is not installed; there is no range; or a key, a range or a value cannot be searched with
-            one of the setups.
+        MamlBenchError: optuna is not installed; there is no range; a key, a range or a value cannot be searched with
+            one of the setups; or there is no such device.
     """
     preflight.refuse_unfit_seed(seed)
+    device = preflight.usable_device(device)
     fixed, searched = split(settings)
     found = []
     for setup in setups:
@@ -125,6 +140,10 @@ def plans(
     first = settings_of({one.key: one.ends[0] for one in space})
     resolve_all(recipe, preset=preset, setups=setups, tasks=tasks, network=network, settings=[*fixed, *first])
     proposals.optuna()
+    for plan in found:
+        for values in at_the_ends(plan.space):
+            with explaining():
+                rehearse(build(plan.trial(values), seed, device, "auto"))
     return found
 
 
@@ -171,7 +190,6 @@ def make_trials(
         MamlBenchError: the file of the search is damaged, another process is at work on it, or it has more trials than
             are asked for.
     """
-    preflight.usable_device(options.device)
     path = place_of(plan, options.results)
     preflight.refuse_unwritable(path)
     with preflight.alone(path):
