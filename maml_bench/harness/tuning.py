@@ -127,7 +127,6 @@ def plans(
             one of the setups; or there is no such device.
     """
     preflight.refuse_unfit_seed(seed)
-    device = preflight.usable_device(device)
     fixed, searched = split(settings)
     found = []
     for setup in setups:
@@ -140,6 +139,7 @@ def plans(
     first = settings_of({one.key: one.ends[0] for one in space})
     resolve_all(recipe, preset=preset, setups=setups, tasks=tasks, network=network, settings=[*fixed, *first])
     proposals.optuna()
+    device = preflight.usable_device(device)
     for plan in found:
         for values in at_the_ends(plan.space):
             with explaining():
