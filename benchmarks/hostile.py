@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.hostile --work FOLDER`` calls the command line with every case of ``hostility/cases.py`` and
 prints how many ended in a traceback, in silence, or not at all. It calls the entry point in this process, with a time
-limit for each case. With ``--kills N`` it also starts ``run``, ``data add``, ``report`` and ``suite`` as processes,
-ends N of them with SIGKILL at random moments, repeats each command, and compares what is there in the end with what a
-process leaves that nobody ended.
+limit for each case. With ``--kills N`` it also starts ``run``, ``data add``, ``report``, ``suite`` and ``tune`` as
+processes, ends N of them with SIGKILL at random moments, repeats each command, and compares what is there in the end
+with what a process leaves that nobody ended.
 
 - A **traceback** is an exception that leaves the command, or that its last net caught (exit code 70).
 - **Silent** is an input that is declared out of range, unknown or without effect and yet ends with 0 or is taken, and

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from maml_bench.cli import reading
 from maml_bench.errors import MamlBenchError, Notice
-from maml_bench.record import SCHEMA, Curve, Evaluation, Metric, Point, Record, as_text, mean_ci95
+from maml_bench.record import (
+    SCHEMA,
+    Curve,
+    Evaluation,
+    Metric,
+    Point,
+    Record,
+    TrialScore,
+    Tuned,
+    as_text,
+    mean_ci95,
+)
 from maml_bench.record_files import load, load_all, parse
 from maml_bench.report.flat_rows import flat_rows
 
@@ -34,6 +45,8 @@ EMPTY, WORDS = (
     for values in ([1.0, 0.5], ["0.5", 1.0, 1.0])
 )
 
+TRIAL = TrialScore(1, ["inner.rate=0.02"], 0.5, 100, "ok")
+SEARCH = Tuned("waves-quick-0123abcd-s0", 20, 1, 0, "TPE", ["inner.rate=0.01..0.1"], 100, TRIAL, [TRIAL])
 DRAWING = {"kind": "generation", "side": 28, "rows": [{"shot": 1, "support": [], "drawn": {"1": ["00"]}}]}
 
 
@@ -194,6 +207,9 @@ def test_all_records_come_in_path_order_and_races_are_another_kind(record, tmp_p
         ),
         ({"timing_s": {"outer_step": {"total": 1.0}}}, "timing_s.outer_step lacks the key 'count'"),
         ({"earlier": [{}]}, "earlier[0] lacks the key 'machine'"),
+        ({"tuned": None}, "tuned is None, but must be"),
+        ({"tuned": [{**asdict(SEARCH), "trials": -1}]}, "tuned[0].trials is -1, but must be at least 0"),
+        ({"tuned": [{**asdict(SEARCH), "winner": {}}]}, "tuned[0].winner lacks the key 'number'"),
         ({"exhibit": {"kind": "sinusoid"}}, "exhibit lacks the key 'curves'"),
         ({"exhibit": {"kind": "navigation", "tasks": [{"goal": [1], "walks": {}}]}}, "exhibit.tasks[0].goal"),
         ({"exhibit": DRAWING}, "an image has less than 28x28 pixels in exhibit"),
@@ -222,6 +238,16 @@ def test_a_record_of_the_first_schema_loads_with_its_segments(record, tmp_path):
     raw["sittings"] = raw.pop("segments")
     path.write_text(json.dumps(raw | {"schema": 1}))
     assert load(path) == replace(record, segments=3)
+
+
+def test_a_record_without_the_field_was_not_tuned_and_one_with_it_comes_back(record, tmp_path):
+    path = record.save(tmp_path)
+    raw = json.loads(path.read_text())
+    assert raw.pop("tuned") == []
+    path.write_text(json.dumps(raw))
+    assert load(path) == record
+    tuned = replace(record, tuned=[SEARCH])
+    assert load(tuned.save(tmp_path)) == tuned
 
 
 def test_each_list_of_values_stands_in_one_line_of_the_file(record, tmp_path):
@@ -264,6 +290,7 @@ def test_any_wrong_value_at_any_place_is_refused_in_one_sentence_or_does_no_harm
         recipe={**RECIPE, "published": [published], "changed": ["inner.rate=1"]},
         weights=[{"file": "a", "sha256": "0123456789", "header": {}}],
         earlier=[{**segment, "commit": None}],
+        tuned=[SEARCH],
     )
     plain = asdict(whole)
     sentences = []

@@ -48,6 +48,7 @@ def corpus(prepared: Path) -> Iterator[Case]:
     """Every case, in an order that does not change. ``prepared`` holds the results of two small runs."""
     yield from settings()
     yield from bookkeeping()
+    yield from ranges()
     yield from recipe_files()
     yield from verbs(prepared)
     yield from file_cases.records(prepared)
@@ -134,6 +135,19 @@ def bookkeeping() -> Iterator[Case]:
             yield Case(f"bookkeeping name {what} {number}", arguments, file, refused=not fit, accepted=(TAKEN,))
 
 
+SEARCHES = ("..", "1..", "..1", "1..x", "2..1", "1..1", "0..1:lgo", "-1..1:log", "nan..1", "0..inf", "|", "1||2", "1|1")
+"""Ranges and choices that no key can take."""
+
+
+def ranges() -> Iterator[Case]:
+    """Each key with ranges and choices of no use, and the keys that cannot be searched with any."""
+    for row in options(RECIPE, preset="smoke"):
+        fixed = row.unread or row.key == "test" or row.key.startswith("validation.")
+        for number, text in enumerate((*SEARCHES, "1..2", "1|2") if fixed else SEARCHES):
+            arguments = ("tune", RECIPE, "--preset", "smoke", "--set", f"{row.key}={text}", *NOWHERE)
+            yield Case(f"range {row.key} {number}", arguments, refused=True, accepted=(TAKEN,))
+
+
 def recipe_files() -> Iterator[Case]:
     """Recipe files whose keys have another type than they should, and files that are no TOML."""
     base = f'extends = "{RECIPE}"\n'
@@ -171,6 +185,7 @@ def recipe_files() -> Iterator[Case]:
 
 BASES: dict[str, tuple[str, ...]] = {
     "run": RUN[1:],
+    "tune": (*RUN[1:], "--set", "inner.rate=0.1..0.2", "--trials", "1"),
     "suite": ("omniglot", "--status"),
     "list": (),
     "options": (RECIPE,),

@@ -122,7 +122,7 @@ def _records(folder: Path) -> Any:
 def _still(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _still(entry) for key, entry in value.items() if key not in MOVES}
-    return value
+    return [_still(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -139,6 +139,12 @@ def _reported(folder: Path) -> Any:
     return _bytes(folder / RUNS / "tables"), sorted(_bytes(folder / RUNS / "figures"))
 
 
+def _searched(folder: Path) -> Any:
+    """All records as `_records`, and the files of the searches."""
+    files = sorted((folder / RUNS / "tuning").rglob("*-s[0-9].json"))
+    return _records(folder), {file.name: _still(json.loads(file.read_bytes())) for file in files}
+
+
 SUITE = ("suite", "small", "--preset", "smoke", "--no-report", "--results", RUNS, "--threads", "1")
 VICTIMS = (
     Victim("run", (*RUN, "--seeds", "0,1"), _records),
@@ -147,4 +153,5 @@ VICTIMS = (
     Victim(
         "suite", ("suite", "small", "--preset", "smoke", "--no-report", "--results", RUNS, "--threads", "1"), _records
     ),
+    Victim("tune", ("tune", *RUN[1:], "--set", "inner.rate=0.001..0.1:log", "--trials", "3"), _searched),
 )

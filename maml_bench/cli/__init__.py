@@ -22,6 +22,7 @@ from maml_bench.cli import (
     running,
     starting,
     suites,
+    tuning,
 )  # fmt: skip
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
@@ -45,6 +46,7 @@ app.command("options")(options.options)
 app.add_typer(data.app, name="data")
 app.command("run")(running.run)
 app.command("suite")(suites.suite)
+app.command("tune")(tuning.tune)
 app.command("evaluate")(evaluating.evaluate)
 app.command("predict")(predicting.predict)
 app.command("new")(starting.new)
@@ -73,7 +75,7 @@ def before_the_verb(
 def main() -> NoReturn:
     """Run the command line and exit with one of the codes in ``exit_codes``."""
     open_streams()
-    if sys.argv[1:2] in (["run"], ["suite"], ["evaluate"]):
+    if sys.argv[1:2] in (["run"], ["suite"], ["tune"], ["evaluate"]):
         memory.retain()
     try:
         with notices():

@@ -35,7 +35,11 @@ class ExitCode(IntEnum):
         "Only with `--strict`: `compare` could not compare something or cannot tell, or `records` skipped a record "
         "that cannot be read.",
     )
-    DIVERGED = 4, "A run has diverged: a loss was not a finite number. No run failed."
+    DIVERGED = (
+        4,
+        "A run has diverged, which means that a loss was not a finite number, or in `tune` all trials of a setup have. "
+        "No run failed.",
+    )
     UNFORESEEN = (
         70,
         "The program is at fault. One sentence on standard error says what happened and in which file the trace is.",
@@ -47,8 +51,8 @@ class ExitCode(IntEnum):
     )
     INTERRUPTED = (
         130,
-        "The command was interrupted with Ctrl-C. `run` and `suite` saved a checkpoint, and the same command continues "
-        "from there.",
+        "The command was interrupted with Ctrl-C. `run`, `suite` and `tune` saved a checkpoint, and the same command "
+        "continues from there.",
     )
     UNREAD = 141, "The reader of the output ended before the output did, as in `maml-bench records | head -1`."
 

@@ -174,6 +174,11 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    @property
+    def live(self) -> bool:
+        """Whether bars are shown, and not lines."""
+        return self._live
+
     def beside(self, title: str) -> "Bars":
         """The observer of a run beside others. Its bar stands below theirs, and its sentences say whose they are."""
         other = copy(self)

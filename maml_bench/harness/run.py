@@ -21,7 +21,7 @@ from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.own_faults import explained, explaining, in_short, trace_of
-from maml_bench.record import Evaluation, Record, Status, relative_path
+from maml_bench.record import Evaluation, Record, Status, Tuned, relative_path
 from maml_bench.record_files import load
 
 CHECKPOINT_EVERY_S = 30.0
@@ -40,7 +40,8 @@ class Options:
     take, of harness.protocols.PROTOCOLS; none for the recipe's default, of which a partial budget gets ``paper`` alone.
     ``continue_from`` is a checkpoint of the same experiment made elsewhere, to go on from where there is none of here.
     ``checkpoint_s`` is the number of seconds from one checkpoint to the next; None means CHECKPOINT_EVERY_S. ``locks``
-    is a folder of locks that several machines share, see `preflight.alone`.
+    is a folder of locks that several machines share, see `preflight.alone`. ``tuned`` is the search that found the
+    recipe's values, for the record.
     """
 
     results: Path = Path("runs")
@@ -55,6 +56,7 @@ class Options:
     continue_from: Path | None = None
     checkpoint_s: float | None = None
     locks: Path | None = None
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,12 @@ def run(
     with preflight.alone(path, options.locks):
         place = path.with_suffix(".ckpt")
         found = None if options.force else _earlier(path)
+        tuned = _searches(path, options)
         if found is not None:
             _refuse_unlike(found, path, recipe, options)
+            if found.tuned != tuned:
+                found = replace(found, tuned=tuned)
+                found.save(options.results)
             share = (
                 options.budget_steps is not None and found.status == "ok" and found.outer_steps >= options.budget_steps
             )
@@ -150,8 +156,9 @@ def run(
             except Exception as error:
                 status, reason, trace = "failed", sentence(error, training.setup), trace_of(error)
         record = record_of(
-            training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit, trace=trace
-        )
+            training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit, trace=trace,
+            tuned=tuned,
+        )  # fmt: skip
         if found is not None and not options.force and not _replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
@@ -241,6 +248,17 @@ def _earlier(path: Path) -> Record | None:
         return load(path) if path.exists() else None
     except MamlBenchError as error:
         raise MamlBenchError(f"{error}; use --force to replace it by a new run") from error
+
+
+def _searches(path: Path, options: Options) -> list[Tuned]:
+    """The searches that found the values of a record: those that it names already, also if it is to be replaced, and
+    that of the options."""
+    try:
+        there = load(path).tuned if path.exists() else []
+    except MamlBenchError:
+        there = []
+    new = [] if options.tuned is None else [options.tuned]
+    return [one for one in there if all(one.search != other.search for other in new)] + new
 
 
 def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maml_bench.record import Evaluation, Record
-from maml_bench.report.flat_rows import changed, published
+from maml_bench.report.flat_rows import changed, published, trials
 from maml_bench.report.statistics import MIN_SEEDS, Array, Estimate, estimate, seed_means
 
 PRESETS = ("paper", "quick", "smoke")
@@ -109,8 +109,25 @@ class Group:
 
     @property
     def changed(self) -> str:
-        """The changed settings that make it another experiment than its recipe; see `flat_rows.changed`."""
-        return changed(self.first)
+        """The changed settings that make it another experiment than its recipe, see `flat_rows.changed`, and in how
+        many trials they were found if they were tuned: ``inner.rate=0.02 (tuned, 20 trials)``."""
+        settings = changed(self.first)
+        return f"{settings or 'nothing'} (tuned, {self.trials:,} trials)" if self.trials else settings
+
+    @property
+    def change(self) -> str:
+        """What setups that were changed in the same way have in common: `changed`, but of tuned keys the search and not
+        the values, ``outer.steps=200 (inner.rate tuned, 20 trials)``."""
+        if not self.trials:
+            return self.changed
+        keys = dict.fromkeys(one.partition("=")[0] for r in self.records for search in r.tuned for one in search.space)
+        settings = [one for one in changed(self.first).split(", ") if one and one.partition("=")[0] not in keys]
+        return f"{', '.join(settings) or 'nothing else'} ({', '.join(keys)} tuned, {self.trials:,} trials)"
+
+    @property
+    def trials(self) -> int:
+        """The number of trials in which its settings were found; 0 if they were not tuned."""
+        return trials(self.records)
 
     @property
     def tasks(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from maml_bench.record import Evaluation, Point, Record
+from maml_bench.record import Evaluation, Point, Record, TrialScore, Tuned
 from maml_bench.report.training_time import contended, steps_per_s, training_time
 
 NO_OTHER_EXPERIMENT = ("validation.",)
@@ -34,6 +34,29 @@ def changed(record: Record) -> str:
     """
     settings = record.recipe.get("changed") or ()
     return ", ".join(setting for setting in settings if not setting.startswith(NO_OTHER_EXPERIMENT))
+
+
+def trials(records: Iterable[Record]) -> int:
+    """The number of trials of all searches that found the settings of these records; 0 if none was tuned."""
+    found: dict[str, int] = {}
+    for search in (search for record in records for search in record.tuned):
+        found[search.search] = max(search.trials, found.get(search.search, 0))
+    return sum(found.values())
+
+
+def search_in_words(search: Tuned) -> str:
+    """A search, its best trial and the trials that are nearest to it."""
+    near = "; ".join(f"{', '.join(trial.settings)}: {_validation(trial)}" for trial in search.neighbours) or "none"
+    lost = f", {search.unsuccessful:,} of them without a score" if search.unsuccessful else ""
+    return (
+        f"{search.trials:,} trials{lost}, each of {search.outer_steps:,} outer steps, with seed {search.seed} by "
+        f"{search.sampler}, of {', '.join(search.space)}; best: trial {search.winner.number}, "
+        f"{', '.join(search.winner.settings)}: {_validation(search.winner)}; nearest to it: {near} ({search.search})"
+    )
+
+
+def _validation(trial: TrialScore) -> str:
+    return trial.status if trial.validation is None else f"validation {trial.validation:.4g}"
 
 
 def commits(record: Record) -> str:
@@ -86,6 +109,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "recipe": recipe["id"],
         "recipe_id": record.recipe_id,
         "changed": changed(record),
+        "tuned": trials([record]) or None,
         "ranked": bool(recipe.get("ranked", True)),
         "superseded": record.superseded,
         "tasks": recipe["tasks"]["name"],

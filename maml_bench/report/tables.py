@@ -12,7 +12,7 @@ import pandas as pd
 
 from maml_bench.record import Record
 from maml_bench.report.aggregate import Group, Score, aggregate, in_words, published_steps, unusual
-from maml_bench.report.flat_rows import commits, normalisation
+from maml_bench.report.flat_rows import changed, commits, normalisation
 from maml_bench.report.formats import NONE, plus_minus, scale, three_digits, unit
 from maml_bench.report.statistics import MIN_SEEDS
 from maml_bench.report.training_time import contended, steps_per_s, training_time
@@ -28,7 +28,7 @@ _SCORE = (
     *("published_note", "source", "verdict"),
 )
 _REGRET = ("regret", "regret_ci95")
-_COUNTS = ("way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
+_COUNTS = ("tuned", "way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 
 
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
@@ -37,7 +37,8 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
     ``mean`` and ``ci95`` are those of `statistics.estimate`, and ``ci95_over`` says what the interval is over.
     ``seeds`` is the number of seeds, with the lowest and the highest of their means beside it. ``recipe_steps`` are the
     outer steps of the recipe's own budget. ``regret`` is the mean of the best expected score minus the score; families
-    that do not know the best one have no such column. Costs are medians over the seeds, and ``train_s_is`` says what
+    that do not know the best one have no such column. ``tuned`` is the number of trials that found the settings; where
+    no group was tuned, there is no such column. Costs are medians over the seeds, and ``train_s_is`` says what
     the seconds of training are (`training_time.TrainingTime`; the kinds of all seeds). A missing number is NaN. A group
     that was never evaluated has one row.
     """
@@ -47,7 +48,7 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
         for score in list(group.scores()) or NOTHING
     ]
     found = pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
-    unknown = [key for key in _REGRET if found[key].isna().all()]
+    unknown = [key for key in ("tuned", *_REGRET) if found[key].isna().all()]
     return found.drop(columns=unknown)
 
 
@@ -107,8 +108,8 @@ def verdict(group: Group, score: Score) -> str | None:
     meet, but ours reaches further than ``WIDE`` times the published value to each side, so it would meet almost any
     value. A row with fewer seeds than an interval over seeds needs says how many it has. A run that is no reproduction
     says why not: ``changed``
-    settings, ``partial`` budget, ``superseded`` by other records, another preset than the paper's, or ``diverged`` test
-    tasks.
+    settings or a search for them, ``partial`` budget, ``superseded`` by other records, another preset than the paper's,
+    or ``diverged`` test tasks.
     """
     if score.published is None:
         return None
@@ -202,7 +203,8 @@ def _identity(group: Group) -> dict[str, Any]:
         "tasks": group.tasks,
         "recipe": group.recipe,
         "recipe_id": record.recipe_id,
-        "changed": group.changed or None,
+        "changed": changed(record) or None,
+        "tuned": group.trials or None,
         "setup": group.setup,
         "variant": record.recipe["variant"],
         "preset": group.preset,

@@ -13,7 +13,7 @@ from maml_bench import cli
 from maml_bench.harness import machine
 
 SAMPLE = 40
-GROUPS = ("setting", "bookkeeping", "recipe", "verb", "record", "place", "bit")
+GROUPS = ("setting", "bookkeeping", "range", "recipe", "verb", "record", "place", "bit")
 
 
 @pytest.fixture(autouse=True)

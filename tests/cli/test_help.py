@@ -10,7 +10,7 @@ import pytest
 
 import maml_bench
 
-VERBS = ["list", "run", "suite", "evaluate", "records", "show", "report", "compare", "data"]
+VERBS = ["list", "run", "suite", "tune", "evaluate", "records", "show", "report", "compare", "data"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ KEYS = [
         "recipe",
         "recipe_id",
         "changed",
+        "tuned",
         "ranked",
         "superseded",
         "tasks",

@@ -120,8 +120,9 @@ _ONE_AT_A_TIME = Lock()
 """A run sets the threads and the random generators of its whole process."""
 
 
-def extra(module: str, name: str) -> Any:
-    """The module that the extra ``name`` of the package brings.
+def extra(module: str, name: str, needed_by: str = "") -> Any:
+    """The module that the extra ``name`` of the package brings. It is needed by an executor of that name, or by what
+    ``needed_by`` says.
 
     Raises:
         MamlBenchError: it is not installed.
@@ -129,8 +130,9 @@ def extra(module: str, name: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
+        needed_by = needed_by or f"--executor {name}"
         raise MamlBenchError(
-            f"--executor {name} needs {module}, which is not installed: python -m pip install 'maml-bench[{name}]'"
+            f"{needed_by} needs {module}, which is not installed: python -m pip install 'maml-bench[{name}]'"
         ) from error
 
 

@@ -85,7 +85,7 @@ class Selection:
 
     def rule(self) -> str:
         """Sentences for the caption: which settings were changed, which groups are not shown, and by which rule."""
-        changed = f"No setup was trained with the unchanged recipe; these runs have other settings: {self.one.changed}."
+        changed = f"No setup was trained with the unchanged recipe; these runs have other settings: {self.one.change}."
         changed = changed if self.one.changed else ""
         hidden = "; ".join(self._apart(group) for group in self.hidden)
         rule = CHANGED_RULE if self.one.changed else RULE
@@ -131,7 +131,7 @@ class Selection:
         shown = self.groups.get(group.setup)
         parts = [group.budget] if shown is None or group.budget != shown.budget else []
         parts += [seeds_in_words(group.seeds)]
-        parts += [f"changed: {group.changed}"] if group.changed and group.changed != self.one.changed else []
+        parts += [f"changed: {group.changed}"] if group.changed and group.change != self.one.change else []
         parts += [group.first.status] if group.first.status != "ok" else []
         parts += [f"machine {group.first.machines}"] if shown and group.first.machines != shown.first.machines else []
         return f"{group.setup} ({', '.join(parts)})"
@@ -223,7 +223,7 @@ def _shown(groups: Iterable[Group]) -> dict[str, Group]:
     setup."""
     changes: dict[str, dict[str, Group]] = {}
     for group in groups:
-        changes.setdefault(group.changed, {})[group.setup] = group
+        changes.setdefault(group.change, {})[group.setup] = group
 
     def size(change: str) -> tuple[bool, bool, int, int]:
         shown = changes[change].values()

@@ -303,8 +303,8 @@ function recipePage(name) {
   const { logarithmic, title } = records[0];
   const validation = label("validation", records[0]);
   const style = (record) => ({
-    name: record.row.setup + (record.row.changed ? " (changed settings)" : ""),
-    look: lookOf(record.row.setup), faint: Boolean(record.row.changed), level: record.row.outer_steps === 0,
+    name: record.row.setup + (record.row.tuned ? ` (tuned, ${record.row.tuned} trials)` : record.row.changed ? " (changed settings)" : ""),
+    look: lookOf(record.row.setup), faint: Boolean(record.row.changed || record.row.tuned), level: record.row.outer_steps === 0,
   });
   const line = (record, key) => ({ ...style(record), points: curvePoints(record, key) });
   const charts = [lineChart("Learning curves", "outer steps", validation, records.map((record) => line(record, "step")), { logarithmic, marks: false })];

@@ -1,0 +1,108 @@
+"""Runs with values that a search found: every table, figure and page says so, and none counts as a reproduction."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+from record_factory import ACCURACY, PAPER, record
+
+from maml_bench.record import TrialScore, Tuned
+from maml_bench.report.aggregate import aggregate
+from maml_bench.report.figures import selections
+from maml_bench.report.flat_rows import flat_rows, search_in_words, trials
+from maml_bench.report.page import page_data
+from maml_bench.report.reproduction import Cell, reproduction, text
+from maml_bench.report.suite_tables import counts
+from maml_bench.report.tables import numbers, summary
+from maml_bench.report.writing import write_tables
+
+NUMBER = {**PAPER, "source": "Finn et al. 2017, Table 1"}
+SEARCH = Tuned(
+    search="omniglot-5w1s-paper-0123abcd-s0",
+    trials=20,
+    unsuccessful=2,
+    seed=0,
+    sampler="TPE of optuna 5.0.0",
+    space=["inner.rate=0.1..1"],
+    outer_steps=1500,
+    winner=TrialScore(7, ["inner.rate=0.4"], 0.98, 1400, "ok"),
+    neighbours=[
+        TrialScore(3, ["inner.rate=0.41"], 0.97, 1500, "ok"),
+        TrialScore(9, ["inner.rate=0.45"], None, None, "diverged"),
+    ],
+)
+
+
+def tuned(*changed, search=SEARCH, **fields):
+    one = record((0.98, 0.99), preset="paper", published=[NUMBER], tuned=[search], **fields)
+    one.recipe["changed"] = list(changed)
+    return one
+
+
+ONE = tuned("outer.steps=1500", "inner.rate=0.4")
+OWN = tuned()
+"""The search found the values of the recipe itself."""
+
+
+def test_the_row_says_in_how_many_trials_and_is_no_reproduction():
+    [row] = summary([ONE]).to_dict("records")
+    assert row["recipe"] == "omniglot-5w1s, changed: outer.steps=1500, inner.rate=0.4 (tuned, 20 trials)"
+    assert row["verdict"] == "changed"
+    [row] = summary([OWN]).to_dict("records")
+    assert (row["recipe"], row["verdict"]) == ("omniglot-5w1s, changed: nothing (tuned, 20 trials)", "changed")
+    cell = Cell("omniglot-5w1s", OWN.recipe_id, "maml", 1500, ACCURACY, NUMBER)
+    assert text(reproduction([cell], [OWN]))["verdict"].tolist() == ["changed"]
+    assert text(reproduction([cell], [replace(OWN, tuned=[])]))["verdict"].tolist() == ["within (1 seed)"]
+
+
+def test_one_tuned_seed_marks_the_row_and_the_trials_of_several_searches_add_up():
+    plain = replace(ONE, seed=1, tuned=[])
+    [group] = aggregate([ONE, plain])
+    assert (group.trials, group.seeds) == (20, (0, 1))
+    again = replace(SEARCH, trials=30)
+    other = replace(SEARCH, search="another", trials=5)
+    assert trials([ONE, replace(ONE, tuned=[again, other])]) == 35
+    assert aggregate([plain])[0].changed == "outer.steps=1500, inner.rate=0.4"
+
+
+def test_no_suite_takes_it():
+    assert [counts(one) for one in (ONE, OWN, replace(OWN, tuned=[]))] == [False, False, True]
+
+
+def test_files_and_rows_have_the_number_and_the_neighbours(tmp_path):
+    write_tables([ONE, replace(ONE, seed=1)], tmp_path)
+    page = (tmp_path / "omniglot.md").read_text()
+    told = [line for line in page.splitlines() if "20 trials, 2 of them without a score" in line]
+    assert told == [f"- omniglot-5w1s, maml, paper, #{ONE.recipe_id}: {search_in_words(SEARCH)}"]
+    for words in ("inner.rate=0.41: validation 0.97", "inner.rate=0.45: diverged", "inner.rate=0.1..1", SEARCH.search):
+        assert words in told[0]
+    assert pd.read_csv(tmp_path / "omniglot.csv")["tuned"].tolist() == [20]
+    assert "tuned" not in numbers([replace(ONE, tuned=[])])
+    rows = flat_rows([(Path("a.json"), ONE), (Path("b.json"), replace(ONE, tuned=[]))])
+    assert [row["tuned"] for row in rows] == [20, None]
+
+
+def test_the_page_says_so():
+    data = page_data([(Path("runs/a.json"), ONE), (Path("runs/b.json"), replace(OWN, tuned=[]))], Path("runs"))
+    origin, untuned = (one["origin"] for one in data["records"])
+    assert origin["changed keys"] == "outer.steps=1500, inner.rate=0.4 (tuned, 20 trials)"
+    assert origin["tuned"] == search_in_words(SEARCH)
+    assert (untuned["changed keys"], untuned["tuned"]) == ("none", "no")
+    assert [row["tuned"] for row in data["rows"]] == [20, None]
+
+
+def test_a_figure_shows_setups_together_that_were_tuned_alike():
+    """Each has values of its own, so their changed settings differ, but the keys and the number of trials do not."""
+    reptile = tuned("outer.steps=1500", "inner.rate=0.7", setup="reptile", recipe_id="eeeeeeee")
+    fewer = tuned("inner.rate=0.5", setup="anil", recipe_id="ffffffff", search=replace(SEARCH, trials=3))
+    [selection] = selections([ONE, reptile, fewer])
+    assert list(selection.groups) == ["maml", "reptile"]
+    assert "these runs have other settings: outer.steps=1500 (inner.rate tuned, 20 trials)." in selection.rule()
+    assert "Not shown: anil (1,500 steps, seed 0, changed: inner.rate=0.5 (tuned, 3 trials))." in selection.rule()
+    [plain] = selections([ONE, record(preset="paper")])
+    assert [group.trials for group in plain.groups.values()] == [0]
+
+
+def test_a_search_of_one_trial_has_no_neighbours():
+    assert "nearest to it: none" in search_in_words(replace(SEARCH, trials=1, neighbours=[]))
+    assert asdict(SEARCH)["winner"]["number"] == 7
