@@ -150,7 +150,7 @@ class Record:
     peak_memory_bytes: Annotated[Count, Doc("Most memory held at once, of the process or of the GPU.")]
     memory: Annotated[str, Doc("Whether freed memory is retained in the process (`retained`) or not (`default`).")]
     device: Annotated[str, Doc("The torch device.")]
-    threads: Annotated[Count, Doc("Threads that torch used.")]
+    threads: Annotated[Count, Doc("Threads that torch used, in each process.")]
     schedule: Annotated[str, Doc("How the meta-step was executed: `loop`, `vmap`, `traced` or `compiled`.")]
     machine: Annotated[dict[str, Any], Doc("Kind of processor, its cores, the memory, the operating system.")]
     machine_id: Annotated[str, Doc("Hash of `machine`.")]
@@ -199,6 +199,9 @@ class Record:
         str,
         Doc("The trace of the error with which the run failed; empty where it did not fail, and in older records."),
     ] = ""
+    processes: Annotated[
+        int, Ge(1), Doc("Number of processes that torchrun started to make the run together. It is 1 without torchrun.")
+    ] = 1
     schema: Annotated[int, Ge(1), Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property

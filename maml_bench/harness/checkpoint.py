@@ -66,7 +66,7 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
     try:
         values = torch.load(io.BytesIO(_unsealed(read_bytes(path))), weights_only=True, map_location="cpu")
         state = State(**{"segments" if key == "sittings" else key: value for key, value in values.items()})
-        state.conditions.items()
+        state.conditions = {"processes": 1, **state.conditions}  # what older files were made with
     except (
         RuntimeError,
         TypeError,

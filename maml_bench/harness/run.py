@@ -15,11 +15,12 @@ from maml_bench.files import remove_leftovers
 from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
 from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s, pause
-from maml_bench.harness.loop import train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
+from maml_bench.harness.team import Team
+from maml_bench.harness.together import alike, train_together
 from maml_bench.own_faults import explained, explaining, in_short, trace_of
 from maml_bench.record import Evaluation, Record, Status, relative_path
 from maml_bench.record_files import load
@@ -74,11 +75,14 @@ def run(
     *,
     observer: Observer | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    team: Team | None = None,
 ) -> Outcome:
     """Train and evaluate ``recipe`` with ``seed``, and leave a Record below ``options.results``.
 
     A divergence or a failure inside the run is a Record too. ``interrupted`` is asked after every step; once true, a
     checkpoint is written and the call returns. A whole record that lacks tests gets them from its saved weights.
+    ``team`` are the processes that train together; this one leads them, and the others are in
+    executors.torchrun.follow.
 
     Raises:
         MamlBenchError: the input is at fault, or another process is at work on the same record.
@@ -87,7 +91,7 @@ def run(
     observer = observer or Silent()
     preflight.refuse_unfit_seed(seed)
     tests = asked_tests(recipe, options.protocols)
-    device = preflight.usable_device(options.device)
+    device = team.device(options.device) if team else preflight.usable_device(options.device)
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()  # as it is when the run starts; kept for the record
@@ -99,7 +103,7 @@ def run(
         place = path.with_suffix(".ckpt")
         found = None if options.force else _earlier(path)
         if found is not None:
-            _refuse_unlike(found, path, recipe, options)
+            _refuse_unlike(found, path, recipe, options, team)
             share = (
                 options.budget_steps is not None and found.status == "ok" and found.outer_steps >= options.budget_steps
             )
@@ -110,7 +114,7 @@ def run(
             checkpoint.remove(place)
         machine.reset_peak_memory(device)
         with explaining():
-            training = build(recipe, seed, device, options.schedule, options.chunk)
+            training = build(recipe, seed, device, options.schedule, options.chunk, team)
             rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
@@ -130,6 +134,8 @@ def run(
             return _keep(place, state_of(training, conditions, segment), observer, told)
 
         gflops = machine.convolution_gflops(device)
+        if team:
+            team.meet(alike(conditions), state)
         observer.started(title_of(recipe, seed), training.step, recipe.outer.steps)
         status, reason, trace = _train(training, observer, options, interrupted, keep)
         if status == "ok" and recipe.outer.steps:
@@ -253,7 +259,7 @@ def _from_now(interrupted: Callable[[], bool]) -> Callable[[], bool]:
     return (lambda: False) if interrupted() else interrupted
 
 
-def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
+def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options, team: Team | None) -> None:
     """A record that today's run would not equal is neither what was asked for nor to be lost without a word.
 
     One that failed is no result, and gives way to any other.
@@ -266,6 +272,7 @@ def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) 
         "data": (found.data, tasks.fingerprint()),
         "schedule": (found.schedule, found.schedule if options.schedule == "auto" else options.schedule),
         "threads": (found.threads, options.threads or found.threads),
+        "processes": (found.processes, team.size if team else found.processes),
     }
     for what, (was, now) in asked.items():
         if was != now:
@@ -301,7 +308,7 @@ def _train(
             saved_s = monotonic_s()
 
     try:
-        train(training, observer, stop, after_step)
+        train_together(training, observer, stop, after_step)
     except Unstable as error:
         return "diverged", str(error), ""
     except MamlBenchError:

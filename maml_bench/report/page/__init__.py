@@ -94,6 +94,7 @@ def _record(path: str, record: Record) -> dict[str, Any]:
             "cores": record.machine.get("cores"),
             "device": record.device,
             "threads": record.threads,
+            "processes": record.processes,
             "schedule": record.schedule,
             "network": record.network,
             "software": ", ".join(f"{name} {version}" for name, version in record.software.items()),
