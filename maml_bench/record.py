@@ -210,6 +210,12 @@ class Record:
         return "+".join([*(segment["machine"] for segment in self.earlier), self.machine_id])
 
     @property
+    def devices(self) -> str:
+        """``device``, or how many processes trained on a device of this kind if there were several."""
+        kind = self.device.partition(":")[0]
+        return self.device if self.processes == 1 else f"{self.processes} processes on {kind}"
+
+    @property
     def budget_share(self) -> float:
         """Share of the recipe's outer steps that were done, 0 to 1; 1 for a setup that does not train."""
         return self.outer_steps / self.budget_steps if self.budget_steps else 1.0

@@ -314,7 +314,9 @@ def _train(
     except MamlBenchError:
         raise
     except Exception as error:
-        return "failed", sentence(error, training.setup), trace_of(error)
+        # Ctrl-C reaches a C++ compiler that torch has started too, and makes it fail.
+        if not (interrupted() and training.step < training.recipe.outer.steps):
+            return "failed", sentence(error, training.setup), trace_of(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}", ""
     if not all(bool(p.isfinite().all()) for p in training.meta.values()):

@@ -47,6 +47,7 @@ KEYS = [
         "schedule",
         "device",
         "threads",
+        "processes",
         "torch",
     ),
     *("machine", "machine_gflops", "commit", "path"),
