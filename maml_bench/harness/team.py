@@ -50,8 +50,10 @@ class Team:
         self._apart = False
         self._awaited = False
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        with self._talking():
+        try:
             dist.init_process_group(backend, timeout=WAIT)
+        except (RuntimeError, ValueError) as error:
+            raise Lost(f"{place.title} cannot reach the others ({in_short(error)})") from error
 
     @property
     def leads(self) -> bool:
@@ -219,8 +221,8 @@ class Team:
         except (RuntimeError, ValueError) as error:
             self._apart = True
             raise Lost(
-                f"{self.place.title} cannot reach the others, because one of them has ended ({in_short(error)}); the "
-                "last checkpoint is kept, and the same command continues from there"
+                f"{self.place.title} cannot reach the others any more, because one of them has ended; the last "
+                "checkpoint is kept, and the same command continues from there"
             ) from error
 
 

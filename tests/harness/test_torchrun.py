@@ -1,0 +1,229 @@
+"""One run that torchrun starts in two processes: the same numbers as in one, and one end for both of them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from maml_bench import cli
+from maml_bench.cli.net import SHOW_TRACE
+from maml_bench.errors import MamlBenchError
+from maml_bench.harness import checkpoint
+from maml_bench.harness.recipe import resolve
+from maml_bench.harness.run import Options, run
+from maml_bench.harness.team import _problem, team
+from maml_bench.harness.together import refuse_indivisible
+from maml_bench.harness.torchrun import Place, place
+from maml_bench.record import Record
+from maml_bench.record_files import load
+from tests.data import own_factory
+from tests.harness import in_several_processes
+
+ROOT = Path(__file__).parents[2]
+CLOSE = 1e-10
+VARIABLES = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a"}
+SETTINGS = (
+    "outer.steps=200",
+    "outer.meta_batch=5",
+    "validation.episodes=3",
+    "validation.every=20",
+    'test=[{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[0, 2]}]',
+)
+OPTIONS = ("--preset", "smoke", "--schedule", "vmap", "--threads", "1", "--no-report")
+RUN = ("maml_bench", "run", "sinusoid-k10", *OPTIONS, *(word for setting in SETTINGS for word in ("--set", setting)))
+
+
+@pytest.fixture
+def as_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the second of two that torchrun started."""
+    for name, value in {**VARIABLES, "MAML_BENCH_MEMORY": "default"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def torchrun(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start a module in two processes, in a folder. Its standard error is in ``folder/err``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MAML_BENCH_DATA": str(folder / "home"),
+        "MAML_BENCH_MEMORY": "default",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    environment.pop(SHOW_TRACE, None)
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port, "-m"]
+    with (folder / "err").open("w") as err, (folder / "out").open("w") as out:
+        return subprocess.Popen(
+            [str(word) for word in (*line, *arguments)], cwd=folder, env=environment, stdout=out, stderr=err, text=True
+        )
+
+
+def ended(process: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
+    """Exit code and standard error, without what torchrun itself says."""
+    try:
+        code = process.wait(timeout=240)
+    finally:
+        process.kill()
+    return code, (folder / "err").read_text()
+
+
+def record_in(folder: Path) -> Record:
+    """The one record of a results folder."""
+    (path,) = (folder / "records").rglob("*.json")
+    return load(path)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `in_several_processes` found in each of two processes."""
+    folder = tmp_path_factory.mktemp("float64")
+    pictures = own_factory.write(folder / "pictures", {f"kind{number:02}": 17 for number in range(15)})
+    arguments = ["data", "add", "birds", str(pictures), "--size", "16", "--parts", "5,5,5"]
+    said = CliRunner().invoke(cli.app, arguments, env={"MAML_BENCH_DATA": str(folder / "home")})
+    assert said.exit_code == 0, said.output
+    code, err = ended(torchrun(folder, in_several_processes.__name__, folder / "found.json"), folder)
+    assert code == 0, err
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("case", in_several_processes.CASES)
+def test_two_processes_train_as_one_does(found: list[dict[str, Any]], case: str) -> None:
+    for of_process in found:
+        apart = of_process[case]
+        assert apart["size of the gradient"] > 1e-2
+        assert apart["way that was gone"] > 1e-5
+        for what in ("gradient", "losses of tasks", "losses of steps", "meta-parameters", "optimiser"):
+            assert apart[what] < CLOSE, what
+        assert apart["another process"] == 0
+    assert [of_process[case]["tasks"] for of_process in found] in ([2, 2], [2, 3], [1, 2], [12, 13])
+
+
+def test_an_error_in_a_step_ends_all_processes_with_its_sentence(found: list[dict[str, Any]]) -> None:
+    for rank, heard in enumerate(zip(*(of_process["errors"] for of_process in found), strict=True)):
+        assert heard[rank] == "ArithmeticError: no number"
+        assert heard[1 - rank] == f"FailedElsewhere: in process {rank} of 2: ArithmeticError: no number"
+
+
+def test_a_step_that_draws_random_numbers_is_refused_by_all(found: list[dict[str, Any]]) -> None:
+    assert found[0]["drawing"] == found[1]["drawing"]
+    assert "draws random numbers here" in found[0]["drawing"]
+
+
+def test_the_first_process_decides(found: list[dict[str, Any]]) -> None:
+    assert [of_process["agreed"] for of_process in found] == [[True, False], [True, False]]
+
+
+def test_a_process_that_ended_is_noticed(found: list[dict[str, Any]]) -> None:
+    first, second = found[0]["lost"]
+    assert first.startswith("process 0 of 2 cannot reach the others any more, because one of them has ended")
+    assert second.startswith("the processes of this command no longer work together")
+
+
+def test_an_interrupted_run_goes_on_to_the_record_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    """In float32 two processes round as they like, so that their record is held to that of one process loosely."""
+    diverging = tmp_path / "diverging.toml"
+    diverging.write_text(
+        'id = "diverging"\nextends = "sinusoid-k10"\ntitle = "Steps that are far too large."\n'
+        '[outer]\noptimiser = "sgd"\nrate = 1e6\n'
+    )
+    process = torchrun(tmp_path, *RUN, "--results", "two")
+    deadline_s = time.monotonic() + 120
+    while "step 20 of 200" not in (tmp_path / "err").read_text() and process.poll() is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = ended(process, tmp_path)
+    assert "the same command continues from there" in err
+    assert err.count("steps to go") == 1
+    assert not list((tmp_path / "two").rglob("*.json"))
+    (kept,) = (tmp_path / "two").rglob("*.ckpt")
+    state = checkpoint.load(kept, {"processes": 2})
+    assert state is not None
+    assert 20 <= state.step < 200
+    with pytest.raises(MamlBenchError, match="was made with processes 2, not 1"):
+        checkpoint.load(kept, {"processes": 1})
+
+    code, err = ended(torchrun(tmp_path, *RUN, "--results", "two"), tmp_path)
+    assert code == 0, err
+    assert f"resuming from step {state.step}" in err
+    other = [*RUN[:3], str(diverging), *RUN[3:], "--results", "whole"]
+    code, err = ended(torchrun(tmp_path, *other), tmp_path)
+    assert code == 1, err
+    assert err.count("diverging maml seed 0: diverged, the") == 1
+    records = {record.recipe["id"]: record for record in map(load, (tmp_path / "whole" / "records").rglob("*.json"))}
+    assert (records["diverging"].status, records["diverging"].outer_steps < 10) == ("diverged", True)
+    whole, resumed = records["sinusoid-k10"], record_in(tmp_path / "two")
+    assert (whole.processes, resumed.processes, whole.segments, resumed.segments) == (2, 2, 1, 2)
+    assert whole.threads == 1
+    assert resumed.evaluations == whole.evaluations
+    assert replace(resumed.curve, seconds=[]) == replace(whole.curve, seconds=[])
+
+    recipe = resolve("sinusoid-k10", preset="smoke", settings=SETTINGS)
+    one = run(recipe, 0, Options(tmp_path / "one", schedule="vmap", threads=1)).record
+    assert one is not None
+    assert one.processes == 1
+    assert whole.curve.train_loss[1:] == pytest.approx(one.curve.train_loss[1:], rel=0.05)
+    assert whole.curve.train_loss[1] == pytest.approx(one.curve.train_loss[1], rel=1e-4)
+
+
+def test_only_torchrun_with_several_processes_counts(monkeypatch: pytest.MonkeyPatch, as_second: None) -> None:
+    assert place() == Place(1, 2, 1, 2)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert place() is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # other programs set RANK and WORLD_SIZE too
+    assert place() is None
+    assert team() is None
+
+
+@pytest.mark.parametrize("words", [["suite", "table1"], ["report"], ["--version"], []])
+def test_other_commands_are_refused_once(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, as_second: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["maml-bench", *words])
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        assert exit.value.code == 2
+        said.append(capsys.readouterr().err)
+    assert "torchrun can start only `maml-bench run`" in said[0]
+    assert said[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setup", "settings", "words"),
+    [
+        ("sinusoid-k10", "maml", ["outer.meta_batch=3"], "outer.meta_batch is 3"),
+        ("sinusoid-k10", "scratch", [], "scratch has no meta-training"),
+        ("sinusoid-k10-l2", "multi_task", [], "multi_task trains all tasks of its pool"),
+        ("navigation", "maml", [], "navigation are of reinforcement learning"),
+        ("bandit", "rl2", [], "bandit are of reinforcement learning"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(recipe: str, setup: str, settings: list[str], words: str) -> None:
+    with pytest.raises(MamlBenchError, match=words) as refused:
+        refuse_indivisible(resolve(recipe, preset="smoke", setup=setup, settings=settings), 4)
+    assert "for setups whose meta-gradient is a mean over labelled tasks" in str(refused.value)
+
+
+def test_what_can_be_divided_is_not_refused() -> None:
+    refuse_indivisible(resolve("sinusoid-k10", preset="smoke", settings=["outer.meta_batch=4"]), 4)
+
+
+def test_processes_that_differ_are_told() -> None:
+    first = {"torch": "2.13", "data": None}
+    assert _problem([first, first]) is None
+    assert _problem([first, first, "data set birds is not stored"]) == "process 2 of 3: data set birds is not stored"
+    assert _problem([first, first | {"torch": "2.12"}]) == "process 1 of 2 has another torch (2.12, not 2.13)"
