@@ -20,7 +20,7 @@ from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.harness.team import Team
-from maml_bench.harness.together import alike, train_together
+from maml_bench.harness.together import alike, train
 from maml_bench.own_faults import explained, explaining, in_short, trace_of
 from maml_bench.record import Evaluation, Record, Status, relative_path
 from maml_bench.record_files import load
@@ -308,7 +308,7 @@ def _train(
             saved_s = monotonic_s()
 
     try:
-        train_together(training, observer, stop, after_step)
+        train(training, observer, stop, after_step)
     except Unstable as error:
         return "diverged", str(error), ""
     except MamlBenchError:

@@ -5,7 +5,7 @@ from typing import Any
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.loop import train
+from maml_bench.harness import loop
 from maml_bench.harness.recipe import Recipe
 from maml_bench.harness.run_state import Observer, RunState
 from maml_bench.rl.protocol import acts
@@ -31,14 +31,14 @@ def refuse_indivisible(recipe: Recipe, processes: int) -> None:
     )
 
 
-def train_together(run: RunState, observer: Observer, stop: Callable[[], bool], after_step: Callable[[], None]) -> None:
+def train(run: RunState, observer: Observer, stop: Callable[[], bool], after_step: Callable[[], None]) -> None:
     """As `loop.train`, also in several processes. The first of them decides when all stop."""
     team = run.team
     if team is None:
-        train(run, observer, stop, after_step)
+        loop.train(run, observer, stop, after_step)
         return
     with team.training():
-        train(run, observer, lambda: team.agreed(stop()), after_step)
+        loop.train(run, observer, lambda: team.agreed(stop()), after_step)
 
 
 def alike(conditions: dict[str, Any]) -> dict[str, Any]:

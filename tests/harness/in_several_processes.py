@@ -14,12 +14,11 @@ from torch import Tensor
 
 from maml_bench.core.outer import meta_gradient
 from maml_bench.errors import Lost, MamlBenchError
+from maml_bench.harness import loop, together
 from maml_bench.harness.build import build
-from maml_bench.harness.loop import train
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.run_state import RunState, Silent
 from maml_bench.harness.team import FailedElsewhere, Team, team
-from maml_bench.harness.together import train_together
 from maml_bench.trees import leaves, tree_map
 
 SINUSOIDS = ("sinusoid-k10", "outer.meta_batch=25")
@@ -41,17 +40,15 @@ REPORTED = ("outer.steps=3", "validation.episodes=0")
 
 
 def main() -> None:
-    together = team()
-    assert together is not None
+    them = team()
+    assert them is not None
     torch.set_num_threads(1)
-    found = {name: differences(together, *case) for name, case in CASES.items()}
-    found |= {"errors": [failing(together, rank) for rank in (0, 1)], "drawing": drawing(together)}
-    found["agreed"] = [together.agreed(wanted) for wanted in (together.leads, not together.leads)]
-    everybody = together._from_all(found)
-    if together.leads:
-        Path(sys.argv[1]).write_text(json.dumps(everybody), encoding="utf-8")
-    found["lost"] = lost(together)
-    if together.leads:
+    found = {name: differences(them, *case) for name, case in CASES.items()}
+    found |= {"errors": [failing(them, rank) for rank in (0, 1)], "drawing": drawing(them)}
+    found["agreed"] = [them.agreed(wanted) for wanted in (them.leads, not them.leads)]
+    everybody = them._from_all(found)
+    found["lost"] = lost(them)
+    if them.leads:
         Path(sys.argv[1]).write_text(json.dumps([found, everybody[1]]), encoding="utf-8")
 
 
@@ -69,24 +66,24 @@ def in_float64(run: RunState) -> RunState:
     return run
 
 
-def differences(together: Team, setup: str, schedule: str, recipe: tuple[str, ...]) -> dict[str, float]:
+def differences(them: Team, setup: str, schedule: str, recipe: tuple[str, ...]) -> dict[str, float]:
     """The largest differences of this process alone from all of them together: of the first meta-gradient, of the loss
     of each step, and of what is there after the last step."""
     resolved = resolve(recipe[0], preset="smoke", setup=setup, settings=(*recipe[1:], *REPORTED))
     one = in_float64(build(resolved, 0, "cpu", schedule))
-    several = in_float64(build(resolved, 0, "cpu", schedule, team=together))
+    several = in_float64(build(resolved, 0, "cpu", schedule, team=them))
     count, share = resolved.outer.meta_batch, several.share
     drawn = [
         run.episodes.draw(run.meta, "train", tasks.start, len(tasks), key=5, shape=resolved.train.shape)
         for run, tasks in ((one, range(count)), (several, share))
     ]
     alone = meta_gradient(one.setup, one.learner.at_step(0), one.meta, drawn[0])
-    joined = together.mean(count, several.meta, partial(several.meta_step.gradient, several.meta, drawn[1]))
+    joined = them.mean(count, several.meta, partial(several.meta_step.gradient, several.meta, drawn[1]))
     start = one.meta
     losses: list[list[float]] = []
-    for run, loop in ((one, train), (several, train_together)):
+    for run, train in ((one, loop.train), (several, together.train)):
         heard = Losses()
-        loop(run, heard, lambda: False, lambda: None)
+        train(run, heard, lambda: False, lambda: None)
         losses.append(heard.losses)
     return {
         "gradient": apart(alone[0], joined[0]),
@@ -96,7 +93,7 @@ def differences(together: Team, setup: str, schedule: str, recipe: tuple[str, ..
         "meta-parameters": apart(one.meta, several.meta),
         "optimiser": apart(one.optimiser, several.optimiser),
         "way that was gone": apart(one.meta, start),
-        "another process": apart(several.meta, together._from_first(several.meta)),
+        "another process": apart(several.meta, them._from_first(several.meta)),
         "tasks": len(share),
     }
 
@@ -121,43 +118,43 @@ def apart(one: Any, other: Any) -> float:
 META = {"a": torch.zeros(3, dtype=torch.float64)}
 
 
-def failing(together: Team, rank: int) -> str:
+def failing(them: Team, rank: int) -> str:
     """What each process hears if one of them fails in a step."""
 
     def own() -> tuple[dict[str, Tensor], Tensor]:
-        if together.place.rank == rank:
+        if them.place.rank == rank:
             raise ArithmeticError("no number")
-        return META, torch.zeros(len(together.share(3)), dtype=torch.float64)
+        return META, torch.zeros(len(them.share(3)), dtype=torch.float64)
 
     try:
-        together.mean(3, META, own)
+        them.mean(3, META, own)
     except (ArithmeticError, FailedElsewhere) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
 
-def drawing(together: Team) -> str:
+def drawing(them: Team) -> str:
     """What each process hears if one of them draws random numbers in a step."""
 
     def own() -> tuple[dict[str, Tensor], Tensor]:
-        tasks = len(together.share(3))
-        return META, torch.rand(tasks, dtype=torch.float64) if together.leads else torch.zeros(tasks)
+        tasks = len(them.share(3))
+        return META, torch.rand(tasks, dtype=torch.float64) if them.leads else torch.zeros(tasks)
 
     try:
-        together.mean(3, META, own)
+        them.mean(3, META, own)
     except MamlBenchError as error:
         return str(error)
     return "nothing"
 
 
-def lost(together: Team) -> list[str]:
+def lost(them: Team) -> list[str]:
     """What the first process hears if the other one ends, and if it speaks to it again."""
-    if not together.leads:
+    if not them.leads:
         return []
     heard = []
     for _ in range(2):
         try:
-            together.agreed(False)
+            them.agreed(False)
         except Lost as error:
             heard.append(str(error))
     return heard

@@ -17,7 +17,7 @@ from maml_bench.harness.record_of_run import conditions_of, resume
 from maml_bench.harness.run import CHECKPOINT_EVERY_S, run
 from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.harness.team import Team
-from maml_bench.harness.together import alike, refuse_indivisible, train_together
+from maml_bench.harness.together import alike, refuse_indivisible, train
 from maml_bench.own_faults import explained, in_short
 
 
@@ -99,7 +99,7 @@ def _take_part(job: Job, team: Team) -> None:
     if state is not None:
         resume(training, state)
     try:
-        train_together(training, Silent(), lambda: False, lambda: None)
+        train(training, Silent(), lambda: False, lambda: None)
     except Exception:
         if not team.failed:
             raise
