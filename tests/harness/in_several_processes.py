@@ -16,7 +16,10 @@ from maml_bench.core.outer import meta_gradient
 from maml_bench.errors import Lost, MamlBenchError
 from maml_bench.harness import loop, together
 from maml_bench.harness.build import build
+from maml_bench.harness.executors.job import Job
+from maml_bench.harness.executors.torchrun import Torchrun, take_part
 from maml_bench.harness.recipe import resolve
+from maml_bench.harness.run import Options
 from maml_bench.harness.run_state import RunState, Silent
 from maml_bench.harness.team import FailedElsewhere, Team, team
 from maml_bench.trees import leaves, tree_map
@@ -35,8 +38,16 @@ CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "reptile-images": ("reptile", "vmap", (*IMAGES, "inner.steps=2")),
 }
 """Setup, schedule, and the recipe with its settings. Most meta-batches cannot be halved."""
-STEPS = 3
-REPORTED = ("outer.steps=3", "validation.episodes=0")
+SHORT = ("outer.steps=3", "validation.episodes=0")
+WHOLE = (
+    "outer.steps=200",
+    "outer.meta_batch=5",
+    "validation.episodes=3",
+    "validation.every=20",
+    'test=[{protocol="paper", split="test", way=1, shot=5, query=5, episodes=6, inner_steps=[0, 2]}]',
+)
+"""A run that the processes make from the start to its record, in single precision."""
+DIVERGING = (*WHOLE, "outer.optimiser=sgd", "outer.rate=1000000")
 
 
 def main() -> None:
@@ -47,6 +58,7 @@ def main() -> None:
     found |= {"errors": [failing(them, rank) for rank in (0, 1)], "drawing": drawing(them)}
     found["agreed"] = [them.agreed(wanted) for wanted in (them.leads, not them.leads)]
     everybody = them._from_all(found)
+    make_runs(them, Path(sys.argv[2]))
     found["lost"] = lost(them)
     if them.leads:
         Path(sys.argv[1]).write_text(json.dumps([found, everybody[1]]), encoding="utf-8")
@@ -69,7 +81,7 @@ def in_float64(run: RunState) -> RunState:
 def differences(them: Team, setup: str, schedule: str, recipe: tuple[str, ...]) -> dict[str, float]:
     """The largest differences of this process alone from all of them together: of the first meta-gradient, of the loss
     of each step, and of what is there after the last step."""
-    resolved = resolve(recipe[0], preset="smoke", setup=setup, settings=(*recipe[1:], *REPORTED))
+    resolved = resolve(recipe[0], preset="smoke", setup=setup, settings=(*recipe[1:], *SHORT))
     one = in_float64(build(resolved, 0, "cpu", schedule))
     several = in_float64(build(resolved, 0, "cpu", schedule, team=them))
     count, share = resolved.outer.meta_batch, several.share
@@ -145,6 +157,20 @@ def drawing(them: Team) -> str:
     except MamlBenchError as error:
         return str(error)
     return "nothing"
+
+
+def make_runs(them: Team, results: Path) -> None:
+    """Make a run of each of WHOLE and DIVERGING."""
+    for settings in (WHOLE, DIVERGING):
+        if not them.leads:
+            take_part(them.next_job(), them)
+            continue
+        job = Job(resolve("sinusoid-k10", preset="smoke", settings=settings), 0, Options(results, **ON_ONE_THREAD))
+        (ended,) = Torchrun(them).run([job], lambda job: Silent(), lambda: False)
+        assert ended.error is None
+
+
+ON_ONE_THREAD: dict[str, Any] = {"threads": 1, "schedule": "vmap"}
 
 
 def lost(them: Team) -> list[str]:

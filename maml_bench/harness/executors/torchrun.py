@@ -75,12 +75,12 @@ def follow(team: Team) -> None:
         signal.signal(number, signal.SIG_IGN)
     while (job := team.next_job()) is not None:
         memory.release()
-        _take_part(job, team)
+        take_part(job, team)
     team.leave()
 
 
-def _take_part(job: Job, team: Team) -> None:
-    """Take part in one run."""
+def take_part(job: Job, team: Team) -> None:
+    """Take part in one run of the first process."""
     options = job.options
     ready: object
     try:
