@@ -13,6 +13,10 @@ from maml_bench.cli.terminal import say_error
 from maml_bench.errors import Lost, MamlBenchError
 from maml_bench.harness.torchrun import Place, place
 
+UNTIL_SAID_S = 10.0
+"""Seconds that the others leave to the first process to say what is wrong. torchrun ends all as soon as one has ended.
+"""
+
 
 @contextmanager
 def together() -> Iterator[None]:
@@ -29,6 +33,9 @@ def together() -> Iterator[None]:
         return
     if sys.argv[1:2] != ["run"]:
         if here.rank:
+            from maml_bench.harness.clock import pause
+
+            pause(UNTIL_SAID_S)
             sys.exit(ExitCode.WRONG_INPUT)
         raise MamlBenchError(
             "torchrun can start only `maml-bench run`, whose meta-batches its processes divide: give this command "

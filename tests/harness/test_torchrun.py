@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from maml_bench import cli
 from maml_bench.cli.net import SHOW_TRACE
 from maml_bench.errors import Lost, MamlBenchError
-from maml_bench.harness import checkpoint
+from maml_bench.harness import checkpoint, clock
 from maml_bench.harness import team as team_module
 from maml_bench.harness.executors import torchrun as torchrun_module
 from maml_bench.harness.executors import where as where_module
@@ -199,6 +199,8 @@ def test_other_commands_are_refused_once(
     words: list[str], monkeypatch: pytest.MonkeyPatch, as_second: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["maml-bench", *words])
+    waited: list[float] = []
+    monkeypatch.setattr(clock, "pause", waited.append)
     said = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
@@ -207,7 +209,7 @@ def test_other_commands_are_refused_once(
         assert exit.value.code == 2
         said.append(capsys.readouterr().err)
     assert "torchrun can start only `maml-bench run`" in said[0]
-    assert said[1] == ""
+    assert (said[1], len(waited)) == ("", 1)
 
 
 @pytest.mark.parametrize(
