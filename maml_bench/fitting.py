@@ -21,6 +21,7 @@ from maml_bench.harness.build import assemble, rehearse, threads_for
 from maml_bench.harness.recipe import AnySetup, Recipe, resolution
 from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.learner_files import example_of, refuse_unpredictable
+from maml_bench.models import BatchNorm
 from maml_bench.predictor import Predictor
 from maml_bench.tasks._shared.in_memory import ImagesInMemory
 from maml_bench.types import TaskDistribution
@@ -103,6 +104,8 @@ def fit(
         recipe, method, tasks = _on_family(train, setup, network, settings)
     maker = registry.build_network(recipe.network, tasks, f"recipe {recipe.id!r}")
     run = assemble(recipe, tasks, maker, method, seed, device, schedule)
+    if any(isinstance(layer, BatchNorm) for layer in run.learner.model.modules()):
+        run.validated_by = "support"  # as predictions are made
     rehearse(run, ())
     before = torch.get_num_threads()
     try:

@@ -15,14 +15,17 @@ from typer.testing import CliRunner
 import maml_bench
 from maml_bench import ImageFolder, MamlBenchError, Predictor
 from maml_bench.cli import app
+from maml_bench.core.evaluate import Request
 from maml_bench.data import store
 from maml_bench.data.images import Images, Preparation
 from maml_bench.errors import Notice
 from maml_bench.fitting import queries
+from maml_bench.harness import loop
 from maml_bench.tasks.images import OwnImages
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200), "grey": (128, 128, 128),
            "white": (250, 250, 250), "black": (5, 5, 5), "cyan": (40, 200, 200), "pink": (220, 120, 160)}  # fmt: skip
+DENSE = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
 SMALL = {"way": 2, "shot": 1, "query": 2, "steps": 4, "every": 2, "episodes": 4, "progress": False}
 
 
@@ -97,6 +100,19 @@ def test_the_score_is_the_mean_accuracy_on_random_tasks_of_a_part(model, parts) 
     assert score == model.score(parts[2], query=1, episodes=20)
     with pytest.raises(MamlBenchError, match="a task needs 3 classes, but there are 2 test classes"):
         model.score(parts[2], way=3, query=1)
+
+
+@pytest.mark.parametrize(("network", "mode"), [("conv4", "support"), (DENSE, "transductive")])
+def test_the_validation_normalises_as_predictions_do(parts, monkeypatch, network, mode) -> None:
+    seen = []
+
+    def request(*fields: Any) -> Request:
+        seen.append(Request(*fields))
+        return seen[-1]
+
+    monkeypatch.setattr(loop, "Request", request)
+    maml_bench.fit("protonet", parts[0], parts[1], network=None if network == "conv4" else network, **SMALL)
+    assert [(one.split, one.mode) for one in seen] == [("validation", mode)] * 3
 
 
 def test_the_number_of_queries_leaves_most_classes_in() -> None:

@@ -35,6 +35,7 @@ Copy = Annotated[
     ),
 ]
 KEPT = "nothing new is stored, and what was stored before stays as it was"
+KEPT_PICTURES = f"{KEPT}; the pictures that were read are kept, and the same command continues from there"
 OWN = "Your own images"
 
 
@@ -110,7 +111,7 @@ def _add_own(name: str, path: Path, given: dict[str, Any]) -> "Manifest":
     from maml_bench.data.preparation import Preparation
 
     how = Preparation(**{field: given[f"--{field}"] for field in ("size", "colour", "resize") if f"--{field}" in given})
-    with keeping(KEPT), counting(f"adding {name}") as progress:
+    with keeping(KEPT_PICTURES), counting(f"adding {name}") as progress:
         return own.add(
             name, path, how=how, split_file=given.get("--split"),
             parts=numbers_of(given["--parts"]) if "--parts" in given else None, seed=given.get("--seed"),

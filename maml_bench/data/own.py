@@ -16,6 +16,7 @@ from typing import NamedTuple
 from maml_bench.data import sources, store
 from maml_bench.data.class_draws import ChosenSplit, split
 from maml_bench.data.disk import Array
+from maml_bench.data.kept_pictures import KeptPictures, kept_pictures
 from maml_bench.data.layouts.pictures import Item, Listing, Source, in_words, listed
 from maml_bench.data.preparation import Picture, Preparation, quiet
 from maml_bench.data.threads import each
@@ -48,6 +49,8 @@ def add(
 ) -> store.Manifest:
     """Store the pictures of ``source`` as the data set ``name``, in place of what was stored under it before.
 
+    A call that does not end well keeps the files that it decoded, and the next call for ``name`` goes on from there.
+
     Args:
         name: any name that can be a part of a file name, other than those of data sets that this package knows.
         source: a folder of class folders, a CSV file with the columns path, label and perhaps split, or a data set in
@@ -71,7 +74,7 @@ def add(
         hint = nearest(name, map(sources.shown, sources.names()))
         raise MamlBenchError(f"{error}{hint if 'did you mean' in hint else ''}") from None
     chosen = split(listing, file=split_file, parts=parts, seed=seed)
-    with store.drafting(name) as draft:
+    with store.drafting(name) as draft, kept_pictures(store.data_home(), name, how) as kept:
         shape = (how.channels, how.size, how.size)
         sizes = {part: [len(one.items) for one in classes] for part, classes in chosen.parts.items() if classes}
         files = {part: draft.array(part, (sum(of_part), *shape)) for part, of_part in sizes.items()}
@@ -81,8 +84,9 @@ def add(
             file, row = places[place]
             file.fill(row, pixels)
 
-        seen = decoded(items_of(chosen), how, put, progress)
-        told = [*about(listing, chosen, seen), *repeated(chosen, seen.digests, allow_duplicates), *_too_small(chosen)]
+        seen = decoded(items_of(chosen), how, put, progress, kept)
+        told = [f"an earlier call had already read {kept.found:,} of the pictures"] if kept.found else []
+        told += [*about(listing, chosen, seen), *repeated(chosen, seen.digests, allow_duplicates), *_too_small(chosen)]
         draft.text(store.SPLIT, json.dumps(chosen.content(name), indent=1) + "\n")
         manifest = draft.finish(
             version=store.OWN_VERSION,
@@ -113,9 +117,15 @@ def items_of(chosen: ChosenSplit) -> list[Item]:
 
 
 def decoded(
-    items: Sequence[Item], how: Preparation, put: Callable[[int, Array], None], progress: store.Progress | None = None
+    items: Sequence[Item],
+    how: Preparation,
+    put: Callable[[int, Array], None],
+    progress: store.Progress | None = None,
+    kept: KeptPictures | None = None,
 ) -> Seen:
     """Prepare every picture on all cores and give its place and its pixels to ``put``, which threads call at once.
+
+    Files that are in ``kept`` are not decoded again, and those that are decoded are put there.
 
     Raises:
         MamlBenchError: a picture cannot be read or decoded.
@@ -124,7 +134,12 @@ def decoded(
 
     def work(found: tuple[int, Item, Picture]) -> tuple[int, bytes, tuple[str, ...]]:
         place, item, picture = found
-        prepared = how.prepared(picture, item.what)
+        file = picture if isinstance(picture, Path) else None
+        prepared = kept.get(file) if kept and file else None
+        if prepared is None:
+            prepared = how.prepared(picture, item.what)
+            if kept and file:
+                kept.put(file, prepared)
         put(place, prepared.pixels)
         return place, hashlib.blake2b(prepared.pixels.data, digest_size=16).digest(), prepared.notes
 

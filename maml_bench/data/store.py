@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_bench.data import sources
+from maml_bench.data import kept_pictures, sources
 from maml_bench.data.disk import Array, present, replacing, sha256, whole
 from maml_bench.data.draft import Draft, Progress
 from maml_bench.data.manifest import MANIFEST, SPLIT, ArrayInfo, Manifest
@@ -103,7 +103,7 @@ def place(name: str) -> Path:
 
 
 def remove(name: str) -> None:
-    """Remove the stored data set ``name``, also one that cannot be read.
+    """Remove the stored data set ``name``, also one that cannot be read, and what an interrupted call kept for it.
 
     MamlBenchError if it is not stored, its folder holds anything else, or it cannot be removed.
     """
@@ -113,6 +113,7 @@ def remove(name: str) -> None:
         gone = home / f".{folder.name}.{secrets.token_hex(4)}"
         folder.rename(gone)
         shutil.rmtree(gone)
+        kept_pictures.forget(kept_pictures.place_of(home, folder.name))
 
 
 def load(name: str, array: str) -> Array:

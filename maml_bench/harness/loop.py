@@ -84,7 +84,8 @@ def score(run: RunState, split: str, shape: Shape, episodes: int, steps: tuple[i
     """The scores of the present meta-parameters on the first ``episodes`` tasks of ``split``: a list per number of
     inner steps."""
     with global_draws(f"scoring on {split}", run.seed, run.device):
-        return run.episodes.scores((run.meta,), Request(split, shape, episodes, steps, scoring_key(run, split)))
+        wanted = Request(split, shape, episodes, steps, scoring_key(run, split), run.validated_by)
+        return run.episodes.scores((run.meta,), wanted)
 
 
 def score_test(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from maml_bench.core.learner import Learner
+from maml_bench.core.normalisation import Mode
 from maml_bench.core.setup import Setup
 from maml_bench.engine.execution import Execution
 from maml_bench.harness.clock import Clock
@@ -85,6 +86,8 @@ class RunState:
     episodes: Episodes
     meta: Params
     optimiser: Any
+    validated_by: Mode = "transductive"
+    """How the queries of the validation are normalised."""
     step: int = 0
     kept: list[Kept] = field(default_factory=list)
     curve: dict[str, list[Any]] = field(
