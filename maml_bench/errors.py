@@ -11,6 +11,10 @@ class CannotWrite(MamlBenchError):
     """A file that the program needs cannot be written, such as on a full disk. The input is not at fault."""
 
 
+class Lost(MamlBenchError):
+    """Another process of the same run has ended or cannot be reached. The input is not at fault."""
+
+
 class Notice(UserWarning):
     """A sentence for the user about something that does not stop the work."""
 

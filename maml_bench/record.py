@@ -176,7 +176,7 @@ class Record:
     peak_memory_bytes: Annotated[Count, Doc("Most memory held at once, of the process or of the GPU.")]
     memory: Annotated[str, Doc("Whether freed memory is retained in the process (`retained`) or not (`default`).")]
     device: Annotated[str, Doc("The torch device.")]
-    threads: Annotated[Count, Doc("Threads that torch used.")]
+    threads: Annotated[Count, Doc("Threads that torch used, in each process.")]
     schedule: Annotated[str, Doc("How the meta-step was executed: `loop`, `vmap`, `traced` or `compiled`.")]
     machine: Annotated[dict[str, Any], Doc("Kind of processor, its cores, the memory, the operating system.")]
     machine_id: Annotated[str, Doc("Hash of `machine`.")]
@@ -229,12 +229,21 @@ class Record:
         list[Tuned],
         Doc("The searches that found the values of this run. It is empty for a run that was not tuned."),
     ] = field(default_factory=list)
+    processes: Annotated[
+        int, Ge(1), Doc("Number of processes that torchrun started to make the run together. It is 1 without torchrun.")
+    ] = 1
     schema: Annotated[int, Ge(1), Le(SCHEMA), Doc("Version of this format.")] = SCHEMA
 
     @property
     def machines(self) -> str:
         """``machine_id``, after those that the run was moved from: what its seconds are of."""
         return "+".join([*(segment["machine"] for segment in self.earlier), self.machine_id])
+
+    @property
+    def devices(self) -> str:
+        """``device``, or how many processes trained on a device of this kind if there were several."""
+        kind = self.device.partition(":")[0]
+        return self.device if self.processes == 1 else f"{self.processes} processes on {kind}"
 
     @property
     def budget_share(self) -> float:

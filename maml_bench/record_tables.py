@@ -159,6 +159,7 @@ class Earlier(TypedDict):
     outer_steps: Count
     device: str
     threads: Count
+    processes: NotRequired[Count]
     schedule: str
     torch: str
     commit: str | None

@@ -27,7 +27,8 @@ from maml_bench.cli import (
 from maml_bench.cli.exit_codes import ExitCode
 from maml_bench.cli.net import SHOW_TRACE, of_surroundings, unforeseen
 from maml_bench.cli.terminal import notices, open_streams, say_error
-from maml_bench.errors import CannotWrite, MamlBenchError
+from maml_bench.cli.together import together
+from maml_bench.errors import CannotWrite, Lost, MamlBenchError
 from maml_bench.harness import memory
 
 app = typer.Typer(
@@ -78,11 +79,12 @@ def main() -> NoReturn:
     if sys.argv[1:2] in (["run"], ["suite"], ["tune"], ["evaluate"]):
         memory.retain()
     try:
-        with notices():
+        with together(), notices():
             app(standalone_mode=True)
     except MamlBenchError as error:
         say_error(str(error))
-        sys.exit(ExitCode.NOT_WRITTEN if isinstance(error, CannotWrite) else ExitCode.WRONG_INPUT)
+        codes = {CannotWrite: ExitCode.NOT_WRITTEN, Lost: ExitCode.BAD}
+        sys.exit(codes.get(type(error), ExitCode.WRONG_INPUT))
     except KeyboardInterrupt:
         say_error("interrupted")
         sys.exit(ExitCode.INTERRUPTED)

@@ -22,8 +22,8 @@ class ExitCode(IntEnum):
     DONE = 0, "The command did what it was asked to do."
     BAD = (
         1,
-        "The outcome is bad: a run failed, could not be made or lost its worker too often, `compare` found that "
-        "something became worse, or `check` found a contract that is not kept.",
+        "The outcome is bad: a run failed, could not be made, or lost its worker too often or one of its processes, "
+        "`compare` found that something became worse, or `check` found a contract that is not kept.",
     )
     WRONG_INPUT = (
         2,

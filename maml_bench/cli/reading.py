@@ -253,17 +253,23 @@ def _facts(record: "Record") -> dict[str, str]:
         f"schedule {record.schedule}",
         "peak memory": f"{record.peak_memory_bytes / 2**20:,.0f} MiB, {record.memory}",
         "machine": f"{record.machine_id}: " + ", ".join(f"{k} {v}" for k, v in record.machine.items()),
-        "device": f"{record.device}, {record.threads} threads, {record.machine_gflops:,.0f} GFLOP/s in convolutions",
+        "device": f"{record.devices}, {record.threads} threads, {record.machine_gflops:,.0f} GFLOP/s in convolutions",
         "software": ", ".join(f"{k} {v}" for k, v in record.software.items()),
         "commit": f"{record.commit or 'unknown'}{' with changes' if record.dirty else ''}",
         "started": record.started_at,
         **{
             f"continued {i}": f"from {left['machine']} after {left['outer_steps']:,} steps ({left['device']}, "
-            f"{left['threads']} threads, schedule {left['schedule']}, torch {left['torch']}, "
+            f"{left['threads']} threads, {_processes(left)}schedule {left['schedule']}, torch {left['torch']}, "
             f"commit {left['commit'] or 'unknown'})"
             for i, left in enumerate(record.earlier, 1)
         },
     }
+
+
+def _processes(left: dict[str, Any]) -> str:
+    """How many processes trained in an earlier segment; nothing for one."""
+    count = left.get("processes", 1)
+    return f"{count} processes, " if count > 1 else ""
 
 
 def _short(value: Any) -> str:

@@ -72,8 +72,14 @@ class Repeat:
         """The repetition of a record's run for as many steps, or for as many as take about `SECONDS`.
 
         Raises:
-            MamlBenchError: the run was made with code of a user's, which the record does not hold.
+            MamlBenchError: the run was made with code of a user's, which the record does not hold, or by several
+                processes together.
         """
+        if record.processes > 1:
+            raise MamlBenchError(
+                f"a run of {record.recipe['id']} cannot be repeated, because {record.devices} made it together: run it "
+                "by hand with both versions"
+            )
         for part in ("setup", "tasks", "network"):
             if "sha256" in (record.recipe.get(part) or {}):
                 raise MamlBenchError(

@@ -107,6 +107,7 @@ def run(
 
     Ctrl-C finishes the step and saves a checkpoint; the same command resumes. Trained weights lie below
     RESULTS/weights as safetensors files; [cyan]maml-bench evaluate[/cyan] scores them, and says what is in them.
+    Started with [cyan]torchrun --nproc-per-node 2 -m maml_bench run[/cyan], two processes divide each meta-batch.
 
     Examples: [cyan]maml-bench run quickstart[/cyan] ·
     [cyan]maml-bench run omniglot-5w1s --setup maml --setup reptile --seeds 0,1,2[/cyan] ·

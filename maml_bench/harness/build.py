@@ -25,6 +25,7 @@ from maml_bench.harness.recipe import OF_BATCH_NORM, Recipe, Test
 from maml_bench.harness.run_state import OuterStep, RunState
 from maml_bench.harness.sections import TrustRegion
 from maml_bench.harness.seeding import generator, global_draws
+from maml_bench.harness.team import Team
 from maml_bench.native_code import compiler
 from maml_bench.own_code import place_of
 from maml_bench.rl.actor import actors
@@ -42,10 +43,13 @@ COMPILED_FROM_STEPS = 20_000
 CORES = torch.get_num_threads()
 
 
-def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | None = None) -> RunState:
+def build(
+    recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | None = None, team: Team | None = None
+) -> RunState:
     """Everything that the recipe names, before the first step; initial values come from the stream ``init``.
 
     ``schedule`` is one of engine.execution.SCHEDULES or ``auto``, see ``schedule_for``; ``chunk`` is as in MetaStep.
+    ``team`` are the processes that make the run together; the recipe is one that `refuse_indivisible` lets pass.
 
     Raises:
         MamlBenchError: the recipe names what is not there, or its data are not stored.
@@ -54,7 +58,7 @@ def build(recipe: Recipe, seed: int, device: str, schedule: str, chunk: int | No
     setup = registry.build_setup(recipe.setup, where)
     tasks = registry.build_tasks(recipe.tasks, where)
     network = registry.build_network(recipe.network, tasks, where)
-    return assemble(recipe, tasks, network, setup, seed, device, schedule, chunk)
+    return assemble(recipe, tasks, network, setup, seed, device, schedule, chunk, team)
 
 
 def assemble(
@@ -66,6 +70,7 @@ def assemble(
     device: str,
     schedule: str,
     chunk: int | None = None,
+    team: Team | None = None,
 ) -> RunState:
     """As `build`, of parts that are there already."""
     start = generator("init", seed)
@@ -77,21 +82,29 @@ def assemble(
         networks = partial(_networks, recipe, network, seed, device) if setup.network_per_task else None
         learner, step, episodes = _acting(recipe, tasks, setup, model, schedule, chunk, device, networks)
     else:
-        learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device)
+        learner, step, episodes = _labelled(recipe, tasks, setup, model, schedule, chunk, device, team)
     with global_draws("init of the setup", seed):
         meta = {name: p.to(device) for name, p in setup.init(learner, start).items()}
     clock = Clock(device, WARM_UP_STEPS, ("sample", "outer_step"))
-    return RunState(recipe, tasks, setup, learner, seed, device, clock, step, episodes, meta, step.init(meta))
+    state = step.init(meta)
+    return RunState(recipe, tasks, setup, learner, seed, device, clock, step, episodes, meta, state, team=team)
 
 
 Parts = tuple[Learner, OuterStep, Episodes]
 
 
 def _labelled(
-    recipe: Recipe, tasks: Any, setup: Setup, model: nn.Module, schedule: str, chunk: int | None, device: str
+    recipe: Recipe,
+    tasks: Any,
+    setup: Setup,
+    model: nn.Module,
+    schedule: str,
+    chunk: int | None,
+    device: str,
+    team: Team | None,
 ) -> Parts:
     learner = Learner(model, tasks.loss, tasks.score, _inner(recipe, model), recipe.train.way)
-    step = _meta_step(recipe, setup, learner, schedule, chunk, device)
+    step = _meta_step(recipe, setup, learner, schedule, chunk, device, team)
     joint = Capability.TRAINS_JOINTLY in setup.capabilities  # then tests are of the tasks' own classes
     as_at_test = replace(tasks, joint=False) if joint else None
     scorer = Scorer(setup, step.execution)
@@ -146,10 +159,17 @@ def _networks(recipe: Recipe, network: registry.NetworkMaker, seed: int, device:
 
 
 def _meta_step(
-    recipe: Recipe, setup: Setup, learner: Learner, schedule: str, chunk: int | None, device: str
+    recipe: Recipe,
+    setup: Setup,
+    learner: Learner,
+    schedule: str,
+    chunk: int | None,
+    device: str,
+    team: Team | None = None,
 ) -> MetaStep:
     options = recipe.outer.for_meta_step()
-    return MetaStep(setup, learner, schedule=schedule, chunk=chunk, device=device, **options)
+    together = partial(team.mean, recipe.outer.meta_batch) if team else None
+    return MetaStep(setup, learner, schedule=schedule, chunk=chunk, device=device, together=together, **options)
 
 
 def schedule_for(recipe: Recipe, model: nn.Module, device: str, *, acting: bool) -> str:
@@ -230,8 +250,9 @@ def _refuse_other_batch_norm(model: nn.Module) -> None:
 
 
 def threads_for(run: RunState) -> int:
-    """All cores, or one where a meta-batch is so small that threads would only wait for each other."""
-    shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
+    """All cores that this process may use, or one where its tasks are so small that threads would only wait for each
+    other."""
+    shape, count = run.recipe.train.shape, len(run.share)
     one = run.episodes.draw(run.meta, "train", 0, 1, key=0, shape=shape)
     elements = count * sum(int(t.numel()) for t in leaves(one))
-    return 1 if elements < SMALL_ELEMENTS else CORES
+    return 1 if elements < SMALL_ELEMENTS else run.team.cores if run.team else CORES

@@ -80,11 +80,10 @@ def load(path: Path, conditions: dict[str, Any]) -> State | None:
         OSError,
     ) as error:
         raise MamlBenchError(f"checkpoint {path} is damaged: start over with --force") from error
+    made_with = {"processes": 1, **state.conditions}  # older files do not say how many
     for name, value in conditions.items():
-        if state.conditions.get(name) != value:
-            raise MamlBenchError(
-                f"checkpoint {path} was made with {name} {state.conditions.get(name)}, not {value}: {advice}"
-            )
+        if made_with.get(name) != value:
+            raise MamlBenchError(f"checkpoint {path} was made with {name} {made_with.get(name)}, not {value}: {advice}")
     return state
 
 

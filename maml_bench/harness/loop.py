@@ -50,7 +50,9 @@ def train(run: RunState, observer: Observer, stop: Callable[[], bool], after_ste
 
 
 def validate(run: RunState, observer: Observer) -> None:
-    """Add a point to the learning curve from the validation split."""
+    """Add a point to the learning curve from the validation split. Of several processes, the first one does it."""
+    if not run.leads:
+        return
     wanted = run.recipe.validation
     curve = run.curve
     losses, run.recent_losses = run.recent_losses, []
@@ -112,21 +114,24 @@ def scoring_key(run: RunState, split: str) -> int:
 
 
 def _training_episodes(run: RunState) -> Iterator[Episode]:
-    """Meta-batches from the present step on, drawn many steps at once where they are small."""
-    shape, count = run.recipe.train.shape, run.recipe.outer.meta_batch
+    """Meta-batches from the present step on, drawn many steps at once where they are small.
+
+    Each of several processes draws its share of every meta-batch, and one step at a time.
+    """
+    shape, count, share = run.recipe.train.shape, run.recipe.outer.meta_batch, run.share
     key = stream_key("train", run.seed)
     steps_at_once = 1
     step = run.step
     while True:
         drawing = global_draws(f"episodes of meta-step {step}", run.seed, run.device)
         with drawing, run.clock.measure("sample"), run.clock.parts() as measure:
-            first, drawn = step * count, steps_at_once * count
+            first, drawn = step * count + share.start, (steps_at_once - 1) * count + len(share)
             block = run.episodes.draw(run.meta, "train", first, drawn, key=key, shape=shape, measure=measure)
         for i in range(steps_at_once):
-            yield take(block, slice(i * count, (i + 1) * count))
+            yield take(block, slice(i * count, i * count + len(share)))
         step += steps_at_once
         size = sum(t.numel() * t.element_size() for t in leaves(block)) // steps_at_once
-        steps_at_once = run.episodes.steps_at_once(size)
+        steps_at_once = 1 if run.team else run.episodes.steps_at_once(size)
 
 
 def _draws_of_step(run: RunState) -> AbstractContextManager[None]:

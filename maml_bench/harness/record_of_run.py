@@ -40,6 +40,7 @@ def conditions_of(run: RunState, threads: int) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "task_version": run.tasks.version,
         "data": run.tasks.fingerprint(),
+        "processes": run.team.size if run.team else 1,
     }
 
 
@@ -115,6 +116,7 @@ def record_of(
         "memory": memory.mode(),
         "device": device,
         "threads": conditions["threads"],
+        "processes": conditions["processes"],
         "schedule": run.meta_step.execution.schedule,
         "parameters": sum(tensor.numel() for tensor in run.meta.values()),
         "network": run.meta_step.execution.description,

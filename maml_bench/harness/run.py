@@ -15,11 +15,12 @@ from maml_bench.files import remove_leftovers
 from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
 from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s, pause
-from maml_bench.harness.loop import train
 from maml_bench.harness.protocols import asked_tests
 from maml_bench.harness.recipe import Recipe, Test
 from maml_bench.harness.record_of_run import Segment, conditions_of, moved, record_of, resume, state_of
 from maml_bench.harness.run_state import Observer, RunState, Silent
+from maml_bench.harness.team import Team
+from maml_bench.harness.together import alike, train
 from maml_bench.own_faults import explained, explaining, in_short, trace_of
 from maml_bench.record import Evaluation, Record, Status, Tuned, relative_path
 from maml_bench.record_files import load
@@ -76,11 +77,14 @@ def run(
     *,
     observer: Observer | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    team: Team | None = None,
 ) -> Outcome:
     """Train and evaluate ``recipe`` with ``seed``, and leave a Record below ``options.results``.
 
     A divergence or a failure inside the run is a Record too. ``interrupted`` is asked after every step; once true, a
     checkpoint is written and the call returns. A whole record that lacks tests gets them from its saved weights.
+    ``team`` are the processes that train together; this one leads them, and the others are in
+    executors.torchrun.follow.
 
     Raises:
         MamlBenchError: the input is at fault, or another process is at work on the same record.
@@ -89,7 +93,7 @@ def run(
     observer = observer or Silent()
     preflight.refuse_unfit_seed(seed)
     tests = asked_tests(recipe, options.protocols)
-    device = preflight.usable_device(options.device)
+    device = team.device(options.device) if team else preflight.usable_device(options.device)
     if options.schedule != "auto":
         refuse_unknown(options.schedule)
     machine.commit()  # as it is when the run starts; kept for the record
@@ -102,7 +106,7 @@ def run(
         found = None if options.force else _earlier(path)
         tuned = _searches(path, options)
         if found is not None:
-            _refuse_unlike(found, path, recipe, options)
+            _refuse_unlike(found, path, recipe, options, team)
             if found.tuned != tuned:
                 found = replace(found, tuned=tuned)
                 found.save(options.results)
@@ -116,7 +120,7 @@ def run(
             checkpoint.remove(place)
         machine.reset_peak_memory(device)
         with explaining():
-            training = build(recipe, seed, device, options.schedule, options.chunk)
+            training = build(recipe, seed, device, options.schedule, options.chunk, team)
             rehearse(training, tests)
         threads = options.threads or threads_for(training)
         torch.set_num_threads(threads)
@@ -136,6 +140,8 @@ def run(
             return _keep(place, state_of(training, conditions, segment), observer, told)
 
         gflops = machine.convolution_gflops(device)
+        if team:
+            team.meet(alike(conditions), state)
         observer.started(title_of(recipe, seed), training.step, recipe.outer.steps)
         status, reason, trace = _train(training, observer, options, interrupted, keep)
         if status == "ok" and recipe.outer.steps:
@@ -271,7 +277,7 @@ def _from_now(interrupted: Callable[[], bool]) -> Callable[[], bool]:
     return (lambda: False) if interrupted() else interrupted
 
 
-def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) -> None:
+def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options, team: Team | None) -> None:
     """A record that today's run would not equal is neither what was asked for nor to be lost without a word.
 
     One that failed is no result, and gives way to any other.
@@ -284,6 +290,7 @@ def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options) 
         "data": (found.data, tasks.fingerprint()),
         "schedule": (found.schedule, found.schedule if options.schedule == "auto" else options.schedule),
         "threads": (found.threads, options.threads or found.threads),
+        "processes": (found.processes, team.size if team else found.processes),
     }
     for what, (was, now) in asked.items():
         if was != now:
@@ -325,7 +332,9 @@ def _train(
     except MamlBenchError:
         raise
     except Exception as error:
-        return "failed", sentence(error, training.setup), trace_of(error)
+        # Ctrl-C reaches a C++ compiler that torch has started too, and makes it fail.
+        if not (interrupted() and training.step < training.recipe.outer.steps):
+            return "failed", sentence(error, training.setup), trace_of(error)
     if training.diverged():
         return "diverged", f"the outer loss was not finite at step {training.step:,}", ""
     if not all(bool(p.isfinite().all()) for p in training.meta.values()):

@@ -13,6 +13,7 @@ from maml_bench.engine.execution import Execution
 from maml_bench.harness.clock import Clock
 from maml_bench.harness.episodes import Episodes
 from maml_bench.harness.recipe import Recipe
+from maml_bench.harness.team import Team
 from maml_bench.types import Episode, Family, Params
 
 
@@ -93,6 +94,19 @@ class RunState:
         default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
     )
     recent_losses: list[float] = field(default_factory=list)
+    team: Team | None = None
+    """The processes that make the run together; None for one."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates, tests and writes."""
+        return self.team is None or self.team.leads
+
+    @property
+    def share(self) -> range:
+        """The tasks of a meta-batch that this process takes: all of them, but in a run of several processes."""
+        count = self.recipe.outer.meta_batch
+        return self.team.share(count) if self.team else range(count)
 
     @property
     def train_s(self) -> float:

@@ -244,7 +244,7 @@ def aggregate(records: Iterable[Record], *, machines: bool = True) -> list[Group
 def experiment(record: Record, *, machines: bool = False) -> tuple[Any, ...]:
     """What all records of a group have in common. With ``machines``, that includes where and how they were trained."""
     r = record.recipe
-    place = (record.machines, record.device, record.threads, record.schedule, record.memory)
+    place = (record.machines, record.device, record.threads, record.processes, record.schedule, record.memory)
     return (
         *(r["tasks"]["name"], r["id"], rank(r["preset"]), r["preset"], r["setup"]["name"], changed(record)),
         *(record.recipe_id, record.kind != "run", record.weights_id, -record.outer_steps),

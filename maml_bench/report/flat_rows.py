@@ -149,6 +149,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "schedule": record.schedule,
         "device": record.device,
         "threads": record.threads,
+        "processes": record.processes,
         "torch": record.software.get("torch"),
         "machine": record.machines,
         "machine_gflops": record.machine_gflops,

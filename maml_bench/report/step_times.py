@@ -20,7 +20,7 @@ from maml_bench.report.statistics import MIN_SEEDS, Array, Interval, t_interval
 MIN_BLOCKS = 10
 """A side with fewer blocks is too short to tell anything; a block has at least twenty steps."""
 FASTEST = 0.1
-CONDITIONS = {"machines": "machine"} | {what: what for what in ("device", "threads", "schedule", "memory")}
+CONDITIONS = {"machines": "machine"} | {what: what for what in ("device", "threads", "processes", "schedule", "memory")}
 
 
 def step_s(records: Sequence[Record]) -> float:

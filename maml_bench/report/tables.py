@@ -249,6 +249,6 @@ def _cost(group: Group) -> dict[str, Any]:
         "peak_memory_mib": median(r.peak_memory_bytes for r in group.records) / 2**20,
         "machine": record.machines,
         "machine_gflops": median(r.machine_gflops for r in group.records),
-        **{"device": record.device, "threads": record.threads, "schedule": record.schedule, "memory": record.memory},
+        **{"device": record.devices, "threads": record.threads, "schedule": record.schedule, "memory": record.memory},
         "commit": "+".join(dict.fromkeys(commits(r) for r in group.records)),
     }

@@ -55,6 +55,7 @@ def test_where_there_is_none_nothing_is_loaded(tmp_path):
         ("threads", 2, "was made with threads 1, not 2: finish it as it was begun, or start over with --force"),
         ("schedule", "loop", "was made with schedule vmap, not loop"),
         ("torch", "9.9", "was made with torch None, not 9.9"),
+        ("processes", 2, "was made with processes 1, not 2"),  # the file does not say how many, as older ones
     ],
 )
 def test_other_conditions_are_refused(path, name, value, sentence):

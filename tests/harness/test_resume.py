@@ -206,6 +206,21 @@ def test_a_failure_keeps_the_last_checkpoint(tiny, options, uninterrupted, liste
     assert same_bits(finished.record, uninterrupted)
 
 
+def test_an_error_that_the_wish_to_stop_caused_leaves_a_checkpoint(tiny, options, uninterrupted, monkeypatch):
+    """Ctrl-C reaches the C++ compiler that torch has started, too."""
+    wishes = []
+
+    def compiler_ends(run, *more):
+        wishes.append(True)
+        raise RuntimeError("CppCompileError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", compiler_ends)
+        stopped = run(tiny(), 0, options, interrupted=lambda: bool(wishes))
+    assert (stopped.how, stopped.step, stopped.record) == ("interrupted", 0, None)
+    assert same_bits(run(tiny(), 0, options).record, uninterrupted)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_killed_process_is_resumed_from_its_last_checkpoint(tiny, options, uninterrupted, listener, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1])}

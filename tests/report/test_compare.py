@@ -183,6 +183,7 @@ def test_records_without_blocks_say_so(check):
     [
         ({"machine_id": "m2"}, "machine was m1 in base and is m2 in new"),
         ({"threads": 1}, "threads was 2 in base and is 1 in new"),
+        ({"processes": 2}, "processes was 1 in base and is 2 in new"),
         ({"device": "cuda"}, "device was cpu"),
         ({"schedule": "loop"}, "schedule was vmap"),
         ({"memory": "default"}, "memory was retained in base and is default in new"),

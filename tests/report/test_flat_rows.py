@@ -48,6 +48,7 @@ KEYS = [
         "schedule",
         "device",
         "threads",
+        "processes",
         "torch",
     ),
     *("machine", "machine_gflops", "commit", "path"),

@@ -121,6 +121,7 @@ def test_costs_are_medians_over_seeds():
         {"outer_steps": 500},
         {"status": "diverged"},
         {"threads": 1},
+        {"processes": 2},
         {"schedule": "loop"},
         {"task_version": 2},
     ],

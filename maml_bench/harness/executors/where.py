@@ -14,8 +14,10 @@ from maml_bench.harness.executors.dask import Dask
 from maml_bench.harness.executors.job import Ended, Executor, Job
 from maml_bench.harness.executors.processes import Processes
 from maml_bench.harness.executors.slurm import Slurm
+from maml_bench.harness.executors.torchrun import Torchrun
 from maml_bench.harness.layers import merged, setting
 from maml_bench.harness.run_state import Observer
+from maml_bench.harness.team import team
 
 EXECUTORS: dict[str, type[Any]] = {"processes": Processes, "dask": Dask, "slurm": Slurm}
 
@@ -30,7 +32,7 @@ class Where:
     @property
     def machines(self) -> bool:
         """Whether runs may be made on other machines than this one."""
-        return not isinstance(self.executor, Processes)
+        return not isinstance(self.executor, Processes | Torchrun)
 
     @property
     def several(self) -> bool:
@@ -53,9 +55,18 @@ def where(
 ) -> Where:
     """The executor called ``name``, with its options from a TOML ``file`` and ``settings`` such as ``retries=5``.
 
+    In a process that torchrun started with others, all of them make each run.
+
     Raises:
         MamlBenchError: there is no such executor or option, a value is wrong, or an option would have no effect.
     """
+    if together := team():
+        if at_once is not None or name != "processes" or file or settings:
+            raise MamlBenchError(
+                "torchrun has started the processes, which make one run after the other together: leave out --jobs, "
+                "--executor and its options"
+            )
+        return Where(Torchrun(together))
     if name not in EXECUTORS:
         raise MamlBenchError(f"no executor {name!r}{nearest(name, EXECUTORS)}")
     tables = [setting(text, "--executor-set", "retries=5") for text in settings]

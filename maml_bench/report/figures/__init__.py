@@ -160,7 +160,7 @@ def _place(group: Group) -> str:
     record = group.first
     if any(set(each.machines.split("+")) != {record.machine_id} for each in group.records):
         return ""
-    return f"machine {record.machines}, {record.device}, {record.threads} thread{'s' if record.threads > 1 else ''}"
+    return f"machine {record.machines}, {record.devices}, {record.threads} thread{'s' if record.threads > 1 else ''}"
 
 
 def titles_of(tests: Sequence[Evaluation]) -> list[str]:

@@ -51,7 +51,7 @@ def _figure(view: View, cells: Panels) -> Figure:
     one = next(iter(next(iter(cells.values())).values()))
     record, rank = one.first, "" if one.ranked else " (unranked)"
     threads = f"{record.threads} thread{'s' if record.threads > 1 else ''}"
-    where = f"machine {record.machines}, {record.device}, {threads}, {record.memory} memory"
+    where = f"machine {record.machines}, {record.devices}, {threads}, {record.memory} memory"
     heading(
         figure,
         f"accuracy against time, {view.preset} preset{rank}\n{where}",
@@ -86,4 +86,5 @@ def _worth(groups: dict[str, Group]) -> bool:
 
 def _way(record: Record) -> str:
     memory = "" if record.memory == "retained" else f"-{record.memory}"
-    return f"{record.machines}-{record.device}-{record.threads}{memory}".replace(":", "")
+    where = f"{record.machines}-{record.devices}-{record.threads}{memory}"
+    return where.replace(":", "").replace(" ", "-")

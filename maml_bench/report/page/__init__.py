@@ -93,7 +93,7 @@ def _record(path: str, record: Record) -> dict[str, Any]:
             "machine": record.machines,
             "processor": record.machine.get("cpu"),
             "cores": record.machine.get("cores"),
-            "device": record.device,
+            "device": record.devices,
             "threads": record.threads,
             "schedule": record.schedule,
             "network": record.network,
