@@ -117,6 +117,7 @@ def test_a_process_that_ended_is_noticed(found: list[dict[str, Any]]) -> None:
     assert second.startswith("the processes of this command no longer work together")
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_in_all_processes(records: dict[str, Record]) -> None:
     """The processes made the other run before, and the test of a lost one after it, so none of them waits."""
     diverged = records["diverged"]
@@ -124,6 +125,7 @@ def test_a_diverging_run_ends_in_all_processes(records: dict[str, Record]) -> No
     assert (diverged.processes, diverged.outer_steps < 20) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_record_is_that_of_one_process_but_for_rounding(records: dict[str, Record], tmp_path: Path) -> None:
     recipe = resolve("sinusoid-k10", preset="smoke", settings=WHOLE)
     one, two = run(recipe, 0, Options(tmp_path, **ON_ONE_THREAD)).record, records["ok"]
@@ -135,6 +137,7 @@ def test_a_record_is_that_of_one_process_but_for_rounding(records: dict[str, Rec
     assert two.curve.validation == pytest.approx(one.curve.validation, rel=0.05)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_record_of_an_uninterrupted_one(
     records: dict[str, Record], tmp_path: Path
 ) -> None:
