@@ -71,6 +71,11 @@ def test_a_group_of_two_seeds_is_left_out_and_the_caption_lists_it():
     assert drawn(runs("maml", range(2))) is None
 
 
+def test_the_title_says_the_seeds_of_what_is_shown():
+    figure = drawn([*runs("maml", range(3)), *runs("anil", [4]), *runs("fomaml", [4])])
+    assert "seeds 0 to 2" in caption(figure)[0]
+
+
 def test_the_caption_has_the_definition_and_what_makes_it_reproducible():
     text = caption(drawn(runs("maml", range(3))))[1]
     for words in ("interquartile mean (IQM)", f"{RESAMPLES:,} stratified bootstrap samples", "seed 0 of the generator"):

@@ -7,6 +7,7 @@ squared error, a return and an accuracy have no common scale.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,9 @@ def interquartile(*strata: Array) -> Interval:
     return Interval(float(iqm(*strata)), float(low), float(high))
 
 
+WHAT = "interquartile mean over seeds"
+
+
 def panels(selection: Selection) -> tuple[list[list[Row]], list[str]]:
     """The rows of each test, best first, and who is missing: a phrase a setup that has too few seeds or diverged.
 
@@ -102,7 +106,7 @@ def draw(selection: Selection) -> Figure | None:
     shown[0].set_ylim(len(setups) - 0.4, -0.6)  # the first one on top
     heading(
         figure,
-        selection.title("interquartile mean over seeds"),
+        replace(selection, groups={setup: selection.groups[setup] for setup in setups}).title(WHAT),
         DEFINITION,
         "Short vertical lines are the seeds.",
         "An open mark is the published value." if published else "",
