@@ -121,6 +121,16 @@ def test_steps_show_the_means_and_a_cross_where_they_diverged():
     assert "Crosses are diverged." in caption(figure)[1]
 
 
+def test_the_axis_of_instances_counts_the_images_that_were_shown_before():
+    instances = evaluation({shown: [0.2 + 0.1 * shown] * 4 for shown in range(4)}, ACCURACY)
+    figure = draw("steps", [record(setup="mann", tasks="omniglot_instances", evaluations=[instances])])
+    assert figure.axes[0].get_xlabel() == "images of the class that were shown before"
+    assert "test score at each instance" in caption(figure)[0]
+    usual = draw("steps", [record(evaluations=[instances])])
+    assert usual.axes[0].get_xlabel() == "inner steps"
+    assert "test score after inner steps" in caption(usual)[0]
+
+
 def test_setups_that_diverged_altogether_are_drawn_without_a_warning(tmp_path):
     lost = evaluation({steps: [math.nan, math.nan] for steps in range(4)}, MSE, 1, 10)
     nothing = Curve([0, 10], [0.0, 1.0], [None] * 2, [None, None], [None, None], 1, 9)

@@ -23,6 +23,8 @@ PANELS = 3
 MANY_STEPS = 20
 """From this many inner steps on the axis of steps is logarithmic above ``LINEAR`` steps."""
 LINEAR = 2
+COUNTED = {"omniglot_instances": ("at each instance", "images of the class that were shown before")}
+"""What the points of a family count where it is not inner steps: the end of the title, and the name of the axis."""
 TICKS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -50,7 +52,7 @@ def draw(selection: Selection) -> Figure | None:
     left = len(many) - len(shapes)
     heading(
         figure,
-        selection.title("test score after inner steps"),
+        selection.title(f"test score {_counted(selection)[0]}"),
         f"Bands are a {INTERVAL}." if banded else "",
         "Bands that reach beyond the axis are cut off." if cut else "",
         "Thin lines are the seeds." if any(panel.thin for panel in drawn) else "",
@@ -60,6 +62,10 @@ def draw(selection: Selection) -> Figure | None:
         selection.rule(),
     )
     return figure
+
+
+def _counted(selection: Selection) -> tuple[str, str]:
+    return COUNTED.get(selection.one.first.recipe["tasks"]["name"], ("after inner steps", "inner steps"))
 
 
 def _leave_out_wide_bands(axes: Axes, values: Sequence[float]) -> bool:
@@ -93,7 +99,7 @@ class _Panel:
         for setup, scores in lines.items():
             self._setup(setup, scores)
         longest = max(score.inner_steps for scores in lines.values() for score in scores)
-        self.axes.set_xlabel("inner steps")
+        self.axes.set_xlabel(_counted(self.selection)[1])
         if longest >= MANY_STEPS:
             self.axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
             self.axes.set_xlim(-0.3, 1.3 * longest)
