@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_path, cache_folder, cache_home
 
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno")
 
 
 class NoCompiler(MamlBenchError):
@@ -49,25 +50,48 @@ def library(source: Path) -> ctypes.CDLL:
     Raises:
         NoCompiler: there is no C++ compiler, or it cannot compile the file.
     """
-    program = refuse_without_compiler()
-    if os.name == "nt":
-        raise NoCompiler("C++ kernels are not built on Windows")
-    text = b"".join(path.read_bytes() for path in [source, *sorted(source.parent.glob("*.h"))])
-    version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout
-    parts = [text, version, " ".join(FLAGS).encode(), _processor().encode()]
-    name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    path = _place(f"{name}.so")
-    if not path.exists():
-        with atomic_path(path) as new:
-            done = subprocess.run(
-                [program, *FLAGS, "-o", str(new), str(source)], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise NoCompiler(f"{program} cannot compile {source.name}: {reason}")
+    text = source.read_text(encoding="utf-8")
+    path = _compiled(text, tuple(sorted(source.parent.glob("*.h"))), source.name)
     # torch has loaded its OpenMP runtime already, under the same name: both share one pool of threads.
     torch.get_num_threads()
     return ctypes.CDLL(str(path))
+
+
+def function_of(text: str, headers: tuple[Path, ...]) -> Callable[..., int]:
+    """The function ``int program(...)`` of a generated C++ text, which includes ``headers`` by their names.
+
+    It is compiled like ``library``, and keeps Python's lock while it runs, since it is over in less than a millisecond.
+
+    Raises:
+        NoCompiler: there is no C++ compiler, or it cannot compile the text.
+    """
+    return ctypes.PyDLL(str(_compiled(text, headers, "a recording"))).program
+
+
+def _compiled(text: str, headers: tuple[Path, ...], name: str) -> Path:
+    """The library of a C++ text, which may include ``headers``, from the user's cache folder or compiled now."""
+    program = refuse_without_compiler()
+    if os.name == "nt":
+        raise NoCompiler("C++ kernels are not built on Windows")
+    included = b"".join(path.read_bytes() for path in headers)
+    version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout
+    parts = [text.encode(), included, version, " ".join(FLAGS).encode(), _processor().encode()]
+    name_of_file = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    path = _place(f"{name_of_file}.so")
+    if not path.exists():
+        folders = [f"-I{folder}" for folder in {header.parent for header in headers}]
+        with atomic_path(path) as new:
+            done = subprocess.run(
+                [program, *FLAGS, *folders, "-x", "c++", "-o", str(new), "-"],
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise NoCompiler(f"{program} cannot compile {name}: {reason}")
+    return path
 
 
 def _place(name: str) -> Path:

@@ -5,6 +5,7 @@ What a recording holds are torch's operators and our kernels; it is valid for th
 is played back as a CUDA graph (cuda_graph.py).
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -16,8 +17,14 @@ from maml_bench.engine.cuda_graph import Replayed
 from maml_bench.engine.rewrites.joined_products import join
 from maml_bench.engine.rewrites.low_rank_products import reassociate
 from maml_bench.engine.rewrites.shorter_program import has_kernels, simplify, spread_thin_products
+from maml_bench.engine.small_programs.program import SmallProgram
+from maml_bench.engine.small_programs.terms import Unsupported
 from maml_bench.engine.torch_internals import compile_options, mutates, traced, without_repetitions
+from maml_bench.native_code import NoCompiler
 from maml_bench.trees import flatten, unflatten
+
+SMALLEST = 2**8
+"""Where a call costs nothing, products of low rank pay for matrices of fewer entries than they do in torch."""
 
 
 class Recorded:
@@ -26,7 +33,8 @@ class Recorded:
     ``state`` says what else the function depends on. Whatever it does not name stays in the recording as it was.
     Trees are dicts, lists, tuples and named tuples; whatever is no tensor is a constant. The function must be pure, and
     take the same path for all values. With ``compile`` the recording goes through torch.compile, which fuses what it
-    can and takes 10 s to 100 s the first time; torch keeps the result on disk.
+    can and takes 10 s to 100 s the first time; torch keeps the result on disk. A recording of a small network on a CPU
+    becomes one C++ function instead.
     """
 
     def __init__(
@@ -60,6 +68,9 @@ class Recorded:
         module.graph.eliminate_dead_code()
         if any(mutates(node) for node in module.graph.nodes):  # torch's second derivative of batch_norm does
             module = traced(torch.func.functionalize(module), tensors)
+        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+        if self._compile and on_cpu and (small := _small(module)) is not None:
+            return small, out
         if not any(mutates(node) for node in module.graph.nodes):
             module = without_repetitions(module)
             reassociate(module)
@@ -70,6 +81,18 @@ class Recorded:
             return _compiled(module, tensors), out
         program = simplify(module)
         return (Replayed(program, tensors) if tensors[0].is_cuda else program), out
+
+
+def _small(module: fx.GraphModule) -> SmallProgram | None:
+    """The recording of a small network on a CPU as one C++ function, or None where that cannot be made."""
+    if any(mutates(node) for node in module.graph.nodes) or has_kernels(module):
+        return None
+    module = without_repetitions(copy.deepcopy(module))
+    reassociate(module, least=SMALLEST)
+    try:
+        return SmallProgram(without_repetitions(module))
+    except (Unsupported, NoCompiler):
+        return None
 
 
 def _compiled(module: fx.GraphModule, tensors: list[Tensor]) -> Callable[..., Any]:

@@ -33,20 +33,20 @@ class _Term:
     transposed: bool = False
 
 
-def reassociate(module: fx.GraphModule) -> None:
-    """Reorder the batched products of a recording, in place."""
+def reassociate(module: fx.GraphModule, least: int = LEAST) -> None:
+    """Reorder the batched products of a recording, in place. Matrices of fewer than ``least`` entries stay."""
     graph = module.graph
     nodes: list[Any] = list(graph.nodes)
     for node in nodes:
         with graph.inserting_before(node):
             if node.target == aten.bmm.default:
                 left, right = node.args
-                found = _product(graph, left, right)
+                found = _product(graph, left, right, least=least)
                 if found is None:  # the other operand: L R = (R' L')'
-                    found = _product(graph, *(_transpose(graph, side) for side in (right, left)))
+                    found = _product(graph, *(_transpose(graph, side) for side in (right, left)), least=least)
                     found = found and _transpose(graph, found)
             elif node.target == aten.sum.dim_IntList and node.args[1] == [0] and not node.kwargs:
-                found = _sum(graph, node)
+                found = _sum(graph, node, least)
             else:
                 continue
             if found is not None:
@@ -57,10 +57,10 @@ def reassociate(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def _product(graph: fx.Graph, x: fx.Node, matrix: fx.Node) -> fx.Node | None:
+def _product(graph: fx.Graph, x: fx.Node, matrix: fx.Node, *, least: int) -> fx.Node | None:
     """``x [T, m, k]`` times ``matrix [T, k, n]`` by the terms of the matrix; None where that is not cheaper."""
     terms = _terms(matrix)
-    if terms is None or not _pays(matrix, terms):
+    if terms is None or not _pays(matrix, terms, least):
         return None
     total: fx.Node | None = None
     for term in sorted(terms, key=lambda term: term.right is not None):  # what all tasks share comes first
@@ -81,11 +81,11 @@ def _product(graph: fx.Graph, x: fx.Node, matrix: fx.Node) -> fx.Node | None:
     return total
 
 
-def _sum(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+def _sum(graph: fx.Graph, node: fx.Node, least: int) -> fx.Node | None:
     """The sum over tasks of low-rank matrices: one product over tasks and ranks together."""
     matrix: Any = node.args[0]
     terms = _terms(matrix)
-    if terms is None or not terms or any(term.right is None for term in terms) or not _pays(matrix, terms):
+    if terms is None or not terms or any(term.right is None for term in terms) or not _pays(matrix, terms, least):
         return None
     total: fx.Node | None = None
     for term in terms:
@@ -157,11 +157,11 @@ def _scaled(node: Any, scale: float) -> list[_Term] | None:
     return None if terms is None else [replace(term, scale=scale * term.scale) for term in terms]
 
 
-def _pays(matrix: fx.Node, terms: list[_Term]) -> bool:
+def _pays(matrix: fx.Node, terms: list[_Term], least: int) -> bool:
     """Whether the thin products need less than the matrix would."""
     _, k, n = _shape(matrix)
     ranks = sum(_shape(term.left)[-1] for term in terms if term.right is not None)
-    return bool(k * n >= LEAST and GAIN * ranks * (k + n) <= k * n)
+    return bool(k * n >= least and GAIN * ranks * (k + n) <= k * n)
 
 
 def _factors(graph: fx.Graph, term: _Term) -> Iterator[fx.Node]:
