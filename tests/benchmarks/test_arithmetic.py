@@ -73,7 +73,7 @@ def test_networks_that_compare_pass_every_example_once(method):
     with torch.random.fork_rng(devices=[]):
         net = nn.Sequential(body(made))
     with FlopCounterMode(display=False) as counter:
-        net(torch.rand(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
+        net(torch.zeros(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
     assert model_gflop(made) * 1e9 == counter.get_total_flops()
 
 
@@ -83,8 +83,8 @@ def test_the_relation_module_is_counted_for_pairs_but_for_its_first_layer():
         net, module = nn.Sequential(body(made)), relation(made)
     pairs = made.way * made.way * made.query
     with FlopCounterMode(display=False) as counter:
-        net(torch.rand(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
-        stacked = torch.rand(pairs, 2 * made.hidden, 4, 4, requires_grad=True)
+        net(torch.zeros(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
+        stacked = torch.zeros(pairs, 2 * made.hidden, 4, 4, requires_grad=True)
         module(stacked).sum().backward()
     first = made.relation()[0].multiply_adds
     spared = 6 * (pairs - (made.way + made.way * made.query) / 2) * first
@@ -97,7 +97,7 @@ def test_reptile_is_first_order_on_its_small_batches():
         net = nn.Sequential(OrderedDict(body=nn.Sequential(body(made)), head=head(made)))
     with FlopCounterMode(display=False) as counter:
         for _ in range(made.steps):
-            net(torch.rand(made.inner_batch, *made.input_shape)).sum().backward()
+            net(torch.zeros(made.inner_batch, *made.input_shape)).sum().backward()
     assert model_gflop(made) * 1e9 == counter.get_total_flops()
 
 
