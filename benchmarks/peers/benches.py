@@ -246,15 +246,15 @@ def write_inputs(path: Path, bench: Bench, seed: int) -> None:
     """Save initial parameters and META_BATCHES made-up meta-batches: only time is measured on them, never accuracy.
 
     Images are bytes, black and white for one channel and of all values for three; regression tasks are the paper's
-    sinusoids. Where embeddings are compared, examples of a class have a pattern in common, as the gradient between
-    images of noise alone would be lost in rounding.
+    sinusoids. For matching networks the examples of a class have a pattern in common: between images of noise alone,
+    cosines are so equal that the gradient would be lost in rounding.
     """
     rng = np.random.default_rng(seed)
     arrays = {PARAMETER + name: values for name, values in initial_parameters(bench, rng).items()}
     leading = (META_BATCHES, bench.tasks)
     amplitude = rng.uniform(0.1, 5.0, (*leading, 1, 1))
     phase = rng.uniform(0.0, math.pi, (*leading, 1, 1))
-    patterns = _patterns(bench, rng) if bench.method in METRIC else None
+    patterns = _patterns(bench, rng) if bench.method == "matching" else None
     for part, per_class in (("support", bench.shot), ("query", bench.query)):
         examples = bench.way * per_class
         if bench.is_regression:
@@ -264,7 +264,7 @@ def write_inputs(path: Path, bench: Bench, seed: int) -> None:
         else:
             levels = bench.levels
             x = rng.integers(0, levels, (*leading, examples, *bench.input_shape), dtype=np.uint8)
-            if bench.method in METRIC:
+            if bench.method == "matching":
                 x = np.where(rng.random(x.shape) < NOISE, x, np.repeat(patterns, per_class, axis=2))
             arrays[f"{part}_x"] = x * np.uint8(255 // (levels - 1))
             # Reptile takes the examples in order, and each of its small batches has all classes.
