@@ -16,7 +16,7 @@ Races = dict[tuple[str, str], list[Race]]
 QUANTITIES = {"median ms": ("median_s", 1e3), "peak MiB": ("peak_memory_bytes", 2.0**-20)}
 _HEADLINE = (
     "Median time of one meta-step. Loaders are measured in episodes per second, rollouts and training by a step of 800 "
-    "environments, and iterations as a whole. The ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench "
+    "environments. The ratio is the peer's time over ours, in brackets its range over the rounds: above 1, maml-bench "
     "is faster. `As its users run it` means the memory settings of a plain process, `equal memory` those of "
     "`maml-bench run`. Peers whose gradient differs from ours do not count."
 )
