@@ -99,8 +99,18 @@ def parse(arguments: list[str] | None = None) -> Plan:
             peers += (earlier(*environments.check_out(options.against, options.envs.resolve())),)
         except environments.NotBuilt as reason:
             parser.error(str(reason))
+    named = [BENCHES[name] for name in dict.fromkeys(options.bench or BENCHES)]
+    benches = tuple(bench for bench in named if any(p.races_on(bench) for p in peers if p.name != OURS))
+    if idle := [bench for bench in named if bench not in benches and options.bench]:
+        others = [peer.name for peer in PEERS.values() if peer.name != OURS and peer.races_on(idle[0])]
+        parser.error(f"no --peer that was named races on {idle[0].name}: choose from {', '.join(others)}")
+    if idle := [p for p in peers if p.name != OURS and not any(p.races_on(bench) for bench in benches)]:
+        able = [bench.name for bench in BENCHES.values() if idle[0].races_on(bench)]
+        if options.peer:
+            parser.error(f"{idle[0].name} races on none of the benches that were named: choose from {', '.join(able)}")
+        peers = tuple(peer for peer in peers if peer not in idle)
     return Plan(
-        tuple(b for b in BENCHES.values() if not options.bench or b.name in options.bench),
+        benches,
         peers,
         rounds,
         seconds,
@@ -124,13 +134,13 @@ class Race:
     def run(self) -> None:
         """All benches; each is saved and shown when it is done."""
         plan = self.plan
-        steps = len(plan.peers) + plan.rounds * len(plan.peers) * len(MEMORY)
+        entrants = sum(len(self.entrants(bench)) for bench in plan.benches)
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
         # Entries differ widely in length, so what remains is judged by all of them so far.
         with Progress(
             *columns, TextColumn("remaining"), TimeRemainingColumn(), console=self.console, speed_estimate_period=86400
         ) as self.progress:
-            self.bar = self.progress.add_task("", total=steps * len(plan.benches))
+            self.bar = self.progress.add_task("", total=entrants * (1 + plan.rounds * len(MEMORY)))
             for bench in plan.benches:
                 with tempfile.TemporaryDirectory(prefix="maml-bench-race-") as work:
                     found = self.bench(bench, Path(work))
@@ -138,6 +148,10 @@ class Race:
                 save(path, found)
                 self.console.print(table(bench.name, found), soft_wrap=True)
                 self.console.print(f"saved: {path}", soft_wrap=True)
+
+    def entrants(self, bench: Bench) -> list[Peer]:
+        """The peers of the plan that have the method of this bench."""
+        return [peer for peer in self.plan.peers if peer.races_on(bench)]
 
     def bench(self, bench: Bench, work: Path) -> list[dict[str, Any]]:
         """The rows of one bench: check everybody, then race round by round."""
@@ -150,7 +164,7 @@ class Race:
 
         reference = Reference(replace(job(PEERS[OURS]), peer=PEERS[LOOP]))
         entries: list[Entry] = []
-        for peer in self.plan.peers:
+        for peer in self.entrants(bench):
             self.tell(f"{bench.name}: gradient of {peer.name}")
             python = self.pythons[peer.name]
             if isinstance(python, environments.NotBuilt):

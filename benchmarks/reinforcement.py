@@ -4,9 +4,11 @@
   python benchmarks/reinforcement.py --bench iteration-cheetah-dir --rounds 3
 
 All benches that roll out have the same policy (100-100, drawn actions), the same rules and the same number of steps:
-gymnasium's SyncVectorEnv in one process, its AsyncVectorEnv in one per core, and our batch. The iteration is that of a
-recipe, with all its costs, beside the plain reference path of the same core (schedule loop). Rounds are interleaved; a
-ratio above 1 means that maml-bench is faster. The bench ``training-cheetah`` sets a training iteration's steps per
+gymnasium's SyncVectorEnv in one process, its AsyncVectorEnv in one per core, and our batch. An iteration is that of a
+recipe, with all its costs, beside the same iteration by torch and gymnasium alone (torch_port.py) and, where the whole
+curvature is taken, by our own plain path (schedule loop). It has 10 tasks, which rows say; all of a bench have the same
+rollouts per task and the same share of the curvature. Rounds are interleaved; a ratio above 1 means that maml-bench is
+faster. The bench ``training-cheetah`` sets a training iteration's steps per
 second, all costs counted, against the vector environments' rollouts alone.
 """
 
@@ -26,7 +28,9 @@ import gymnasium
 import numpy as np
 import torch
 
+from benchmarks.peers.checks import LIMIT, relative_error
 from benchmarks.peers.rows import ratios, save, target
+from benchmarks.torch_port import Cheetah, Plane, Port
 from maml_bench.harness import machine, memory
 from maml_bench.harness.build import build
 from maml_bench.harness.clock import now_utc
@@ -73,7 +77,31 @@ WORLDS = {
     "rollouts-cheetah": World("cheetah-dir", partial(gymnasium.make, "HalfCheetah-v5", frame_skip=1)),
     "rollouts-cheetah-gymnasium": World("cheetah-dir-gymnasium", partial(gymnasium.make, "HalfCheetah-v5")),
 }
-BENCHES = (*WORLDS, "training-cheetah", "iteration-cheetah-dir")
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """A training iteration of a recipe with a share of the curvature, and gymnasium's environment of the same rules."""
+
+    recipe: str
+    make: Callable[[], gymnasium.Env]
+    share: float = 1.0
+    settings: tuple[str, ...] = ()
+
+    def changed(self) -> tuple[str, ...]:
+        """All settings that differ from the recipe, for the row too."""
+        return (f"outer.trust.share={self.share:g}", f"outer.meta_batch={ITERATION_TASKS}", *self.settings)
+
+
+ITERATION_TASKS = 10
+_FULL_LENGTH = ("tasks.stop=false", "tasks.fill=false")
+ITERATIONS = {
+    "iteration-cheetah-dir": Iteration("cheetah-dir", Cheetah),
+    "iteration-cheetah-dir-share": Iteration("cheetah-dir", Cheetah, 0.2),
+    "iteration-navigation": Iteration("navigation", Plane, settings=_FULL_LENGTH),
+}
+PORT = "torch and gymnasium"
+BENCHES = (*WORLDS, "training-cheetah", *ITERATIONS)
 
 
 @contextmanager
@@ -123,11 +151,11 @@ def ours_rolling(world: World) -> Callable[[], float]:
 def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Callable[[], float]:
     """Seconds of a whole iteration: rollouts before and after the inner step, and the outer step."""
     run: RunState = build(resolve(recipe, preset="paper", settings=settings), 0, "cpu", schedule)
-    shape = run.recipe.train.shape
+    shape, tasks = run.recipe.train.shape, run.recipe.outer.meta_batch
 
     def seconds() -> float:
         start = time.perf_counter()
-        episodes = run.episodes.draw(run.meta, "train", 0, TASKS, key=0, shape=shape)
+        episodes = run.episodes.draw(run.meta, "train", 0, tasks, key=0, shape=shape)
         run.meta_step(run.meta, run.optimiser, episodes, 0, 0.0)
         return time.perf_counter() - start
 
@@ -136,13 +164,46 @@ def iteration(recipe: str, schedule: str, settings: tuple[str, ...] = ()) -> Cal
     return seconds
 
 
+def ported(asked: Iteration) -> Callable[[], float]:
+    """Seconds of a whole iteration by torch and gymnasium."""
+    run = build(resolve(asked.recipe, preset="paper", settings=asked.changed()), 0, "cpu", "loop")
+    port = Port(run, asked.make)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        port.iteration(ITERATION_TASKS)
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def gradient_error(asked: Iteration) -> float:
+    """How far the meta-gradient of the port is from that of our plain path, on the same rollouts of three tasks.
+
+    Raises:
+        ValueError: too far for a race.
+    """
+    run = build(resolve(asked.recipe, preset="paper", settings=asked.changed()), 0, "cpu", "loop")
+    port = Port(run, asked.make)
+    episodes = run.episodes.draw(run.meta, "train", 0, 3, key=0, shape=run.recipe.train.shape)
+    ours, _ = run.meta_step.gradient(run.meta, episodes)
+    found = [{name: g.numpy() for name, g in each.items()} for each in (port.gradient(run.meta, episodes), ours)]
+    error = relative_error(*found)
+    if not error <= LIMIT:
+        raise ValueError(f"the meta-gradient of the port differs from ours by {error:.1e} of the largest entry")
+    return error
+
+
 def entries(bench: str) -> Iterator[tuple[str, str | None, Callable[[], Any]]]:
     """(library, schedule, context manager of what measures seconds) of a bench; ours first."""
-    if bench == "iteration-cheetah-dir":
-        share = "outer.trust.share=0.1"
-        yield OURS, f"traced, {share}", lambda: nullcontext(iteration("cheetah-dir", "traced", (share,)))
-        yield f"{OURS} whole curvature", "traced", lambda: nullcontext(iteration("cheetah-dir", "traced"))
-        yield LOOP, "loop", lambda: nullcontext(iteration("cheetah-dir", "loop"))
+    if bench in ITERATIONS:
+        asked = ITERATIONS[bench]
+        recipe, settings = asked.recipe, asked.changed()
+        told = ", ".join(settings)
+        yield OURS, f"traced, {told}", lambda: nullcontext(iteration(recipe, "traced", settings))
+        if asked.share == 1:  # the plain path has no other
+            yield LOOP, f"loop, {told}", lambda: nullcontext(iteration(recipe, "loop", settings))
+        yield PORT, f"SyncVectorEnv, {told}", lambda: nullcontext(ported(asked))
         return
     world = WORLDS["rollouts-cheetah" if bench == "training-cheetah" else bench]
     if bench == "training-cheetah":
@@ -159,6 +220,7 @@ def race(bench: str, rounds: int, threads: int) -> list[dict[str, Any]]:
     """The rows of one bench."""
     found: dict[str, list[float]] = {}
     schedules, gflops = {}, []
+    errors = {PORT: gradient_error(ITERATIONS[bench])} if bench in ITERATIONS else {}
     for count in range(rounds):
         gflops.append(machine.convolution_gflops())
         for library, schedule, measuring in entries(bench):
@@ -170,12 +232,12 @@ def race(bench: str, rounds: int, threads: int) -> list[dict[str, Any]]:
     rows = []
     for library, medians in found.items():
         middle, low, high = ratios(medians, found[OURS]) or (None, None, None)
-        peer = library.startswith("gymnasium")
+        peer = "gymnasium" in library
         row = Race(
             kind="speed", bench=bench, library=library, schedule=schedules[library], memory=memory.mode(), status="ok",
             library_version=metadata.version("gymnasium" if peer else "maml-bench"), torch=str(torch.__version__),
             reason=None, rounds=rounds, round_medians_s=tuple(medians), median_s=statistics.median(medians),
-            ratio_to_ours=middle, ratio_low=low, ratio_high=high, grad_rel_error=None, compile_s=None,
+            ratio_to_ours=middle, ratio_low=low, ratio_high=high, grad_rel_error=errors.get(library), compile_s=None,
             peak_memory_bytes=None, threads=threads, machine=machine.identity(), model_gflop=None, machine_share=None,
             machine_gflops=statistics.median(gflops), python=".".join(map(str, sys.version_info[:3])), commit=commit,
             dirty=dirty, started_at=now_utc(), more=more(bench, medians),
@@ -186,9 +248,7 @@ def race(bench: str, rounds: int, threads: int) -> list[dict[str, Any]]:
 
 def more(bench: str, medians: list[float]) -> dict[str, float]:
     """Steps in the world per second, where seconds are those of a step of all copies."""
-    return (
-        {} if bench == "iteration-cheetah-dir" else {"env_steps_per_s": TASKS * ROLLOUTS / statistics.median(medians)}
-    )
+    return {} if bench in ITERATIONS else {"env_steps_per_s": TASKS * ROLLOUTS / statistics.median(medians)}
 
 
 def main() -> None:

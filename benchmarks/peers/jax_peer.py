@@ -25,7 +25,7 @@ def network(bench: Bench, params: Params, x: Array) -> Array:
     for i, layer in enumerate(bench.body(), start=1):
         weight, bias = params[f"body.{layer.name}.weight"], params[f"body.{layer.name}.bias"]
         if layer.is_convolution:
-            strides = (bench.stride, bench.stride)
+            strides = (layer.stride, layer.stride)
             numbers = ("NHWC", "HWIO", "NHWC")
             x = lax.conv_general_dilated(x, weight, strides, ((1, 1), (1, 1)), dimension_numbers=numbers) + bias
             mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
@@ -33,11 +33,11 @@ def network(bench: Bench, params: Params, x: Array) -> Array:
         else:
             x = x @ weight + bias
         x = jax.nn.relu(x)
-        if bench.pool:
+        if layer.pool:
             x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     if bench.is_regression:
         return x
-    return x.reshape(x.shape[0], -1) if bench.pool else x.mean((1, 2))
+    return x.mean((1, 2)) if bench.average else x.reshape(x.shape[0], -1)
 
 
 def loss(bench: Bench, head: Params, features: Array, y: Array) -> Array:
@@ -127,7 +127,7 @@ class JaxAdapter(Adapter):
         """OIHW to HWIO, ``[outputs, inputs]`` to its transpose; a head on flattened maps reads them channels last."""
         if values.ndim == 4:
             return values.transpose(2, 3, 1, 0)
-        if name == "head.weight" and self.bench.pool:
+        if name == "head.weight" and not self.bench.average:
             filters, side = self.bench.last_map
             return values.reshape(-1, filters, side, side).transpose(2, 3, 1, 0).reshape(-1, len(values))
         return values.T
@@ -136,7 +136,7 @@ class JaxAdapter(Adapter):
         """The inverse of ``to_jax``."""
         if values.ndim == 4:
             return values.transpose(3, 2, 0, 1)
-        if name == "head.weight" and self.bench.pool:
+        if name == "head.weight" and not self.bench.average:
             filters, side = self.bench.last_map
             return values.reshape(side, side, filters, -1).transpose(3, 2, 0, 1).reshape(values.shape[1], -1)
         return values.T

@@ -1,7 +1,8 @@
-"""learn2learn (Arnold et al. 2020, arXiv:2008.12284): algorithms.MAML with clone() and adapt().
+"""learn2learn (Arnold et al. 2020, arXiv:2008.12284): algorithms.MAML with clone() and adapt(), and
+nn.PrototypicalClassifier.
 
 As in its examples/vision/maml_omniglot.py, and for ANIL anil_fc100.py: each task is differentiated by itself, the
-gradients are divided at the end.
+gradients are divided at the end. The prototypes are used as in the example of nn.PrototypicalClassifier.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import learn2learn as l2l
 from torch import Tensor
 
-from base import main
+from base import NotExpressible, main
+from benches import GRADIENT
 from torch_network import AutogradAdapter, Task, tasks
 
 
@@ -19,6 +21,11 @@ class Learn2learnAdapter(AutogradAdapter):
     library = "learn2learn"
 
     def wrap(self) -> None:
+        if self.bench.method == "protonet":
+            self.classifier = l2l.nn.PrototypicalClassifier()
+            return
+        if self.bench.method not in GRADIENT:
+            raise NotExpressible(f"it has no {self.bench.method}")
         adapted = self.network.head if self.bench.head_only else self.network
         self.maml = l2l.algorithms.MAML(adapted, lr=self.bench.rate, first_order=self.bench.first_order)
 
@@ -26,13 +33,23 @@ class Learn2learnAdapter(AutogradAdapter):
         return self.network.body(x) if self.bench.head_only else x
 
     def accumulate(self, batch: Task) -> None:
+        task_gradient = self.prototypes if self.bench.method == "protonet" else self.adapt
         for task in tasks(batch):
-            learner = self.maml.clone()
-            support = self.features(task.support_x)
-            for _ in range(self.bench.steps):
-                learner.adapt(self.loss(learner(support), task.support_y))
-            self.loss(learner(self.features(task.query_x)), task.query_y).backward()
+            task_gradient(task)
         self.divide_gradient()
+
+    def prototypes(self, task: Task) -> None:
+        """Add the gradient of one task of prototypical networks."""
+        self.classifier.fit_(self.network.body(task.support_x), task.support_y)
+        self.loss(self.classifier(self.network.body(task.query_x)), task.query_y).backward()
+
+    def adapt(self, task: Task) -> None:
+        """Add the meta-gradient of one task of MAML, first-order MAML or ANIL."""
+        learner = self.maml.clone()
+        support = self.features(task.support_x)
+        for _ in range(self.bench.steps):
+            learner.adapt(self.loss(learner(support), task.support_y))
+        self.loss(learner(self.features(task.query_x)), task.query_y).backward()
 
     def library_version(self) -> str:
         return l2l.__version__

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base import Adapter
-from benches import NORM_EPS, OUTER_RATE, Bench, MetaBatch
+from benches import NORM_EPS, Bench, Layer, MetaBatch
 
 
 class Mean(nn.Module):
@@ -33,20 +33,47 @@ class Task(NamedTuple):
 
 
 def body(bench: Bench, layers: Any = nn) -> OrderedDict[str, nn.Module]:
-    """All but the head, by name. ``layers`` brings Conv2d, BatchNorm2d and Linear: torch.nn, or a library's own."""
+    """All but the head, by name. ``layers`` brings Conv2d, BatchNorm2d and Linear: torch.nn, or a library's own.
+
+    Relation networks compare maps, so theirs are not flattened.
+    """
     found: OrderedDict[str, nn.Module] = OrderedDict()
-    for i, layer in enumerate(bench.body(), start=1):
-        if layer.is_convolution:
-            found[layer.name] = layers.Conv2d(layer.inputs, layer.outputs, 3, stride=bench.stride, padding=1)
-            found[f"norm{i}"] = layers.BatchNorm2d(layer.outputs, eps=NORM_EPS, track_running_stats=False)
-        else:
-            found[layer.name] = layers.Linear(layer.inputs, layer.outputs)
-        found[f"relu{i}"] = nn.ReLU()
-        if bench.pool:
-            found[f"pool{i}"] = nn.MaxPool2d(2)
-    if not bench.is_regression:
-        found["features"] = nn.Flatten() if bench.pool else Mean()
+    for layer in bench.body():
+        found.update(block(layer, layers))
+        if not layer.is_convolution:
+            found[layer.name.replace("linear", "relu")] = nn.ReLU()
+    if not bench.is_regression and bench.method != "relation":
+        found["features"] = Mean() if bench.average else nn.Flatten()
     return found
+
+
+def block(layer: Layer, layers: Any = nn) -> OrderedDict[str, nn.Module]:
+    """A convolution with its normalisation, ReLU and pooling, or a linear layer alone."""
+    if not layer.is_convolution:
+        return OrderedDict({layer.name: layers.Linear(layer.inputs, layer.outputs)})
+    more = {} if layer.bias else {"bias": False}
+    conv = layers.Conv2d(layer.inputs, layer.outputs, 3, stride=layer.stride, padding=1, **more)
+    found = OrderedDict({layer.name: conv})
+    number = layer.name[len("conv") :]
+    found[f"norm{number}"] = layers.BatchNorm2d(layer.outputs, eps=NORM_EPS, track_running_stats=False)
+    found[f"relu{number}"] = nn.ReLU()
+    if layer.pool:
+        found[f"pool{number}"] = nn.MaxPool2d(2)
+    return found
+
+
+def relation(bench: Bench) -> nn.Module:
+    """The relation module, from stacked maps to a score from 0 to 1."""
+    *blocks, first, second = bench.relation()
+    found: OrderedDict[str, nn.Module] = OrderedDict()
+    for layer in blocks:
+        found.update(block(layer))
+    found["flatten"] = nn.Flatten()
+    found.update(block(first))
+    found["relu"] = nn.ReLU()
+    found.update(block(second))
+    found["sigmoid"] = nn.Sigmoid()
+    return nn.Sequential(found)
 
 
 def head(bench: Bench, layers: Any = nn) -> nn.Module:
@@ -65,12 +92,20 @@ class TorchAdapter(Adapter):
         self.dtype = torch.float64 if double else torch.float32
         self.loss = F.mse_loss if bench.is_regression else F.cross_entropy
         self.network = self.build().to(self.dtype)
-        self.network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()})
+        self.load({name: torch.from_numpy(values) for name, values in parameters.items()})
         self.start()
 
+    def load(self, parameters: dict[str, Tensor]) -> None:
+        """Give the network its initial values."""
+        self.network.load_state_dict(parameters)
+
     def build(self) -> nn.Module:
-        """The network, with children ``body`` and ``head``."""
-        parts = OrderedDict(body=nn.Sequential(body(self.bench)), head=head(self.bench))
+        """The network, with children ``body`` and, if the bench has them, ``head`` and ``relation``."""
+        parts: OrderedDict[str, nn.Module] = OrderedDict(body=nn.Sequential(body(self.bench)))
+        if self.bench.has_head:
+            parts["head"] = head(self.bench)
+        if self.bench.method == "relation":
+            parts["relation"] = relation(self.bench)
         return nn.Sequential(parts)
 
     @abstractmethod
@@ -93,7 +128,7 @@ class AutogradAdapter(TorchAdapter):
 
     def start(self) -> None:
         self.parameters = dict(self.network.named_parameters())
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=OUTER_RATE)
+        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=self.bench.outer_rate)
         self.wrap()
 
     def wrap(self) -> None:

@@ -10,7 +10,7 @@ from peers.benches import BENCHES, Bench
 from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
-from torch_network import body, head
+from torch_network import body, head, relation
 
 SMALL = {"tasks": 1, "way": 2, "shot": 1, "query": 3, "rate": 0.1, "size": 16, "hidden": 4}
 REGRESSION = {"tasks": 1, "way": 1, "shot": 3, "query": 5, "rate": 0.1, "channels": 0, "hidden": 8}
@@ -46,8 +46,8 @@ def counted(bench: Bench) -> int:
 @pytest.mark.parametrize(
     "bench",
     [
-        pytest.param({**SMALL, "first_order": True}, id="first order"),
-        pytest.param({**SMALL, "head_only": True}, id="head only"),
+        pytest.param({**SMALL, "method": "fomaml"}, id="first order"),
+        pytest.param({**SMALL, "method": "anil"}, id="head only"),
         pytest.param(REGRESSION, id="regression"),
     ],
 )
@@ -59,9 +59,46 @@ def test_the_formula_is_what_torch_counts(bench, steps):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_second_order_needs_less_than_torch_does_by_the_first_layers_input(steps):
     """Torch differentiates the first convolution by its input too, once per step, though nobody asks for it."""
-    made = Bench("small", steps=steps, **{**SMALL, "pool": True, "size": 21})
+    made = Bench("small", steps=steps, **{**SMALL, "pool": True, "average": False, "size": 21})
     unasked = 2 * steps * made.way * made.shot * made.body()[0].multiply_adds
     assert model_gflop(made) * 1e9 == pytest.approx(counted(made) - unasked, rel=1e-12)
+
+
+METRIC = {"tasks": 1, "way": 2, "shot": 1, "query": 3, "size": 16, "hidden": 4, "pool": True, "average": False}
+
+
+@pytest.mark.parametrize("method", ["protonet", "matching"])
+def test_networks_that_compare_pass_every_example_once(method):
+    made = Bench("small", method=method, **METRIC)
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(body(made))
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
+    assert model_gflop(made) * 1e9 == counter.get_total_flops()
+
+
+def test_the_relation_module_is_counted_for_pairs_but_for_its_first_layer():
+    made = Bench("small", method="relation", halvings=2, **METRIC)
+    with torch.random.fork_rng(devices=[]):
+        net, module = nn.Sequential(body(made)), relation(made)
+    pairs = made.way * made.way * made.query
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(made.way * (made.shot + made.query), *made.input_shape)).sum().backward()
+        stacked = torch.zeros(pairs, 2 * made.hidden, 4, 4, requires_grad=True)
+        module(stacked).sum().backward()
+    first = made.relation()[0].multiply_adds
+    spared = 6 * (pairs - (made.way + made.way * made.query) / 2) * first
+    assert model_gflop(made) * 1e9 == pytest.approx(counter.get_total_flops() - spared, rel=1e-12)
+
+
+def test_reptile_is_first_order_on_its_small_batches():
+    made = Bench("small", method="reptile", steps=3, inner_batch=2, **{**SMALL, "query": 0, "average": False})
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(OrderedDict(body=nn.Sequential(body(made)), head=head(made)))
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(made.steps):
+            net(torch.zeros(made.inner_batch, *made.input_shape)).sum().backward()
+    assert model_gflop(made) * 1e9 == counter.get_total_flops()
 
 
 def test_tasks_multiply_and_first_order_is_half_of_one_step():

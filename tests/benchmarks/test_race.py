@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import race
 from peers import processes
-from peers.benches import BENCHES, write_inputs
+from peers.benches import BENCHES, METRIC, write_inputs
 from peers.catalogue import PEERS
 from peers.checks import Verdict
 from peers.environments import NotBuilt
@@ -131,6 +131,14 @@ def test_ctrl_c_keeps_the_benches_that_are_done(turns, monkeypatch, tmp_path, ca
         (["--rounds=-1"], "--rounds is 1 or more"),
         (["--against=no-such-commit"], "this clone has no commit no-such-commit"),
         (["--against=HEAD", "--peer=higher"], "--against races another commit of maml-bench alone"),
+        (
+            ["--bench=protonet-mini", "--peer=higher"],
+            "no --peer that was named races on protonet-mini: choose from loop",
+        ),
+        (
+            ["--bench=omniglot-q1", "--bench=relation-omniglot", "--peer=loop", "--peer=torch"],
+            "torch races on none of the benches that were named: choose from reptile-omniglot",
+        ),
     ],
 )
 def test_wrong_arguments_stop_it(arguments, sentence, capsys):
@@ -146,6 +154,26 @@ def test_a_part_of_a_race_replaces_no_whole_one(tmp_path):
     refuse_to_replace([path], None)
     with pytest.raises(MamlBenchError, match="--peer makes this race a part of one, which does not replace it: choose"):
         refuse_to_replace([path], "--peer")
+
+
+def test_who_has_the_method_of_a_bench_races_on_it_and_nobody_else(turns, monkeypatch, tmp_path):
+    judged = []
+    verdict = Verdict("not expressible", "only its name is asked for here")
+    monkeypatch.setattr(race.Reference, "judge", lambda self, job: judged.append((job.bench, job.peer.name)) or verdict)
+    plan = race.parse(["--bench=matching-omniglot", "--bench=reptile-omniglot", f"--results={tmp_path}", "--rounds=1"])
+    race.Race(plan, Console(quiet=True)).run()
+    assert judged == [
+        *(("matching-omniglot", name) for name in ("maml-bench", "loop", "easyfsl")),
+        *(("reptile-omniglot", name) for name in ("maml-bench", "loop", "torch")),
+    ]
+
+
+def test_a_peer_alone_races_on_the_benches_of_its_methods():
+    plan = race.parse(["--peer=easyfsl"])
+    assert [bench.name for bench in plan.benches] == [
+        bench.name for bench in BENCHES.values() if bench.method in METRIC
+    ]
+    assert [peer.name for peer in plan.peers] == ["maml-bench", "easyfsl"]
 
 
 def test_defaults_race_all_and_a_choice_keeps_ours():

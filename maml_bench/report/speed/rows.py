@@ -19,7 +19,10 @@ from maml_bench.record_files import skipped
 OURS = "maml-bench"
 LOOP = "loop"
 """The name of the plain loop of our own core, which every race includes for comparison; it is not a peer."""
-BENCHES = ("omniglot-q1", "omniglot-q15", "omniglot-20w1s", "mini-5w1s", "sinusoid", "fomaml-q1", "anil-q1")
+BENCHES = (
+    *("omniglot-q1", "omniglot-q15", "omniglot-20w1s", "mini-5w1s", "sinusoid", "fomaml-q1", "anil-q1"),
+    *("protonet-omniglot", "protonet-mini", "matching-omniglot", "relation-omniglot", "reptile-omniglot"),
+)
 """Benches in reading order; any other bench comes after them, and loaders come last."""
 KINDS = ("speed", "growth")
 
