@@ -202,7 +202,7 @@ def report(
 
     Open report.html in a browser to sort, filter and trace every result. It needs no network.
     """
-    from maml_bench.api import report as make
+    from maml_bench.api.reading import report as make
     from maml_bench.cli.terminal import console
     from maml_bench.report.writing import include
 

@@ -10,7 +10,8 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
 from maml_bench.harness.run_state import RunState
-from maml_bench.record import Curve, Evaluation, Record, Status
+from maml_bench.record import Curve, Evaluation, Record
+from maml_bench.record_search import Status
 from maml_bench.trees import tree_map
 
 

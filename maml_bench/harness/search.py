@@ -9,7 +9,8 @@ from maml_bench.checked import construct_json
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.search_space import Dimension, settings_of
-from maml_bench.record import Metric, Status, TrialScore, as_text
+from maml_bench.record import Metric, as_text
+from maml_bench.record_search import Status, TrialScore
 
 
 @dataclass
@@ -51,6 +52,11 @@ class Search:
     metric: Metric
     trials: list[Trial] = field(default_factory=list)
     schema: int = 1
+
+    @property
+    def title(self) -> str:
+        """Recipe and setup, for messages."""
+        return f"{self.recipe} {self.setup}"
 
     @property
     def done(self) -> list[Trial]:

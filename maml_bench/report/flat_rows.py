@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from maml_bench.record import Evaluation, Point, Record, TrialScore, Tuned
+from maml_bench.record import Evaluation, Point, Record
+from maml_bench.record_search import TrialScore, Tuned
 from maml_bench.report.training_time import contended, steps_per_s, training_time
 
 NO_OTHER_EXPERIMENT = ("validation.",)

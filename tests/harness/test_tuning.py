@@ -11,7 +11,8 @@ from maml_bench.errors import MamlBenchError
 from maml_bench.harness.run import run
 from maml_bench.harness.run_state import Silent
 from maml_bench.harness.search import Search, Trial
-from maml_bench.harness.tuning import make_trials, place_of, plans, tuned
+from maml_bench.harness.search_plan import place_of, plans
+from maml_bench.harness.tuning import make_trials, tuned
 from maml_bench.record import Metric
 from maml_bench.record_files import load, load_all
 from maml_bench.tasks.sinusoid import Sinusoid

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from record_factory import ACCURACY, PAPER, record
 
-from maml_bench.record import TrialScore, Tuned
+from maml_bench.record_search import TrialScore, Tuned
 from maml_bench.report.aggregate import aggregate
 from maml_bench.report.figures import selections
 from maml_bench.report.flat_rows import flat_rows, search_in_words, trials
