@@ -46,6 +46,11 @@ class Metric:
     higher_is_better: Annotated[bool, Doc("Whether a larger score is the better one.")] = True
     diverged_above: Annotated[float | None, Doc("An episode with a larger score counts as diverged.")] = None
 
+    def order(self, mean: float, nonfinite: int) -> tuple[int, float]:
+        """The sort key of a validation, smallest is best: first the number of tasks whose score is not finite, which
+        the mean leaves out, and then the mean. So one with such tasks never beats one without."""
+        return nonfinite, -mean if self.higher_is_better else mean
+
 
 @dataclass(frozen=True)
 class Point:
@@ -111,7 +116,9 @@ class Curve:
     train_loss: Annotated[list[float | None], Doc("Mean training loss since the last entry.")] = field(
         default_factory=list
     )
-    validation: Annotated[list[float | None], Doc("Mean validation score.")] = field(default_factory=list)
+    validation: Annotated[list[float | None], Doc("Mean validation score, over the tasks with a finite score.")] = (
+        field(default_factory=list)
+    )
     validation_ci95: Annotated[list[float | None], Doc("Half-width of its 95 % interval.")] = field(
         default_factory=list
     )
@@ -120,6 +127,10 @@ class Curve:
     env_steps: Annotated[list[Count], Doc("Steps in the environment so far, in reinforcement learning.")] = field(
         default_factory=list
     )
+    validation_nonfinite: Annotated[
+        list[Count | None],
+        Doc("Validation tasks whose score is not finite; nothing where that is not known. Empty in older records."),
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ class TrialScore:
     validation: Annotated[float | None, Doc("The best validation score of its learning curve, if it has one.")]
     step: Annotated[Count | None, Doc("The outer steps after which that was reached.")]
     status: Annotated[Status, Doc("How it ended.")]
+    nonfinite: Annotated[
+        Count, Doc("Validation tasks whose score was not finite there, which the mean leaves out.")
+    ] = 0
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,9 @@ def _line(search: "Search", of: int) -> str:
     from maml_bench.harness.search_space import settings_of
 
     trial, best = search.done[-1], search.winner
-    ended = f"validation {trial.validation:.4g}" if trial.validation is not None else f"{trial.status}, {trial.reason}"
+    lost = f" ({trial.nonfinite:,} tasks not finite)" if trial.nonfinite else ""
+    scored = trial.validation is not None
+    ended = f"validation {trial.validation:.4g}{lost}" if scored else f"{trial.status}, {trial.reason}"
     so_far = "" if best is None else " (the best so far)" if best is trial else f" (best so far: {best.validation:.4g})"
     return f"{search.title} trial {trial.number} of {of}: {', '.join(settings_of(trial.values))}: {ended}{so_far}"
 
@@ -254,19 +256,22 @@ def _print_trials(search: "Search") -> None:
     from maml_bench.harness.search_space import settings_of
 
     keys = [one.partition("=")[0] for one in search.space]
+    lost = ["not finite"] * any(trial.nonfinite for trial in search.done)
     rows = [
         [
             str(trial.number),
             *(one.partition("=")[2] for one in settings_of(trial.values)),
-            *(_short(value) for value in (trial.validation, trial.step, trial.status, trial.train_s)),
+            _short(trial.validation),
+            *(str(trial.nonfinite) for _ in lost),
+            *(_short(value) for value in (trial.step, trial.status, trial.train_s)),
         ]
         for trial in search.ranked
     ]
     print_table(
         f"{search.title}, {search.preset} preset: {len(search.done)} trials of {search.outer_steps:,} outer steps",
-        ["trial", *keys, f"validation {search.metric.name}", "at step", "status", "seconds"],
+        ["trial", *keys, f"validation {search.metric.name}", *lost, "at step", "status", "seconds"],
         rows,
-        right=["trial", f"validation {search.metric.name}", "at step", "seconds"],
+        right=["trial", f"validation {search.metric.name}", *lost, "at step", "seconds"],
         heads=1 + len(keys),
         optional=("seconds", "at step"),
     )

@@ -125,11 +125,11 @@ def make_trials(
         folder = path.with_suffix("")
         while len(search.done) < plan.trials and not interrupted():
             if len(search.done) == len(search.trials):
+                places = {trial.number: place for place, trial in enumerate(search.ranked)}
                 values = proposals.proposed(
                     plan.space,
-                    [(trial.values, trial.validation) for trial in search.trials],
+                    [(one.values, None if one.validation is None else places[one.number]) for one in search.trials],
                     plan.seed,
-                    higher_is_better=search.metric.higher_is_better,
                 )
                 search.trials.append(Trial(len(search.trials) + 1, values))
                 search.save(path)
@@ -198,11 +198,11 @@ def _end(trial: Trial, record: Record) -> None:
     trial.status, trial.reason, trial.train_s = record.status, record.reason, record.train_s
     trial.record = record.relative_path.as_posix()
     curve = record.curve
+    lost = curve.validation_nonfinite or [None] * len(curve.step)
     scores = [
-        (step, score)
-        for step, score in zip(curve.step, curve.validation, strict=True)
+        (step, score, nonfinite or 0)
+        for step, score, nonfinite in zip(curve.step, curve.validation, lost, strict=True)
         if score is not None and (step or not record.budget_steps)
     ]
     if record.status == "ok" and scores:
-        best = max if record.metric.higher_is_better else min
-        trial.step, trial.validation = best(scores, key=lambda one: one[1])
+        trial.step, trial.validation, trial.nonfinite = min(scores, key=lambda one: record.metric.order(*one[1:]))

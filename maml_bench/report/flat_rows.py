@@ -57,7 +57,10 @@ def search_in_words(search: Tuned) -> str:
 
 
 def _validation(trial: TrialScore) -> str:
-    return trial.status if trial.validation is None else f"validation {trial.validation:.4g}"
+    if trial.validation is None:
+        return trial.status
+    lost = f" without {trial.nonfinite:,} tasks that are not finite" if trial.nonfinite else ""
+    return f"validation {trial.validation:.4g}{lost}"
 
 
 def commits(record: Record) -> str:

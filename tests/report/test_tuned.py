@@ -103,6 +103,12 @@ def test_a_figure_shows_setups_together_that_were_tuned_alike():
     assert [group.trials for group in plain.groups.values()] == [0]
 
 
+def test_a_score_that_leaves_out_tasks_says_so():
+    lost = replace(SEARCH.neighbours[0], nonfinite=3)
+    told = search_in_words(replace(SEARCH, neighbours=[lost]))
+    assert "inner.rate=0.41: validation 0.97 without 3 tasks that are not finite (" in told
+
+
 def test_a_search_of_one_trial_has_no_neighbours():
     assert "nearest to it: none" in search_in_words(replace(SEARCH, trials=1, neighbours=[]))
     assert asdict(SEARCH)["winner"]["number"] == 7
