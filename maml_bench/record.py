@@ -212,7 +212,10 @@ class Record:
     ] = ""
     tuned: Annotated[
         list[Tuned],
-        Doc("The searches that found the values of this run. It is empty for a run that was not tuned."),
+        Doc(
+            "The searches that found the values of this run. It is empty for a run that was not tuned. Where no key of "
+            "a search is among the changed ones, the recipe's own values won."
+        ),
     ] = field(default_factory=list)
     processes: Annotated[
         int, Ge(1), Doc("Number of processes that torchrun started to make the run together. It is 1 without torchrun.")
