@@ -7,12 +7,16 @@ functional core is in ``maml_bench.core`` and ``maml_bench.engine``.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maml_bench.api import compare, list_recipes, list_setups, load_records, load_tasks, run
+    from maml_bench.api.listing import list_recipes, list_setups, load_tasks
+    from maml_bench.api.reading import compare, load_records
+    from maml_bench.api.running import run
+    from maml_bench.api.tuning import tune
     from maml_bench.core.setup import Setup
     from maml_bench.data.images import ImageFolder
     from maml_bench.errors import MamlBenchError
     from maml_bench.fitting import fit
     from maml_bench.harness.recipe import Recipe
+    from maml_bench.harness.tuning import Tuning
     from maml_bench.learner_files import load
     from maml_bench.predictor import Adapted, Predictor
     from maml_bench.record import Record
@@ -31,6 +35,7 @@ __all__ = [
     "Record",
     "Setup",
     "Shape",
+    "Tuning",
     "compare",
     "fit",
     "list_recipes",
@@ -39,15 +44,20 @@ __all__ = [
     "load_records",
     "load_tasks",
     "run",
+    "tune",
 ]
 
 _WHERE = {
-    **dict.fromkeys(("compare", "list_recipes", "list_setups", "load_records", "load_tasks", "run"), "maml_bench.api"),
+    **dict.fromkeys(("list_recipes", "list_setups", "load_tasks"), "maml_bench.api.listing"),
+    **dict.fromkeys(("compare", "load_records"), "maml_bench.api.reading"),
+    "run": "maml_bench.api.running",
+    "tune": "maml_bench.api.tuning",
     **dict.fromkeys(("Batch", "Episode", "Shape"), "maml_bench.types"),
     "ImageFolder": "maml_bench.data.images",
     "MamlBenchError": "maml_bench.errors",
     "Recipe": "maml_bench.harness.recipe",
     "Record": "maml_bench.record",
+    "Tuning": "maml_bench.harness.tuning",
     "fit": "maml_bench.fitting",
     **dict.fromkeys(("Adapted", "Predictor"), "maml_bench.predictor"),
     "load": "maml_bench.learner_files",

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from maml_bench import registry
-from maml_bench.api import as_settings, first_recipe
+from maml_bench.api.listing import first_recipe
+from maml_bench.api.running import as_settings
 from maml_bench.checked import plain
 from maml_bench.cli.progress import Bars, interruptible
 from maml_bench.core.setup import Setup

@@ -11,16 +11,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
 from maml_bench.files import atomic_write, refuse_unfit_name
+from maml_bench.record_search import Status, Tuned
 from maml_bench.record_tables import Count, Earlier, Holds, RecipeTable, Seconds, WeightsFile
 
 SCHEMA = 2
-Status = Literal["ok", "diverged", "failed"]
 
 
 def mean_ci95(values: Sequence[float]) -> tuple[float, float]:
@@ -45,6 +45,11 @@ class Metric:
     unit: Annotated[str, Doc("The unit of the score, if it has one.")] = ""
     higher_is_better: Annotated[bool, Doc("Whether a larger score is the better one.")] = True
     diverged_above: Annotated[float | None, Doc("An episode with a larger score counts as diverged.")] = None
+
+    def order(self, mean: float, nonfinite: int) -> tuple[int, float]:
+        """The sort key of a validation, smallest is best: first the number of tasks whose score is not finite, which
+        the mean leaves out, and then the mean. So one with such tasks never beats one without."""
+        return nonfinite, -mean if self.higher_is_better else mean
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,9 @@ class Curve:
     train_loss: Annotated[list[float | None], Doc("Mean training loss since the last entry.")] = field(
         default_factory=list
     )
-    validation: Annotated[list[float | None], Doc("Mean validation score.")] = field(default_factory=list)
+    validation: Annotated[list[float | None], Doc("Mean validation score, over the tasks with a finite score.")] = (
+        field(default_factory=list)
+    )
     validation_ci95: Annotated[list[float | None], Doc("Half-width of its 95 % interval.")] = field(
         default_factory=list
     )
@@ -120,32 +127,10 @@ class Curve:
     env_steps: Annotated[list[Count], Doc("Steps in the environment so far, in reinforcement learning.")] = field(
         default_factory=list
     )
-
-
-@dataclass(frozen=True)
-class TrialScore:
-    """One trial of a search for values of a recipe's keys."""
-
-    number: Annotated[Count, Doc("Its number in the search, from 1 on.")]
-    settings: Annotated[list[str], Doc("The values that it tried, as `--set` takes them.")]
-    validation: Annotated[float | None, Doc("The best validation score of its learning curve, if it has one.")]
-    step: Annotated[Count | None, Doc("The outer steps after which that was reached.")]
-    status: Annotated[Status, Doc("How it ended.")]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A search on validation that found the values of this run, see `maml-bench tune`."""
-
-    search: Annotated[str, Doc("The name of the file with all trials, below `tuning` of the results folder.")]
-    trials: Annotated[Count, Doc("Number of trials, also those that diverged or failed.")]
-    unsuccessful: Annotated[Count, Doc("How many of them have no score, because they diverged or failed.")]
-    seed: Annotated[Count, Doc("The seed of the sampler and of the training of every trial.")]
-    sampler: Annotated[str, Doc("What chose the values of the trials, and its version.")]
-    space: Annotated[list[str], Doc("The ranges and choices that were searched, as `--set` takes them.")]
-    outer_steps: Annotated[Count, Doc("Outer steps of each trial.")]
-    winner: Annotated[TrialScore, Doc("The trial whose values these are.")]
-    neighbours: Annotated[list[TrialScore], Doc("The trials that are nearest to the winner, the nearest first.")]
+    validation_nonfinite: Annotated[
+        list[Count | None],
+        Doc("Validation tasks whose score is not finite; nothing where that is not known. Empty in older records."),
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -227,7 +212,10 @@ class Record:
     ] = ""
     tuned: Annotated[
         list[Tuned],
-        Doc("The searches that found the values of this run. It is empty for a run that was not tuned."),
+        Doc(
+            "The searches that found the values of this run. It is empty for a run that was not tuned. Where no key of "
+            "a search is among the changed ones, the recipe's own values won."
+        ),
     ] = field(default_factory=list)
     processes: Annotated[
         int, Ge(1), Doc("Number of processes that torchrun started to make the run together. It is 1 without torchrun.")

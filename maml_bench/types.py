@@ -68,7 +68,7 @@ class Episode(NamedTuple):
 
     @classmethod
     def from_torchmeta(cls, batch: Mapping[str, Sequence["Tensor"]]) -> "Episode":
-        """An Episode from torchmeta's batch dictionary; tensors are shared, not copied."""
+        """An Episode from torchmeta's batch dictionary; tensors are shared, not copied, and not scaled."""
         return cls(Batch(*batch["train"]), Batch(*batch["test"]))
 
 

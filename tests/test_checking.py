@@ -8,6 +8,8 @@ import pytest
 from maml_bench.contracts import checking
 from maml_bench.contracts.blobs import Blobs
 from maml_bench.contracts.checking import Finding, check
+from maml_bench.contracts.checks import Unchecked
+from maml_bench.contracts.of_acting import ACTING_SETUP, ACTING_TASKS
 from maml_bench.contracts.of_setups import SETUP
 from maml_bench.contracts.of_tasks import NETWORK, TASKS
 from maml_bench.errors import MamlBenchError
@@ -241,3 +243,94 @@ def test_what_cannot_be_checked_is_a_sentence(name: str, sentence: str) -> None:
 
 def test_findings_are_plain_data() -> None:
     assert json.dumps(vars(Finding("setup", "it can be built", "holds")))
+
+
+LINE = '''from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from maml_bench.data.draws import key_of, uniform, words
+from maml_bench.rl.actions import Actions, Gaussian
+from maml_bench.rl.control import Control
+
+
+@dataclass(frozen=True)
+class Line(Control):
+    """Go to a point on a line."""
+
+    horizon: int = 5
+    hidden: tuple[int, ...] = (8,)
+    name: ClassVar[str] = "line"
+    actions: ClassVar[Actions] = Gaussian()
+
+    def sizes(self):
+        return 1, 1
+
+    def draw(self, split, first, count, key):
+        return uniform(words(key_of(key, self.name, split), first, count, 1), -1, 1)
+
+    def start(self, tasks, rollouts, noise):
+        return Walk(tasks, rollouts)
+
+
+class Walk:
+    def __init__(self, tasks, rollouts):
+        self.goal = tasks
+        self.at = torch.zeros(len(tasks), rollouts)
+
+    def observe(self):
+        return self.at.unsqueeze(-1)
+
+    def act(self, actions):
+        self.at = self.at + actions[..., 0].clamp(-0.1, 0.1)
+        return -(self.at - self.goal).abs(), torch.zeros(self.at.shape, dtype=torch.bool)
+'''
+"""A family of the user's in which somebody acts."""
+BAD_LINES = {
+    "one task for all splits": (
+        ("key_of(key, self.name, split)", "key_of(key, self.name)"),
+        "the splits train and validation have a task in common",
+    ),
+    "the same tasks for all seeds": (
+        ("key_of(key, self.name, split)", "key_of(0, self.name, split)"),
+        "training tasks do not depend on `key`",
+    ),
+    "a draw": (
+        ("torch.zeros(len(tasks), rollouts)", "torch.rand(len(tasks), rollouts)"),
+        "`rand` draws from torch's global generator",
+    ),
+    "a counter": (
+        ("self.at = torch.zeros(len(tasks), rollouts)", "CALLS.append(1)\n        self.at = torch.full("
+         "(len(tasks), rollouts), 0.01 * len(CALLS))"),
+        "the same actor collects different rollouts in two equal calls",
+    ),
+}  # fmt: skip
+
+
+def test_a_good_family_that_acts_keeps_every_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings(tmp_path, monkeypatch, LINE)
+    assert [(one.contract, one.status) for one in found] == [(name, "holds") for name in ACTING_TASKS], found
+
+
+@pytest.mark.parametrize(("change", "sentence"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_family_that_acts_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], sentence: str
+) -> None:
+    assert change[0] in LINE
+    fails_with(findings(tmp_path, monkeypatch, "CALLS = []\n" + LINE.replace(*change)), sentence)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setup"), [("navigation", "maml"), ("bandit-n10-k5", "rl2"), ("mdp", "promp"), ("bandit", "thompson")]
+)
+def test_our_families_and_setups_that_act_keep_every_contract(recipe: str, setup: str) -> None:
+    problem = checking._built(resolve(recipe, preset="smoke", setup=setup))
+    for holds in {**ACTING_TASKS, **ACTING_SETUP}.values():
+        holds(problem)
+
+
+def test_a_family_of_few_tasks_says_why_its_splits_were_not_checked() -> None:
+    problem = checking._built(resolve("two-step", preset="smoke", setup="rl2"))
+    with pytest.raises(Unchecked, match="there are only 2 different tasks in 100, so all splits have them"):
+        ACTING_TASKS["no task is in two splits"](problem)

@@ -17,6 +17,7 @@ BASE = (
     "declared",
     "record",
     "record_files",
+    "record_search",
     "record_tables",
     "checksum",
     "types",
@@ -163,7 +164,18 @@ def test_neighbours_do_not_import_each_other(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["record.py", "errors.py", "files.py", "checked.py", "declared.py", "types.py", "report", "__init__.py"]
+    "file",
+    [
+        "record.py",
+        "record_search.py",
+        "errors.py",
+        "files.py",
+        "checked.py",
+        "declared.py",
+        "types.py",
+        "report",
+        "__init__.py",
+    ],
 )
 def test_records_and_reports_need_no_torch(file: str) -> None:
     paths = [ROOT / file] if file.endswith(".py") else list((ROOT / file).rglob("*.py"))

@@ -21,12 +21,11 @@ from maml_bench.record import (
     Metric,
     Point,
     Record,
-    TrialScore,
-    Tuned,
     as_text,
     mean_ci95,
 )
 from maml_bench.record_files import load, load_all, parse
+from maml_bench.record_search import TrialScore, Tuned
 from maml_bench.report.flat_rows import flat_rows
 
 MSE = Metric("mse", higher_is_better=False, diverged_above=1000.0)

@@ -15,7 +15,7 @@ from from_code import paragraphs
 from markdown_text import code, table
 
 from maml_bench import registry
-from maml_bench.api import paper_cells, read_records
+from maml_bench.api.reading import paper_cells, read_records
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness.recipe import Recipe, presets_of, resolve
 from maml_bench.harness.recipe_files import load_files

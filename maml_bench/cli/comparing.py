@@ -191,7 +191,7 @@ def _row(f: "Finding") -> list[str]:
 
 
 def _methods(folder: str, setups: str, figure: Path | None, as_json: bool, as_markdown: bool) -> None:
-    from maml_bench.api import differences
+    from maml_bench.api.reading import differences
     from maml_bench.report.methods import draw
 
     names = [name.strip() for name in setups.split(",")]

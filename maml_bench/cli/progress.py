@@ -91,7 +91,7 @@ def conclude(results: Path, finished: "list[tuple[Path, Record]]", *, as_json: b
 
 def make_report(results: Path) -> None:
     """Tables and figures of everything below ``results``, and a sentence that says where they are."""
-    from maml_bench.api import report
+    from maml_bench.api.reading import report
 
     with keeping("all records are kept, and `maml-bench report` makes the tables and figures"):
         report(results)

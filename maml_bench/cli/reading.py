@@ -77,13 +77,15 @@ def _records(kind: str, results: Path, as_json: bool) -> None:
         return
     columns = (
         *("recipe", "setup", "preset", "seed", "status", "protocol", "normalisation", "checkpoint", "shot"),
-        *("inner_steps", "mean", "ci95", "published", *["tuned"] * any(row["tuned"] for row in found), "path"),
+        *("inner_steps", "mean", "ci95", "published"),
+        *(name for name in ("tuned", "own_values_won") if any(row[name] for row in found)),
+        "path",
     )
     print_table(
         "",
         columns,
         [[_short(row[column]) for column in columns] for row in found],
-        right=("seed", "shot", "inner_steps", "mean", "ci95", "published", "tuned"),
+        right=("seed", "shot", "inner_steps", "mean", "ci95", "published", "tuned", "own_values_won"),
         heads=4,
         optional=("path", "checkpoint", "normalisation", "published", "protocol"),
     )
@@ -202,7 +204,7 @@ def report(
 
     Open report.html in a browser to sort, filter and trace every result. It needs no network.
     """
-    from maml_bench.api import report as make
+    from maml_bench.api.reading import report as make
     from maml_bench.cli.terminal import console
     from maml_bench.report.writing import include
 
@@ -231,7 +233,7 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
 
 
 def _facts(record: "Record") -> dict[str, str]:
-    from maml_bench.report.flat_rows import search_in_words
+    from maml_bench.report.flat_rows import searches_in_words
     from maml_bench.report.training_time import steps_per_s, training_time
 
     time = training_time(record)
@@ -244,7 +246,7 @@ def _facts(record: "Record") -> dict[str, str]:
             for part in ("tasks", "network")
             if "sha256" in (code := record.recipe.get(part) or {})
         },
-        **{f"tuned {i}": search_in_words(search) for i, search in enumerate(record.tuned, 1)},
+        **{f"tuned {i}": told for i, told in enumerate(searches_in_words(record), 1)},
         "status": record.status + (f": {record.reason}" if record.reason else ""),
         "budget": done + (f" in {record.segments} segments" if record.segments > 1 else ""),
         "seed": str(record.seed),

@@ -115,7 +115,7 @@ def run(
     [cyan]maml-bench run images-5w1s --data birds --setup protonet --setup maml[/cyan] ·
     [cyan]maml-bench run sinusoid-k10 --seeds 0-7 --jobs 4[/cyan]
     """
-    from maml_bench.api import plan
+    from maml_bench.api.running import plan
     from maml_bench.harness.layers import on_data
 
     named = [on_data(recipe, data, test_data) for recipe in recipes]

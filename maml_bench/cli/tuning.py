@@ -1,7 +1,7 @@
 """``maml-bench tune``: search for values of keys on validation, then run the best of them with all tests."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +28,8 @@ from maml_bench.types import MOST_SEED
 if TYPE_CHECKING:
     from maml_bench.harness.run import Options
     from maml_bench.harness.search import Search
-    from maml_bench.harness.tuning import Plan
+    from maml_bench.harness.search_plan import Plan
+    from maml_bench.harness.tuning import Tuning
 
 MOST_TRIALS = 1000
 
@@ -110,16 +111,17 @@ def tune(
     from maml_bench.harness.layers import on_data
     from maml_bench.harness.recipe import default_setups
     from maml_bench.harness.run import Options
-    from maml_bench.harness.tuning import plans
+    from maml_bench.harness.search_plan import plans
 
     named, of_data = on_data(recipe, data, test_data)
     numbers = seeds_of(seeds)
     planned = plans(
-        named, list(dict.fromkeys(setup or default_setups(named)[:1])), [*of_data, *settings], trials,
+        named, setup or default_setups(named)[:1], [*of_data, *settings], trials,
         preset=preset, seed=search_seed, trial_steps=trial_steps, tasks=tasks, network=network,
         device=device,
     )  # fmt: skip
-    finished, searches = _made(planned, numbers, Options(results, device, threads, force=force))
+    finished, tunings = _made(planned, numbers, Options(results, device, threads, force=force))
+    searches = [tuning.search for tuning in tunings]
     if as_json:
         from maml_bench.report.flat_rows import flat_rows
 
@@ -128,8 +130,8 @@ def tune(
     else:
         for search in searches:
             _print_trials(search)
-    for plan, search in zip(planned, searches, strict=True):
-        _tell_edges(plan, search)
+    for tuning in tunings:
+        _tell_edges(tuning)
     if finished.records and not as_json:
         conclude(results, finished.records, as_json=False, report=report)
     elif finished.records and report:
@@ -143,59 +145,39 @@ def tune(
         raise typer.Exit(code)
 
 
-def _made(plans: "Sequence[Plan]", seeds: Sequence[int], options: "Options") -> "tuple[Finished, list[Search]]":
-    """Make all searches, and after the last of them the runs of the winners.
+def _made(plans: "Sequence[Plan]", seeds: Sequence[int], options: "Options") -> "tuple[Finished, list[Tuning]]":
+    """Make all searches and the runs of the winners, and say how each trial and each run ended.
 
     Raises:
         typer.Exit: the command was interrupted.
     """
-    from maml_bench.harness.run import run
-    from maml_bench.harness.tuning import tuned
+    from maml_bench.harness.tuning import tune as steps_of
 
-    finished, searches = Finished(), list["Search"]()
+    finished, tunings = Finished(), list["Tuning"]()
     with interruptible() as interrupted, Bars() as bars:
-        for plan in plans:
-            search = _searched(plan, options, bars, interrupted)
-            if len(search.done) < plan.trials:
-                _stop(bars, f"{_title(search)}: stopped with {len(search.done)} of {plan.trials} trials", options)
-            searches.append(search)
-        for plan, search in zip(plans, searches, strict=True):
-            if search.winner is None:
-                bars.said(f"{_title(search)}: no trial has a validation score, so there are no best values to run")
-                continue
-            recipe = plan.with_values(search.winner.values)
-            named = replace(options, tuned=tuned(plan, search, options.results))
-            for seed in seeds:
-                outcome = run(recipe, seed, named, observer=bars, interrupted=interrupted)
-                bars.done()
+        watch = _OfTrial(bars)
+        for tuning, outcome in steps_of(plans, seeds, options, watch, bars, interrupted):
+            bars.done()
+            search, plan = tuning.search, tuning.plan
+            if outcome is not None:
                 if outcome.record is None or outcome.path is None:
-                    _stop(bars, f"{_title(search)} seed {seed}: stopped at step {outcome.step:,}", options)
+                    seed = seeds[len(tuning.records)]
+                    _stop(bars, f"{search.title} seed {seed}: stopped at step {outcome.step:,}", options)
                 else:
                     finished.records.append((outcome.path, outcome.record))
+                    recipe, seed = plan.with_values(tuning.best or {}), outcome.record.seed
                     bars.said(in_a_line(recipe, seed, outcome.how, outcome.record, outcome.path))
-    return finished, searches
-
-
-def _searched(plan: "Plan", options: "Options", bars: Bars, interrupted: Callable[[], bool]) -> "Search":
-    """Make the trials of one search, and say how each of them ended and how long the others will take."""
-    from maml_bench.harness.clock import monotonic_s
-    from maml_bench.harness.tuning import make_trials
-
-    watch = _OfTrial(bars)
-    steps = make_trials(plan, options, watch, interrupted)
-    search = next(steps)
-    begun_s, before = monotonic_s(), len(search.done)
-    if before:
-        bars.said(f"{_title(search)}: {before} trials are there already")
-    watch.name(search, plan.trials)
-    for search in steps:
+            elif not tunings or tunings[-1] is not tuning:
+                tunings.append(tuning)
+                watch.begins(search, plan.trials)
+            else:
+                watch.ended(search, plan.trials)
         bars.done()
-        left = plan.trials - len(search.done)
-        left_s = (monotonic_s() - begun_s) / (len(search.done) - before) * left
-        bars.said(_line(search, plan.trials) + (f"; about {left_s:,.0f} s left" if left else ""))
-        watch.name(search, plan.trials)
-    bars.done()
-    return search
+        for tuning in tunings:
+            done, wanted = len(tuning.search.done), tuning.plan.trials
+            if done < wanted:
+                _stop(bars, f"{tuning.search.title}: stopped with {done} of {wanted} trials", options)
+    return finished, tunings
 
 
 @dataclass
@@ -205,11 +187,31 @@ class _OfTrial:
 
     bars: Bars
     title: str = ""
+    begun_s: float = 0.0
+    before: int = 0
 
-    def name(self, search: "Search", of: int) -> None:
+    def begins(self, search: "Search", of: int) -> None:
+        """A search begins, or goes on from the trials that are there."""
+        from maml_bench.harness.clock import monotonic_s
+
+        self.begun_s, self.before = monotonic_s(), len(search.done)
+        if self.before:
+            self.bars.said(f"{search.title}: {self.before} trials are there already")
+        self._name(search, of)
+
+    def ended(self, search: "Search", of: int) -> None:
+        """Say how the last trial ended, and how long the others will take."""
+        from maml_bench.harness.clock import monotonic_s
+
+        left, made = of - len(search.done), len(search.done) - self.before
+        left_s = (monotonic_s() - self.begun_s) / made * left
+        self.bars.said(_line(search, of) + (f"; about {left_s:,.0f} s left" if left else ""))
+        self._name(search, of)
+
+    def _name(self, search: "Search", of: int) -> None:
         """Say with the bar of the next trial which one it is."""
         best = f", best {search.winner.validation:.4g}" if search.winner else ""
-        self.title = f"{_title(search)} trial {len(search.done) + 1} of {of}{best}"
+        self.title = f"{search.title} trial {len(search.done) + 1} of {of}{best}"
 
     def started(self, title: str, step: int, steps: int) -> None:
         if self.bars.live:
@@ -237,18 +239,16 @@ def _stop(bars: Bars, sentence: str, options: "Options") -> None:
     raise typer.Exit(ExitCode.INTERRUPTED)
 
 
-def _title(search: "Search") -> str:
-    return f"{search.recipe} {search.setup}"
-
-
 def _line(search: "Search", of: int) -> str:
     """How the last trial ended, and which one is the best so far."""
     from maml_bench.harness.search_space import settings_of
 
     trial, best = search.done[-1], search.winner
-    ended = f"validation {trial.validation:.4g}" if trial.validation is not None else f"{trial.status}, {trial.reason}"
+    lost = f" ({trial.nonfinite:,} tasks not finite)" if trial.nonfinite else ""
+    scored = trial.validation is not None
+    ended = f"validation {trial.validation:.4g}{lost}" if scored else f"{trial.status}, {trial.reason}"
     so_far = "" if best is None else " (the best so far)" if best is trial else f" (best so far: {best.validation:.4g})"
-    return f"{_title(search)} trial {trial.number} of {of}: {', '.join(settings_of(trial.values))}: {ended}{so_far}"
+    return f"{search.title} trial {trial.number} of {of}: {', '.join(settings_of(trial.values))}: {ended}{so_far}"
 
 
 def _print_trials(search: "Search") -> None:
@@ -256,32 +256,34 @@ def _print_trials(search: "Search") -> None:
     from maml_bench.harness.search_space import settings_of
 
     keys = [one.partition("=")[0] for one in search.space]
+    lost = ["not finite"] * any(trial.nonfinite for trial in search.done)
     rows = [
         [
             str(trial.number),
             *(one.partition("=")[2] for one in settings_of(trial.values)),
-            *(_short(value) for value in (trial.validation, trial.step, trial.status, trial.train_s)),
+            _short(trial.validation),
+            *(str(trial.nonfinite) for _ in lost),
+            *(_short(value) for value in (trial.step, trial.status, trial.train_s)),
         ]
         for trial in search.ranked
     ]
     print_table(
-        f"{_title(search)}, {search.preset} preset: {len(search.done)} trials of {search.outer_steps:,} outer steps",
-        ["trial", *keys, f"validation {search.metric.name}", "at step", "status", "seconds"],
+        f"{search.title}, {search.preset} preset: {len(search.done)} trials of {search.outer_steps:,} outer steps",
+        ["trial", *keys, f"validation {search.metric.name}", *lost, "at step", "status", "seconds"],
         rows,
-        right=["trial", f"validation {search.metric.name}", "at step", "seconds"],
+        right=["trial", f"validation {search.metric.name}", *lost, "at step", "seconds"],
         heads=1 + len(keys),
         optional=("seconds", "at step"),
     )
 
 
-def _tell_edges(plan: "Plan", search: "Search") -> None:
+def _tell_edges(tuning: "Tuning") -> None:
     """Say which of the best values are at an edge of their range."""
     from maml_bench.harness.search_space import settings_of
 
-    values = search.winner.values if search.winner else {}
-    for one in plan.beyond(values) if values else ():
-        [value] = settings_of({one.key: values[one.key]})
-        say(f"{_title(search)}: the best value, {value}, is at the edge of the range {one.text}: widen the range")
+    for one in tuning.at_edge:
+        [value] = settings_of({one.key: (tuning.best or {})[one.key]})
+        say(f"{tuning.search.title}: the best value, {value}, is at the edge of the range {one.text}: widen the range")
 
 
 def _short(value: Any) -> str:

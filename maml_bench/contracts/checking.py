@@ -10,7 +10,9 @@ import torch
 
 from maml_bench import own_code, registry
 from maml_bench.contracts.blobs import Blobs
-from maml_bench.contracts.of_setups import NOT_ACTING, SETUP
+from maml_bench.contracts.checks import Unchecked
+from maml_bench.contracts.of_acting import ACTING_NETWORK, ACTING_SETUP, ACTING_TASKS
+from maml_bench.contracts.of_setups import SETUP
 from maml_bench.contracts.of_tasks import NETWORK, TASKS
 from maml_bench.contracts.problem import Problem, built
 from maml_bench.errors import MamlBenchError
@@ -22,6 +24,10 @@ from maml_bench.rl.protocol import acts
 Status = Literal["holds", "fails", "not checked"]
 REGRESSION, CLASSES, ACTING = "sinusoid-k10", "omniglot-5w1s", "navigation"
 """Recipes whose shapes and rates are taken where the user names none."""
+
+Contracts = Mapping[str, Callable[[Problem], None]]
+OF_SETUPS, OF_TASKS, OF_NETWORKS = (SETUP, ACTING_SETUP), (TASKS, ACTING_TASKS), (NETWORK, ACTING_NETWORK)
+"""The contracts on examples that lie ready, and those where an actor collects the data."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,9 @@ def check(name: str, recipe: str | None = None) -> list[Finding]:
         raise MamlBenchError(f"the file {own_code.split_name(name)[0]} does not exist")
     found: list[Finding] = []
     for kind, contracts, resolved in (
-        (registry.SETUP, SETUP, _for_setup),
-        (registry.TASKS, TASKS, _for_tasks),
-        (registry.NETWORK, NETWORK, _for_network),
+        (registry.SETUP, OF_SETUPS, _for_setup),
+        (registry.TASKS, OF_TASKS, _for_tasks),
+        (registry.NETWORK, OF_NETWORKS, _for_network),
     ):
         if own_code.defines(kind, name):
             found += _checked(kind.word, contracts, partial(resolved, name, recipe))
@@ -67,22 +73,22 @@ def _of_recipe(name: str) -> list[Finding]:
     found: list[Finding] = []
     for setup in default_setups(name):
         make = partial(resolve, name, preset="smoke", setup=setup)
-        found += _checked(f"recipe with {setup}", {"the recipe can be resolved": lambda problem: None}, make)
+        resolved: Contracts = {"the recipe can be resolved": lambda problem: None}
+        found += _checked(f"recipe with {setup}", (resolved, resolved), make)
         if own_code.is_file(setup):
-            found += _checked("setup", SETUP, make)
+            found += _checked("setup", OF_SETUPS, make)
     table = raw(name)
     make = partial(resolve, name, preset="smoke")
     if own_code.is_file(str(table.get("tasks", {}).get("name", ""))):
-        found += _checked("task distribution", TASKS, make)
+        found += _checked("task distribution", OF_TASKS, make)
     if "network" in table:
-        found += _checked("network", NETWORK, make)
+        found += _checked("network", OF_NETWORKS, make)
     return found
 
 
-def _checked(
-    of: str, contracts: Mapping[str, Callable[[Problem], None]], resolved: Callable[[], Recipe]
-) -> Iterator[Finding]:
-    """The findings of one thing. A contract that fails with the sentence of another one before was not checked."""
+def _checked(of: str, contracts: tuple[Contracts, Contracts], resolved: Callable[[], Recipe]) -> Iterator[Finding]:
+    """The findings of one thing, which has other ``contracts`` where an actor collects the data. A contract that fails
+    with the sentence of another one before was not checked."""
     told: set[str] = set()
     problem: Problem | None = None
     try:
@@ -90,16 +96,15 @@ def _checked(
     except Exception as error:
         yield Finding(of, "it can be built", "fails", _told(error))
         told.add(_told(error))
-    for contract, holds in contracts.items():
+    for contract, holds in contracts[problem is not None and acts(problem.tasks)].items():
         if problem is None:
             yield Finding(of, contract, "not checked", "it could not be built")
-            continue
-        if acts(problem.tasks) and contract in (*NOT_ACTING, *(set(TASKS) - set(SETUP))):
-            yield Finding(of, contract, "not checked", "this is for tasks without an actor")
             continue
         try:
             with torch.random.fork_rng(devices=[]):
                 holds(problem)
+        except Unchecked as reason:
+            yield Finding(of, contract, "not checked", str(reason))
         except Exception as error:
             sentence = _told(error, problem)
             again = sentence in told

@@ -27,6 +27,10 @@ class Broken(MamlBenchError):
     """A contract that code does not keep."""
 
 
+class Unchecked(MamlBenchError):
+    """Why a contract says nothing of this code."""
+
+
 def schedules_agree(problem: Problem, tolerance: float = 1e-10) -> None:
     """The meta-gradient of tasks one by one is that of all tasks at once, up to ``tolerance`` of its largest entry.
 

@@ -109,8 +109,6 @@ SETUP: dict[str, Callable[[Problem], None]] = {
     "a task has the same score in every batch": scores_agree,
 }
 """The contracts of a setup, in the order in which they are checked."""
-NOT_ACTING = ("outputs have the shape of the targets", "a task has the same score in every batch")
-"""Contracts that say nothing of rollouts."""
 
 
 def _task(problem: Problem) -> Episode:

@@ -22,8 +22,9 @@ from maml_bench.harness.run import Options, Outcome, sentence
 from maml_bench.harness.run_state import Observer, Silent
 from maml_bench.harness.weights import LEARNER, Weights
 from maml_bench.own_faults import explaining, trace_of
-from maml_bench.record import Evaluation, Record, Status, relative_path, weights_id
+from maml_bench.record import Evaluation, Record, relative_path, weights_id
 from maml_bench.record_files import load
+from maml_bench.record_search import Status
 
 
 def setup_of(files: Sequence[Weights]) -> str | None:

@@ -57,12 +57,18 @@ def validate(run: RunState, observer: Observer) -> None:
     curve = run.curve
     losses, run.recent_losses = run.recent_losses, []
     mean = ci95 = math.nan
+    nonfinite = 0
     if wanted.episodes:
         with run.clock.measure("validate"):
             scores = score(run, "validation", wanted.shape, wanted.episodes, (wanted.inner_steps,))
         mean, ci95 = mean_ci95(scores[0])
+        nonfinite = sum(not math.isfinite(value) for value in scores[0])
         observer.validated(run.step, mean)
-        keep(run, mean)
+        if nonfinite and not any(curve["validation_nonfinite"]):
+            observer.said(
+                f"validation at step {run.step:,}: the score of {nonfinite:,} of {wanted.episodes:,} tasks is not "
+                "finite. The mean leaves them out, and a validation without such tasks counts as better"
+            )
     curve["step"].append(run.step)
     curve["seconds"].append(round(run.train_s, 4))
     for name, count in run.episodes.counts().items():
@@ -70,14 +76,18 @@ def validate(run: RunState, observer: Observer) -> None:
     curve["train_loss"].append(_or_none(sum(losses) / len(losses)) if losses else None)
     curve["validation"].append(_or_none(mean))
     curve["validation_ci95"].append(_or_none(ci95))
-
-
-def keep(run: RunState, mean: float) -> None:
-    """Remember the present meta-parameters if few have validated better; of equal ones the earlier stays."""
+    curve["validation_nonfinite"].append(nonfinite)
     if run.step and math.isfinite(mean):
-        sign = -1 if run.tasks.metric.higher_is_better else 1
-        run.kept.append((mean, run.step, {name: p.clone() for name, p in run.meta.items()}))
-        run.kept = sorted(run.kept, key=lambda kept: (sign * kept[0], kept[1]))[:KEEP]
+        _keep(run, mean)
+
+
+def _keep(run: RunState, mean: float) -> None:
+    """Remember the present meta-parameters if few have validated better; of equal ones the earlier stays."""
+    nonfinite = dict(zip(run.curve["step"], run.curve["validation_nonfinite"], strict=True))
+    run.kept.append((mean, run.step, {name: p.clone() for name, p in run.meta.items()}))
+    run.kept = sorted(run.kept, key=lambda kept: (run.tasks.metric.order(kept[0], nonfinite[kept[1]] or 0), kept[1]))[
+        :KEEP
+    ]
 
 
 def score(run: RunState, split: str, shape: Shape, episodes: int, steps: tuple[int, ...]) -> list[list[float]]:

@@ -31,24 +31,23 @@ def sampler() -> str:
     return f"TPE of optuna {optuna().__version__}"
 
 
-def proposed(
-    space: Sequence[Dimension], known: Sequence[tuple[Values, float | None]], seed: int, *, higher_is_better: bool
-) -> Values:
+def proposed(space: Sequence[Dimension], known: Sequence[tuple[Values, int | None]], seed: int) -> Values:
     """The next point, which none of the ``known`` trials has had as long as the space has others.
 
-    ``known`` has the values of each trial before and its score, None where it has none. The sampler is made anew for
+    ``known`` has the values of each trial before and its place among all of them, 0 for the best, None where it has no
+    score. The sampler looks only at the order of scores, so it gets the places. It is made anew for
     every point, from the seed and the number of the trial. So the same trials are followed by the same point, also
     after an interruption.
     """
     library = optuna()
     distributions = {one.key: _distribution(library, one) for one in space}
-    trials = [_trial(library, space, distributions, values, score) for values, score in known]
+    trials = [_trial(library, space, distributions, values, place) for values, place in known]
     had = [values for values, _ in known]
     for attempt in range(AGAIN):
         key = stream_key(f"trial {len(known) + 1} of a search, attempt {attempt + 1}", seed)
         study = library.create_study(
             sampler=library.samplers.TPESampler(seed=key % 2**32),
-            direction="maximize" if higher_is_better else "minimize",
+            direction="minimize",
         )
         study.add_trials(trials)
         asked = study.ask(distributions).params
@@ -67,12 +66,12 @@ def _distribution(library: Any, one: Dimension) -> Any:
 
 
 def _trial(
-    library: Any, space: Sequence[Dimension], distributions: dict[str, Any], values: Values, score: float | None
+    library: Any, space: Sequence[Dimension], distributions: dict[str, Any], values: Values, place: int | None
 ) -> Any:
     """A trial for the sampler. One without a score counts as pruned, which is worse than every score."""
     return library.trial.create_trial(
-        state=library.trial.TrialState.PRUNED if score is None else library.trial.TrialState.COMPLETE,
-        value=score,
+        state=library.trial.TrialState.PRUNED if place is None else library.trial.TrialState.COMPLETE,
+        value=place,
         params={one.key: one.choices.index(values[one.key]) if one.choices else values[one.key] for one in space},
         distributions=distributions,
     )

@@ -9,8 +9,9 @@ import torch
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import checkpoint, machine, memory
 from maml_bench.harness.clock import now_utc
-from maml_bench.harness.run_state import RunState
-from maml_bench.record import Curve, Evaluation, Record, Status
+from maml_bench.harness.run_state import CURVE, RunState
+from maml_bench.record import Curve, Evaluation, Record
+from maml_bench.record_search import Status
 from maml_bench.trees import tree_map
 
 
@@ -61,7 +62,12 @@ def resume(run: RunState, state: checkpoint.State) -> Segment:
     run.optimiser = tree_map(lambda tensor: tensor.to(device), state.optimiser)
     run.clock.restore(state.clock)
     run.kept = [(mean, step, {n: p.to(device) for n, p in meta.items()}) for mean, step, meta in state.kept]
-    run.step, run.curve, run.recent_losses = state.step, state.curve, state.recent_losses
+    absent = {name: [None] * len(state.curve["step"]) for name in CURVE}  # older checkpoints do not have every list
+    run.step, run.curve, run.recent_losses = (
+        state.step,
+        {**absent, **state.curve},
+        state.recent_losses,
+    )
     run.episodes.restore({"env_steps": state.env_steps})
     return Segment(state.started_at, state.segments + 1, state.peak_memory_bytes, state.earlier)
 

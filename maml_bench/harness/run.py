@@ -7,12 +7,11 @@ from typing import Literal
 
 import torch
 
-from maml_bench import registry
 from maml_bench.core.setup import Setup
 from maml_bench.engine.execution import refuse_unknown
 from maml_bench.errors import CannotWrite, MamlBenchError, Unstable
 from maml_bench.files import remove_leftovers
-from maml_bench.harness import checkpoint, machine, meta_test, preflight, weights
+from maml_bench.harness import checkpoint, machine, meta_test, preflight, record_there, weights
 from maml_bench.harness.build import build, rehearse, threads_for
 from maml_bench.harness.clock import monotonic_s, pause
 from maml_bench.harness.protocols import asked_tests
@@ -22,8 +21,8 @@ from maml_bench.harness.run_state import Observer, RunState, Silent
 from maml_bench.harness.team import Team
 from maml_bench.harness.together import alike, train
 from maml_bench.own_faults import explained, explaining, in_short, trace_of
-from maml_bench.record import Evaluation, Record, Status, Tuned, relative_path
-from maml_bench.record_files import load
+from maml_bench.record import Evaluation, Record, relative_path
+from maml_bench.record_search import Status, Tuned
 
 CHECKPOINT_EVERY_S = 30.0
 WAIT_S = 5.0
@@ -103,10 +102,12 @@ def run(
     remove_leftovers(options.results)
     with preflight.alone(path, options.locks):
         place = path.with_suffix(".ckpt")
-        found = None if options.force else _earlier(path)
-        tuned = _searches(path, options)
+        found = None if options.force else record_there.earlier(path)
+        tuned = record_there.searches(path, options.tuned)
         if found is not None:
-            _refuse_unlike(found, path, recipe, options, team)
+            record_there.refuse_unlike(
+                found, path, recipe, options.schedule, options.threads, team.size if team else None
+            )
             if found.tuned != tuned:
                 found = replace(found, tuned=tuned)
                 found.save(options.results)
@@ -165,7 +166,7 @@ def run(
             training, conditions, segment, gflops, status, reason, evaluations, exhibit=exhibit, trace=trace,
             tuned=tuned,
         )  # fmt: skip
-        if found is not None and not options.force and not _replaces(record, found):
+        if found is not None and not options.force and not record_there.replaces(record, found):
             observer.said(f"kept the record that is there: {found.outer_steps:,} steps, {found.status}")
             return Outcome("done", training.step, record if status == "failed" else found, path)
         try:
@@ -248,25 +249,6 @@ def _completed(
     return Outcome("tests added", found.outer_steps, record, path)
 
 
-def _earlier(path: Path) -> Record | None:
-    """The record that is there."""
-    try:
-        return load(path) if path.exists() else None
-    except MamlBenchError as error:
-        raise MamlBenchError(f"{error}; use --force to replace it by a new run") from error
-
-
-def _searches(path: Path, options: Options) -> list[Tuned]:
-    """The searches that found the values of a record: those that it names already, also if it is to be replaced, and
-    that of the options."""
-    try:
-        there = load(path).tuned if path.exists() else []
-    except MamlBenchError:
-        there = []
-    new = [] if options.tuned is None else [options.tuned]
-    return [one for one in there if all(one.search != other.search for other in new)] + new
-
-
 def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:
     """The tests of a run that is not whole yet: long ones wait for its end, unless they are asked for."""
     return asked_tests(recipe, options.protocols or ("paper",))
@@ -275,28 +257,6 @@ def _of_a_share(recipe: Recipe, options: Options) -> tuple[Test, ...]:
 def _from_now(interrupted: Callable[[], bool]) -> Callable[[], bool]:
     """What was asked for before the tests began does not end them: they belong to what is done."""
     return (lambda: False) if interrupted() else interrupted
-
-
-def _refuse_unlike(found: Record, path: Path, recipe: Recipe, options: Options, team: Team | None) -> None:
-    """A record that today's run would not equal is neither what was asked for nor to be lost without a word.
-
-    One that failed is no result, and gives way to any other.
-    """
-    if found.status == "failed":
-        return
-    tasks = registry.build_tasks(recipe.tasks, f"recipe {recipe.id!r}")
-    asked = {
-        "task version": (found.task_version, tasks.version),
-        "data": (found.data, tasks.fingerprint()),
-        "schedule": (found.schedule, found.schedule if options.schedule == "auto" else options.schedule),
-        "threads": (found.threads, options.threads or found.threads),
-        "processes": (found.processes, team.size if team else found.processes),
-    }
-    for what, (was, now) in asked.items():
-        if was != now:
-            raise MamlBenchError(
-                f"{path} was made with other {what} ({was}, not {now}): use --force to replace it, or other --results"
-            )
 
 
 def _train(
@@ -340,13 +300,6 @@ def _train(
     if not all(bool(p.isfinite().all()) for p in training.meta.values()):
         return "diverged", f"the meta-parameters were not finite after step {training.step:,}", ""
     return "ok", None, ""
-
-
-def _replaces(new: Record, old: Record) -> bool:
-    """A record gives way only to one of a larger share, or to any that did not fail if it failed itself."""
-    if new.status == "failed" or old.status == "failed":
-        return old.status == "failed"
-    return new.outer_steps > old.outer_steps or (new.status == "ok" and new.whole)
 
 
 def sentence(error: Exception, setup: Setup) -> str:

@@ -49,6 +49,8 @@ class Silent:
 Kept = tuple[float, int, Params]
 """Validation score, meta-step and meta-parameters of a checkpoint that may be selected."""
 KEEP = 5
+CURVE = ("step", "seconds", "train_loss", "validation", "validation_ci95", "validation_nonfinite")
+"""The lists of a learning curve, see record.Curve."""
 
 
 class OuterStep(Protocol):
@@ -90,9 +92,7 @@ class RunState:
     """How the queries of the validation are normalised."""
     step: int = 0
     kept: list[Kept] = field(default_factory=list)
-    curve: dict[str, list[Any]] = field(
-        default_factory=lambda: {"step": [], "seconds": [], "train_loss": [], "validation": [], "validation_ci95": []}
-    )
+    curve: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in CURVE})
     recent_losses: list[float] = field(default_factory=list)
     team: Team | None = None
     """The processes that make the run together; None for one."""

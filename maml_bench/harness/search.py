@@ -9,13 +9,15 @@ from maml_bench.checked import construct_json
 from maml_bench.errors import MamlBenchError
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.harness.search_space import Dimension, settings_of
-from maml_bench.record import Metric, Status, TrialScore, as_text
+from maml_bench.record import Metric, as_text
+from maml_bench.record_search import Status, TrialScore
 
 
 @dataclass
 class Trial:
     """One trial. ``status`` is None until it is over. ``validation`` is its score, and ``step`` the outer steps after
-    which it was reached; both are None where there is none. ``record`` is a path below the folder of the search."""
+    which it was reached; both are None where there is none. ``nonfinite`` is the number of validation tasks that the
+    score leaves out, because theirs is not finite. ``record`` is a path below the folder of the search."""
 
     number: int
     values: dict[str, Any]
@@ -25,6 +27,7 @@ class Trial:
     step: int | None = None
     train_s: float = 0.0
     record: str | None = None
+    nonfinite: int = 0
 
     @property
     def over(self) -> bool:
@@ -33,7 +36,7 @@ class Trial:
     def score(self) -> TrialScore:
         """What stands of it in the record of a winner."""
         status = self.status or "failed"
-        return TrialScore(self.number, settings_of(self.values), self.validation, self.step, status)
+        return TrialScore(self.number, settings_of(self.values), self.validation, self.step, status, self.nonfinite)
 
 
 @dataclass
@@ -53,15 +56,25 @@ class Search:
     schema: int = 1
 
     @property
+    def title(self) -> str:
+        """Recipe and setup, for messages."""
+        return f"{self.recipe} {self.setup}"
+
+    @property
     def done(self) -> list[Trial]:
         """The trials that are over."""
         return [trial for trial in self.trials if trial.over]
 
     @property
     def ranked(self) -> list[Trial]:
-        """The trials that are over, the best first, and last those without a score."""
-        sign = -1 if self.metric.higher_is_better else 1
-        return sorted(self.done, key=lambda t: (t.validation is None, sign * (t.validation or 0.0), t.number))
+        """The trials that are over, the best first, and last those without a score.
+
+        One whose score leaves out tasks comes after all whose score is of all tasks, see record.Metric.order.
+        """
+        order = self.metric.order
+        return sorted(
+            self.done, key=lambda t: (t.validation is None, order(t.validation or 0.0, t.nonfinite), t.number)
+        )
 
     @property
     def winner(self) -> Trial | None:

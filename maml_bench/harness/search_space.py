@@ -97,6 +97,11 @@ class Dimension:
         return self.high + away if up else self.low / 2 if self.log else self.low - away
 
 
+def is_range(text: str) -> bool:
+    """Whether a text says a range or choices, and not one value."""
+    return "|" in text or _RANGE.fullmatch(text) is not None
+
+
 def split(settings: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The settings that fix a key, and (key, text) of those that search one.
 
@@ -108,7 +113,7 @@ def split(settings: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
         [(key, value), *more] = leaves(setting(text))
         written = text.partition("=")[2]
         # What TOML reads is a value, so a text with such signs can be fixed by writing it in quotation marks.
-        if not more and value == written and ("|" in written or _RANGE.fullmatch(written)):
+        if not more and value == written and is_range(written):
             searched.append((key, written.strip()))
         else:
             fixed.append(text)

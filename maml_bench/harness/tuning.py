@@ -5,177 +5,100 @@ curve. All trials of a search stand in one file below ``tuning`` of the results 
 failed, and their records lie in a folder of the same name. A search goes on from what stands in its file.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from maml_bench import registry
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import preflight, proposals
-from maml_bench.harness.build import build, rehearse
-from maml_bench.harness.recipe import AnySetup, Recipe, resolution, resolve_all
-from maml_bench.harness.run import Options, run
+from maml_bench.harness.recipe import Recipe
+from maml_bench.harness.run import Options, Outcome, run
 from maml_bench.harness.run_state import Observer
 from maml_bench.harness.search import Search, Trial, load
-from maml_bench.harness.search_space import (
-    Dimension,
-    Values,
-    at_the_ends,
-    check,
-    distance,
-    settings_of,
-    size,
-    space_of,
-    split,
-)
-from maml_bench.own_faults import explaining
-from maml_bench.record import Record, Tuned
+from maml_bench.harness.search_plan import Plan, place_of
+from maml_bench.harness.search_space import Dimension, Values, distance
+from maml_bench.record import Record
+from maml_bench.record_search import Tuned
 
-FOLDER = "tuning"
 NEIGHBOURS = 5
 """So many of the trials that are nearest to the winner stand in its record."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A search of one setup: the recipe by its name, what is fixed in it, the space, and how many trials there are.
+@dataclass
+class Tuning:
+    """What a search of one setup has found.
 
-    ``seed`` is that of the sampler and of the training of every trial. ``trial_steps`` are the outer steps of a trial,
-    None for those of the recipe.
+    Attributes:
+        plan: the recipe, the setup and the space that is searched.
+        search: the search as its file holds it. ``search.trials`` are all trials in their order, each with ``number``,
+            ``values``, ``status``, ``validation`` (its score, or None), ``step`` (the outer steps after which that was
+            reached) and ``train_s`` (seconds). ``search.winner`` is the best of them, or None where none has a score.
+        records: the runs of the best values, one for each seed; none where no trial has a score.
     """
 
-    recipe: str
-    preset: str
-    setup: AnySetup
-    fixed: tuple[str, ...]
-    space: tuple[Dimension, ...]
-    trials: int
-    seed: int = 0
-    trial_steps: int | None = None
-    tasks: Any = None
-    network: Any = None
-
-    def with_values(self, values: Values) -> Recipe:
-        """The recipe with these values.
-
-        Raises:
-            MamlBenchError: as `recipe.resolve`; but a setting that is fixed may be without effect on this setup.
-        """
-        settings = settings_of(values)
-        found = resolution(
-            self.recipe, preset=self.preset, setup=self.setup, tasks=self.tasks, network=self.network,
-            settings=[*self.fixed, *settings],
-        )  # fmt: skip
-        for text in settings:
-            if text in found.ignored:
-                raise MamlBenchError(found.ignored[text])
-        return found.recipe
-
-    def trial(self, values: Values) -> Recipe:
-        """The recipe of a trial: it has no tests, and the budget of a trial."""
-        recipe = replace(self.with_values(values), test=())
-        steps = recipe.outer.steps if self.trial_steps is None else self.trial_steps
-        return replace(recipe, outer=replace(recipe.outer, steps=steps))
+    plan: Plan
+    search: Search
+    records: list[Record] = field(default_factory=list)
 
     @property
-    def first(self) -> Recipe:
-        """The trial at the first point of the space."""
-        return self.trial({one.key: one.ends[0] for one in self.space})
+    def best(self) -> Values | None:
+        """The best value of each key that was searched; None where no trial has a score."""
+        return self.search.winner.values if self.search.winner else None
 
-    def beyond(self, values: Values) -> list[Dimension]:
-        """The keys whose value is at the edge of a range that could be wider."""
-        found = []
-        for one in self.space:
-            other = one.beyond(values[one.key])
-            if other is not None and self._allowed({**values, one.key: other}):
-                found.append(one)
-        return found
-
-    def _allowed(self, values: Values) -> bool:
-        try:
-            self.with_values(values)
-        except MamlBenchError:
-            return False
-        return True
+    @property
+    def at_edge(self) -> list[Dimension]:
+        """The keys whose best value lies at an edge of their range, so that the range should be wider."""
+        return self.plan.beyond(self.best) if self.best else []
 
 
-def plans(
-    recipe: str,
-    setups: Sequence[AnySetup],
-    settings: Sequence[str],
-    trials: int,
-    *,
-    preset: str = "quick",
-    seed: int = 0,
-    trial_steps: int | None = None,
-    tasks: Any = None,
-    network: Any = None,
-    device: str = "cpu",
-) -> list[Plan]:
-    """The search of each setup, all of which have the same number of trials, the same space and the same seed.
+def tune(
+    plans: Sequence[Plan],
+    seeds: Sequence[int],
+    options: Options,
+    of_trials: Observer,
+    of_runs: Observer,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Tuning, Outcome | None]]:
+    """Make all searches, and after the last of them the runs of the best values of each, so that no test task is drawn
+    before.
 
-    ``settings`` are as in `recipe.resolve`; some of them have a range or choices in the place of a value, see
-    `search_space`. The trials at the ends of the space are rehearsed on ``device``, so that what cannot be trained
-    fails now.
+    Yield a search at its beginning and after each trial, with None, and after each run of its best values, with what
+    came of that. It ends early where ``interrupted()`` became true: the last search that is yielded then lacks trials,
+    or the last outcome has no record.
+
+    Args:
+        plans: what is searched.
+        seeds: the seeds of the runs of the best values.
+        options: where the results lie, and how is trained.
+        of_trials: who watches the trials.
+        of_runs: who watches the runs of the best values.
+        interrupted: asked after every step.
 
     Raises:
-        MamlBenchError: optuna is not installed; there is no range; a key, a range or a value cannot be searched with
-            one of the setups; or there is no such device.
+        MamlBenchError: as `make_trials` and `run.run`.
     """
-    preflight.refuse_unfit_seed(seed)
-    fixed, searched = split(settings)
-    found = []
-    for setup in setups:
-        choice: dict[str, Any] = {"preset": preset, "setup": setup, "tasks": tasks, "network": network}
-        space = space_of(searched, recipe, **choice, settings=fixed)
-        plan = Plan(recipe, preset, setup, tuple(fixed), space, trials, seed, trial_steps, tasks, network)
-        check(space, plan.with_values)
-        _refuse_unfit(plan)
-        found.append(plan)
-    first = settings_of({one.key: one.ends[0] for one in space})
-    resolve_all(recipe, preset=preset, setups=setups, tasks=tasks, network=network, settings=[*fixed, *first])
-    proposals.optuna()
-    device = preflight.usable_device(device)
-    for plan in found:
-        for values in at_the_ends(plan.space):
-            with explaining():
-                rehearse(build(plan.trial(values), seed, device, "auto"))
-    return found
-
-
-def _refuse_unfit(plan: Plan) -> None:
-    """Raise MamlBenchError where nothing is validated, or the number of trials or of their steps does not fit."""
-    recipe = replace(plan, trial_steps=None).first
-    where, name = f"recipe {plan.recipe!r}", recipe.setup["name"]
-    if not recipe.validation.episodes:
-        raise MamlBenchError(f"{where} has no validation to search by: set validation.episodes to more than 0")
-    if plan.trial_steps is not None and not recipe.outer.steps:
-        raise MamlBenchError(f"--trial-steps has no effect: the setup {name!r} does not train")
-    if plan.trial_steps is not None and plan.trial_steps > recipe.outer.steps:
-        raise MamlBenchError(
-            f"--trial-steps {plan.trial_steps:,} is more than the {recipe.outer.steps:,} outer steps of {where}"
-        )
-    most = size(plan.space)
-    if most is not None and plan.trials > most:
-        raise MamlBenchError(f"--trials {plan.trials}: the space has only {most:,} points, and no trial is repeated")
-
-
-def place_of(plan: Plan, results: Path) -> Path:
-    """The file of a search: ``tuning/<tasks>/<setup>/<recipe>-<preset>-<hash8>-s<seed>.json`` below ``results``.
-
-    The hash is of all that decides a trial but its number and the machine: the recipe without its tests, the space,
-    the version of the tasks and their data.
-    """
-    recipe = plan.first
-    tasks = registry.build_tasks(recipe.tasks, f"recipe {plan.recipe!r}")
-    content = [recipe.recipe_id, [str(one) for one in plan.space], tasks.version, tasks.fingerprint()]
-    digits = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{recipe.id}-{recipe.preset}-{digits}-s{plan.seed}.json"
-    return Path(results, FOLDER, recipe.tasks["name"], recipe.setup["name"], name)
+    tunings: list[Tuning] = []
+    for plan in plans:
+        for search in make_trials(plan, options, of_trials, interrupted):
+            if not tunings or tunings[-1].plan is not plan:
+                tunings.append(Tuning(plan, search))
+            yield tunings[-1], None
+        if len(tunings[-1].search.done) < plan.trials:
+            return
+    for tuning in tunings:
+        if tuning.best is None:
+            of_runs.said(f"{tuning.search.title}: no trial has a validation score, so there are no best values to run")
+            continue
+        recipe = tuning.plan.with_values(tuning.best)
+        named = replace(options, tuned=tuned(tuning.plan, tuning.search, options.results))
+        for seed in seeds:
+            outcome = run(recipe, seed, named, observer=of_runs, interrupted=interrupted)
+            tuning.records += [] if outcome.record is None else [outcome.record]
+            yield tuning, outcome
+            if outcome.record is None:
+                return
 
 
 def make_trials(
@@ -202,11 +125,11 @@ def make_trials(
         folder = path.with_suffix("")
         while len(search.done) < plan.trials and not interrupted():
             if len(search.done) == len(search.trials):
+                places = {trial.number: place for place, trial in enumerate(search.ranked)}
                 values = proposals.proposed(
                     plan.space,
-                    [(trial.values, trial.validation) for trial in search.trials],
+                    [(one.values, None if one.validation is None else places[one.number]) for one in search.trials],
                     plan.seed,
-                    higher_is_better=search.metric.higher_is_better,
                 )
                 search.trials.append(Trial(len(search.trials) + 1, values))
                 search.save(path)
@@ -275,11 +198,11 @@ def _end(trial: Trial, record: Record) -> None:
     trial.status, trial.reason, trial.train_s = record.status, record.reason, record.train_s
     trial.record = record.relative_path.as_posix()
     curve = record.curve
+    lost = curve.validation_nonfinite or [None] * len(curve.step)
     scores = [
-        (step, score)
-        for step, score in zip(curve.step, curve.validation, strict=True)
+        (step, score, nonfinite or 0)
+        for step, score, nonfinite in zip(curve.step, curve.validation, lost, strict=True)
         if score is not None and (step or not record.budget_steps)
     ]
     if record.status == "ok" and scores:
-        best = max if record.metric.higher_is_better else min
-        trial.step, trial.validation = best(scores, key=lambda one: one[1])
+        trial.step, trial.validation, trial.nonfinite = min(scores, key=lambda one: record.metric.order(*one[1:]))

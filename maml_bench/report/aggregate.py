@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maml_bench.record import Evaluation, Record
-from maml_bench.report.flat_rows import changed, published, trials
+from maml_bench.report.flat_rows import changed, own_values_won, published, trials
 from maml_bench.report.statistics import MIN_SEEDS, Array, Estimate, estimate, seed_means
 
 PRESETS = ("paper", "quick", "smoke")
@@ -112,7 +112,16 @@ class Group:
         """The changed settings that make it another experiment than its recipe, see `flat_rows.changed`, and in how
         many trials they were found if they were tuned: ``inner.rate=0.02 (tuned, 20 trials)``."""
         settings = changed(self.first)
-        return f"{settings or 'nothing'} (tuned, {self.trials:,} trials)" if self.trials else settings
+        return f"{settings} (tuned, {self.trials:,} trials)" if self.trials else settings
+
+    @property
+    def about(self) -> str:
+        """What a table says behind the name of the recipe: `changed`, and in how many trials the recipe's own values
+        won where they were searched. A search that they won changes nothing: ``, own values won 20 trials``."""
+        won = trials(self.records, own=True)
+        return (f", changed: {self.changed}" if self.changed else "") + (
+            f", own values won {won:,} trials" if won else ""
+        )
 
     @property
     def change(self) -> str:
@@ -120,7 +129,8 @@ class Group:
         the values, ``outer.steps=200 (inner.rate tuned, 20 trials)``."""
         if not self.trials:
             return self.changed
-        keys = dict.fromkeys(one.partition("=")[0] for r in self.records for search in r.tuned for one in search.space)
+        searches = [search for r in self.records for search in r.tuned if not own_values_won(r, search)]
+        keys = dict.fromkeys(one.partition("=")[0] for search in searches for one in search.space)
         settings = [one for one in changed(self.first).split(", ") if one and one.partition("=")[0] not in keys]
         return f"{', '.join(settings) or 'nothing else'} ({', '.join(keys)} tuned, {self.trials:,} trials)"
 

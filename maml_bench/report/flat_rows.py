@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from maml_bench.record import Evaluation, Point, Record, TrialScore, Tuned
+from maml_bench.record import Evaluation, Point, Record
+from maml_bench.record_search import TrialScore, Tuned
 from maml_bench.report.training_time import contended, steps_per_s, training_time
 
 NO_OTHER_EXPERIMENT = ("validation.",)
@@ -36,12 +37,29 @@ def changed(record: Record) -> str:
     return ", ".join(setting for setting in settings if not setting.startswith(NO_OTHER_EXPERIMENT))
 
 
-def trials(records: Iterable[Record]) -> int:
-    """The number of trials of all searches that found the settings of these records; 0 if none was tuned."""
+def own_values_won(record: Record, search: Tuned) -> bool:
+    """Whether the best values of a search are those that the recipe has anyway, so that it changed nothing."""
+    searched = {text.partition("=")[0] for text in search.space}
+    return searched.isdisjoint(text.partition("=")[0] for text in record.recipe.get("changed") or ())
+
+
+def trials(records: Iterable[Record], *, own: bool = False) -> int:
+    """The number of trials of all searches that found the settings of these records; 0 if none was tuned.
+
+    With ``own``, those of the searches that the recipe's own values won.
+    """
     found: dict[str, int] = {}
-    for search in (search for record in records for search in record.tuned):
-        found[search.search] = max(search.trials, found.get(search.search, 0))
+    for record in records:
+        for search in record.tuned:
+            if own_values_won(record, search) is own:
+                found[search.search] = max(search.trials, found.get(search.search, 0))
     return sum(found.values())
+
+
+def searches_in_words(record: Record) -> list[str]:
+    """The searches of a record, each with its best trial and the trials that are nearest to it."""
+    own = "the recipe's own values won: "
+    return [own * own_values_won(record, search) + search_in_words(search) for search in record.tuned]
 
 
 def search_in_words(search: Tuned) -> str:
@@ -56,7 +74,10 @@ def search_in_words(search: Tuned) -> str:
 
 
 def _validation(trial: TrialScore) -> str:
-    return trial.status if trial.validation is None else f"validation {trial.validation:.4g}"
+    if trial.validation is None:
+        return trial.status
+    lost = f" without {trial.nonfinite:,} tasks that are not finite" if trial.nonfinite else ""
+    return f"validation {trial.validation:.4g}{lost}"
 
 
 def commits(record: Record) -> str:
@@ -110,6 +131,7 @@ def _row(path: str, record: Record, evaluation: Evaluation | None, point: Point 
         "recipe_id": record.recipe_id,
         "changed": changed(record),
         "tuned": trials([record]) or None,
+        "own_values_won": trials([record], own=True) or None,
         "ranked": bool(recipe.get("ranked", True)),
         "superseded": record.superseded,
         "tasks": recipe["tasks"]["name"],

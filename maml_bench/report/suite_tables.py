@@ -33,9 +33,9 @@ def cell_of(suite: Suite, recipe: str) -> tuple[Cell, str] | None:
 
 
 def counts(record: Record) -> bool:
-    """Whether a record belongs into the table of a suite: a run that is neither changed nor tuned, and that no other
-    takes the place of."""
-    return record.kind == "run" and not changed(record) and not record.tuned and not record.superseded
+    """Whether a record belongs into the table of a suite: a run that is not changed, and that no other takes the
+    place of. A search that the recipe's own values won changes nothing."""
+    return record.kind == "run" and not changed(record) and not record.superseded
 
 
 def places(suite: Suite, records: Iterable[Record]) -> list[Place]:

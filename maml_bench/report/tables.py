@@ -12,7 +12,7 @@ import pandas as pd
 
 from maml_bench.record import Record
 from maml_bench.report.aggregate import Group, Score, aggregate, in_words, published_steps, unusual
-from maml_bench.report.flat_rows import changed, commits, normalisation
+from maml_bench.report.flat_rows import changed, commits, normalisation, trials
 from maml_bench.report.formats import NONE, plus_minus, scale, three_digits, unit
 from maml_bench.report.statistics import MIN_SEEDS
 from maml_bench.report.training_time import contended, steps_per_s, training_time
@@ -28,7 +28,8 @@ _SCORE = (
     *("published_note", "source", "verdict"),
 )
 _REGRET = ("regret", "regret_ci95")
-_COUNTS = ("tuned", "way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
+_SEARCHED = ("tuned", "own_values_won")
+_COUNTS = (*_SEARCHED, "way", "shot", "query", "inner_steps", "episodes", "diverged_episodes")
 
 
 def numbers(records: Iterable[Record]) -> pd.DataFrame:
@@ -37,8 +38,9 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
     ``mean`` and ``ci95`` are those of `statistics.estimate`, and ``ci95_over`` says what the interval is over.
     ``seeds`` is the number of seeds, with the lowest and the highest of their means beside it. ``recipe_steps`` are the
     outer steps of the recipe's own budget. ``regret`` is the mean of the best expected score minus the score; families
-    that do not know the best one have no such column. ``tuned`` is the number of trials that found the settings; where
-    no group was tuned, there is no such column. Costs are medians over the seeds, and ``train_s_is`` says what
+    that do not know the best one have no such column. ``tuned`` is the number of trials that found the settings, and
+    ``own_values_won`` that of the trials that the recipe's own values won; where there are none, there is no such
+    column. Costs are medians over the seeds, and ``train_s_is`` says what
     the seconds of training are (`training_time.TrainingTime`; the kinds of all seeds). A missing number is NaN. A group
     that was never evaluated has one row.
     """
@@ -48,7 +50,7 @@ def numbers(records: Iterable[Record]) -> pd.DataFrame:
         for score in list(group.scores()) or NOTHING
     ]
     found = pd.DataFrame(rows).astype(dict.fromkeys(_COUNTS, "Int64"))
-    unknown = [key for key in ("tuned", *_REGRET) if found[key].isna().all()]
+    unknown = [key for key in (*_SEARCHED, *_REGRET) if found[key].isna().all()]
     return found.drop(columns=unknown)
 
 
@@ -166,9 +168,8 @@ def _name(group: Group) -> tuple[str, ...]:
 
 def _words(group: Group, score: Score | None, several: bool) -> dict[str, str]:
     metric = group.first.metric.name
-    about = f", changed: {group.changed}" if group.changed else ""
     row = {
-        "recipe": group.recipe + about + (f" #{group.first.recipe_id}" if several else ""),
+        "recipe": group.recipe + group.about + (f" #{group.first.recipe_id}" if several else ""),
         "setup": group.setup,
         "preset": group.preset + ", unranked" * (not group.ranked) + ", superseded" * bool(group.superseded),
         "seeds": ", ".join(map(str, group.seeds)),
@@ -205,6 +206,7 @@ def _identity(group: Group) -> dict[str, Any]:
         "recipe_id": record.recipe_id,
         "changed": changed(record) or None,
         "tuned": group.trials or None,
+        "own_values_won": trials(group.records, own=True) or None,
         "setup": group.setup,
         "variant": record.recipe["variant"],
         "preset": group.preset,

@@ -11,7 +11,7 @@ from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.files import atomic_write, read_bytes
 from maml_bench.record import Record
 from maml_bench.report.aggregate import aggregate
-from maml_bench.report.flat_rows import search_in_words
+from maml_bench.report.flat_rows import searches_in_words
 from maml_bench.report.formats import bullets, csv, latex, markdown, paragraphs, write
 from maml_bench.report.tables import COLUMNS, PAPER_COLUMNS, bold_best, caption, numbers, summary
 
@@ -155,10 +155,10 @@ def _page(tasks: str, family: list[Record], selection: Selection) -> str:
         for file in record.weights
     )
     searches = dict.fromkeys(
-        f"{group.recipe}, {group.setup}, {group.preset}, #{group.first.recipe_id}: {search_in_words(search)}"
+        f"{group.recipe}, {group.setup}, {group.preset}, #{group.first.recipe_id}: {told}"
         for group in groups
         for record in group.records
-        for search in record.tuned
+        for told in searches_in_words(record)
     )
     only = [f"Only these setups are shown: {', '.join(selection.setups)}."] if selection.setups else []
     return paragraphs(

@@ -209,6 +209,8 @@ class _Part:
 def pixels(x: Any, size: int = 0) -> Tensor:
     """An image (PIL, array or tensor) as uint8 ``[C, H, W]``, resized if ``size`` is not 0; a vector as float32.
 
+    Float images are in [0, 1], as torchvision's ``ToTensor`` makes them. Others are not scaled by a guess.
+
     Raises:
         MamlBenchError: float images that are not in [0, 1].
     """
@@ -221,10 +223,13 @@ def pixels(x: Any, size: int = 0) -> Tensor:
         return found.to(torch.float32)
     found = found.unsqueeze(0) if found.ndim == 2 else found
     found = found.to(torch.float32) / 255 if found.dtype == torch.uint8 else found.to(torch.float32)
+    if not bool(((found >= 0) & (found <= 1)).all()):  # before the resizing, which ends in [0, 1]
+        raise MamlBenchError(
+            f"torchmeta gives images with values from {float(found.min()):g} to {float(found.max()):g}, but float "
+            "images must be in [0, 1]: leave out what shifts or scales them, or give bytes"
+        )
     if size and found.shape[1:] != (size, size):
         found = F.interpolate(found.unsqueeze(0), (size, size), mode="bilinear", antialias=True)[0].clamp(0, 1)
-    if float(found.min()) < 0 or float(found.max()) > 1:
-        raise MamlBenchError("torchmeta gives images with values outside [0, 1]: leave out what shifts or scales them")
     return (255 * found).round().to(torch.uint8)
 
 

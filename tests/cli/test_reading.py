@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import maml_bench
-from maml_bench.api import list_recipes, read_records
+from maml_bench.api.listing import list_recipes
 from maml_bench.errors import MamlBenchError
-from maml_bench.harness.own_budget import with_own_budget
+from maml_bench.harness.own_budget import read_records, with_own_budget
 from maml_bench.harness.recipe import presets_of, resolve
 from maml_bench.record_files import load
 from maml_bench.report.flat_rows import flat_rows as flat

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import maml_bench.api  # noqa: F401, so that reports have taken hold of the shipped suites before a test replaces them
+import maml_bench.api.reading  # noqa: F401, so that reports have taken hold of the shipped suites before a test replaces them
 from maml_bench import suites
 from maml_bench.core import outer as outer_module
 from maml_bench.harness.run_state import RunState

@@ -202,6 +202,15 @@ def test_torchmeta_batches_convert_both_ways() -> None:
     assert isinstance(back.support, Batch)
 
 
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+def test_the_images_of_a_torchmeta_batch_stay_as_they_are(scale: float) -> None:
+    """An episode shares the tensors of the user's loader, and scales nothing by a guess."""
+    batch = {part: [torch.full((2, 5, 1, 4, 4), scale), torch.arange(5).expand(2, 5)] for part in ("train", "test")}
+    episode = Episode.from_torchmeta(batch)
+    assert episode.support.x is batch["train"][0]
+    assert episode.query.x is batch["test"][0]
+
+
 @pytest.mark.parametrize("rotations", ["none", "extra classes"])
 def test_joint_labels_are_classes_of_the_split(rotations: str) -> None:
     """4 * place + turns with extra classes: a pixel in the corner tells the class and, by its place, the turns."""

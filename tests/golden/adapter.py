@@ -28,6 +28,7 @@ from maml_bench.harness.build import build
 from maml_bench.harness.layers import merged
 from maml_bench.harness.recipe import resolve
 from maml_bench.harness.recipe_files import load_files
+from maml_bench.harness.sections import TrustRegion
 from maml_bench.record_files import load
 from maml_bench.rl.trajectories import Trajectories
 from maml_bench.types import Batch, Episode, Shape
@@ -51,6 +52,10 @@ SMALL = {
     "snail_rl": ("setup.filters=3", "setup.keys=2", "setup.values=2"),
     "multi_task": ("setup.regressors=3", "outer.meta_batch=3"),
 }
+
+DAMPED = {"mdp": 1.0}
+"""Families with another damping of the trust region: with that of their recipe, ten iterations of conjugate gradient
+make of a change in the last digit another step, so that every kind of processor has its own."""
 
 
 def recipe_names() -> list[str]:
@@ -141,9 +146,9 @@ def uniform(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
 
 
 class Problem:
-    """A setup on tasks, with fixed parameters and episodes."""
+    """A setup on tasks, with fixed parameters and episodes. All parameters are multiplied by 1 + ``shift``."""
 
-    def __init__(self, tasks: str, setup: str) -> None:
+    def __init__(self, tasks: str, setup: str, shift: float = 0.0) -> None:
         images = tasks in IMAGES
         settings = SMALL.get(setup, NARROW if images else ())
         if not images:
@@ -153,10 +158,13 @@ class Problem:
         recipe = resolve(recipe_of(tasks), preset="smoke", setup=setup, settings=taken)
         if len(taken) < len(settings):  # its parameters stand among the meta-parameters, although nobody asks it
             recipe = replace(recipe, tasks=merged(recipe.tasks, {"conv": {"filters": 8}}))
+        if tasks in DAMPED and isinstance(recipe.outer, TrustRegion):
+            trust = replace(recipe.outer.trust, damping=DAMPED[tasks])
+            recipe = replace(recipe, outer=replace(recipe.outer, trust=trust))
         run = build(recipe, 0, "cpu", "vmap")
         run.learner.model.double()
         self.run, self.recipe, self.setup, self.learner = run, recipe, run.setup, run.learner
-        self.meta = {name: _replaced(name, p.detach().double()) for name, p in run.meta.items()}
+        self.meta = {name: (1 + shift) * _replaced(name, p.detach().double()) for name, p in run.meta.items()}
         self.acts = hasattr(run.tasks, "path")
         count = max(TASKS, run.setup.pool)
         if self.acts:

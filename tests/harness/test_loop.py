@@ -12,6 +12,7 @@ from maml_bench.harness.build import build
 from maml_bench.harness.loop import score, train, validate
 from maml_bench.harness.run_state import Silent
 from maml_bench.harness.sections import Adam
+from maml_bench.record import Metric
 from maml_bench.tasks.sinusoid import Sinusoid
 from maml_bench.types import Shape
 
@@ -23,8 +24,8 @@ def training(tiny):
     return lambda *settings, setup="maml", seed=0: build(tiny(*settings, setup=setup), seed, "cpu", "vmap")
 
 
-def go(run):
-    train(run, Silent(), stop=lambda: False, after_step=lambda: None)
+def go(run, observer=None):
+    train(run, observer or Silent(), stop=lambda: False, after_step=lambda: None)
     return run
 
 
@@ -154,6 +155,29 @@ def test_setups_of_one_seed_start_from_the_same_network(training):
     starts = [training(setup=setup, seed=seed).meta for setup, seed in (("maml", 0), ("anil", 0), ("maml", 1))]
     assert all(torch.equal(p, starts[1][name]) for name, p in starts[0].items())
     assert not all(torch.equal(p, starts[2][name]) for name, p in starts[0].items())
+
+
+def test_a_validation_with_a_task_that_is_not_finite_never_beats_one_without(training, monkeypatch, listener):
+    """Mean squared error: low is good. Of validations with such tasks, fewer are better, and then the mean counts."""
+    run = training("outer.steps=7", "validation.every=1", "validation.episodes=2")
+    nan, inf = float("nan"), float("inf")
+    found = iter([[9.0, 9.0], [8.0, 8.0], [0.1, nan], [nan, inf], [7.0, 9.5], [0.2, inf], [nan, 0.05], [nan, -inf]])
+    monkeypatch.setattr(module, "score", lambda *arguments: [next(found)])
+    go(run, listener)
+    assert run.curve["validation_nonfinite"] == [0, 0, 1, 2, 0, 1, 1, 2]
+    assert [(mean, step) for mean, step, _ in run.kept] == [(8.0, 1), (8.25, 4), (0.05, 6), (0.1, 2), (0.2, 5)]
+    assert [sentence for sentence in listener.sentences if "finite" in sentence] == [
+        "validation at step 2: the score of 1 of 2 tasks is not finite. The mean leaves them out, and a validation "
+        "without such tasks counts as better"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("higher", "best"), [(True, [(0.9, 0), (0.5, 0), (1.0, 1)]), (False, [(0.5, 0), (0.9, 0), (1.0, 1)])]
+)
+def test_the_order_of_validations(higher, best):
+    order = Metric("score", higher_is_better=higher).order
+    assert sorted([(1.0, 1), (0.5, 0), (0.9, 0)], key=lambda one: order(*one)) == best
 
 
 def test_the_best_five_by_validation_are_kept(training, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
 from maml_bench.harness import run as module
-from maml_bench.harness.run import _replaces, run
+from maml_bench.harness.record_there import replaces as gives_way
+from maml_bench.harness.run import run
 from maml_bench.record_files import load
 from tests.harness.test_run import failing
 
@@ -57,7 +58,7 @@ PART, MORE, WHOLE, DIVERGED, FAILED = ("ok", 5), ("ok", 7), ("ok", 12), ("diverg
 )  # fmt: skip
 def test_which_record_gives_way_to_which(template, new, old, replaces):
     records = [replace(template, status=status, outer_steps=steps) for status, steps in (new, old)]
-    assert _replaces(*records) is replaces
+    assert gives_way(*records) is replaces
 
 
 def test_force_replaces_a_whole_record_by_a_share(tiny, options):

@@ -57,6 +57,18 @@ def test_plain_gradient_steps_outside_are_resumed_too(tmp_path):
     assert same_bits(run(recipe, 0, parts).record, run(recipe, 0, whole).record)
 
 
+def test_a_checkpoint_without_a_list_of_the_curve_goes_on(tiny, options):
+    """Older checkpoints do not say how many validation tasks had no finite score."""
+    run(tiny(), 0, replace(options, budget_steps=5))
+    [path] = options.results.rglob("*.ckpt")
+    state = module.checkpoint.load(path, {})
+    del state.curve["validation_nonfinite"]
+    module.checkpoint.save(path, state)
+    record = load(run(tiny(), 0, options).path)
+    assert (record.segments, record.curve.step) == (2, [0, 4, 8, 12])
+    assert record.curve.validation_nonfinite == [None, None, 0, 0]
+
+
 def test_steps_with_momentum_are_resumed_too(tmp_path):
     settings = ["outer.optimiser=rmsprop", "outer.momentum=0.5"]
     recipe = resolve("sinusoid-k10", preset="smoke", setup="maml", settings=settings)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from maml_bench.contracts.blobs import Blobs
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness.search_plan import plans
 from maml_bench.harness.search_space import Dimension, distance, points, settings_of, size, space_of, split
-from maml_bench.harness.tuning import plans
 
 from .conftest import TINY
 

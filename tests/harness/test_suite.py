@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from maml_bench import suites
-from maml_bench.api import paper_cells
+from maml_bench.api.reading import paper_cells
 from maml_bench.errors import MamlBenchError, Notice
 from maml_bench.harness import machine, preflight
 from maml_bench.harness import suite as module

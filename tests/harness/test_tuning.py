@@ -1,6 +1,7 @@
 """A search: its trials, what they are scored on, interruptions, and what the record of the best values says."""
 
 import json
+import math
 import sys
 from dataclasses import asdict, replace
 
@@ -8,10 +9,13 @@ import pytest
 
 from maml_bench.core import outer as outer_module
 from maml_bench.errors import MamlBenchError
+from maml_bench.harness import loop as loop_module
 from maml_bench.harness.run import run
 from maml_bench.harness.run_state import Silent
 from maml_bench.harness.search import Search, Trial
-from maml_bench.harness.tuning import make_trials, place_of, plans, tuned
+from maml_bench.harness.search import load as load_search
+from maml_bench.harness.search_plan import place_of, plans
+from maml_bench.harness.tuning import make_trials, tuned
 from maml_bench.record import Metric
 from maml_bench.record_files import load, load_all
 from maml_bench.tasks.sinusoid import Sinusoid
@@ -80,6 +84,37 @@ def test_the_best_score_is_the_highest_where_that_is_better(metric):
     search = Search("r", "p", "s", [], [], 0, "", 1, Metric("x", higher_is_better=metric), trials)
     assert [trial.number for trial in search.ranked] == ([2, 4, 1, 5, 3] if metric else [5, 1, 2, 4, 3])
     assert search.winner.number == (2 if metric else 5)
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_score_that_leaves_out_tasks_never_wins(higher):
+    scores = [(0.5, 0), (0.9, 1), (0.4, 0), (0.1, 1), (None, 0), (0.7, 2)]
+    trials = [Trial(n, {}, "ok", validation=score, nonfinite=lost) for n, (score, lost) in enumerate(scores, 1)]
+    search = Search("r", "p", "s", [], [], 0, "", 1, Metric("x", higher_is_better=higher), trials)
+    assert [trial.number for trial in search.ranked] == ([1, 3, 2, 4, 6, 5] if higher else [3, 1, 4, 2, 6, 5])
+
+
+def test_values_at_which_tasks_diverge_do_not_win_by_the_others(options, monkeypatch):
+    """The rate 0.02 has the best mean, but of half of the tasks at steps 4 and 8 and of none at the last one."""
+    real = loop_module.score
+
+    def score(run, *arguments):
+        [scores] = real(run, *arguments)
+        if run.recipe.inner.rate == 0.02:
+            scores = [0.001 * run.step if run.step < 12 else math.nan] + [math.nan] * (len(scores) - 1)
+        return [scores]
+
+    monkeypatch.setattr(loop_module, "score", score)
+    [plan] = planned("inner.rate=0.01|0.02", trials=2)
+    search = search_of(plan, options)
+    by_rate = {trial.values["inner.rate"]: trial for trial in search.trials}
+    lost, best = by_rate[0.02], by_rate[0.01]
+    assert (lost.validation, lost.step, lost.nonfinite) == (0.004, 4, 2)
+    assert best.validation > lost.validation
+    assert search.winner is best
+    said = tuned(plan, search, options.results)
+    assert (said.winner.nonfinite, said.neighbours[0].nonfinite) == (0, 2)
+    assert load_search(place_of(plan, options.results), plan.space) == search
 
 
 def test_no_test_task_is_drawn(options, monkeypatch):

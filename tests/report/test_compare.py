@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from record_factory import MSE, evaluation, record, timing
 
-from maml_bench.api import compare
+from maml_bench.api.reading import compare
 from maml_bench.errors import MamlBenchError
 
 BASE = np.clip(np.random.default_rng(0).normal(0.9, 0.1, 600), 0, 1)

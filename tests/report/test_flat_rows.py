@@ -17,6 +17,7 @@ KEYS = [
         "recipe_id",
         "changed",
         "tuned",
+        "own_values_won",
         "ranked",
         "superseded",
         "tasks",

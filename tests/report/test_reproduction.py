@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from record_factory import ACCURACY, PAPER, evaluation, record
 
-from maml_bench import api
+from maml_bench.api import reading
 from maml_bench.report.formats import markdown
 from maml_bench.report.reproduction import Cell, files, numbers, page, reproduction, text
 
@@ -95,7 +95,7 @@ def test_tables_stand_before_figures_and_the_readme_has_the_papers_own_methods(t
 
 
 def test_every_number_of_the_maml_paper_has_a_line():
-    frame = text(reproduction(api.paper_cells(), []))
+    frame = text(reproduction(reading.paper_cells(), []))
     cells = frame["cell"].str.split(" ", expand=True)
     assert set(cells[0]) == {"T1", "T2", "T3", "T4", "T5", "F4", "F5"}
     own = frame[cells[2].isin(["maml", "fomaml"]) & cells[0].str.startswith("T")]
@@ -111,7 +111,7 @@ def test_every_number_of_the_maml_paper_has_a_line():
 @pytest.mark.parametrize(("seeds", "part"), [(1, 0.5), (2, 1.0), (12, 1.0)])
 def test_every_line_is_under_100_columns(seeds, part):
     """All cells have been run, over a part of the budget or with few seeds, which need more words."""
-    cells = api.paper_cells()
+    cells = reading.paper_cells()
     records = [
         record(
             **{"recipe": c.recipe, "setup": c.setup, "recipe_id": c.recipe_id, "seed": seed, "metric": c.metric},
@@ -135,11 +135,11 @@ def test_a_budget_that_was_set_is_compared_with_that_of_the_recipe(tmp_path):
     one = record(tasks="cheetah_vel", recipe="cheetah-vel", preset="paper", outer_steps=200, budget_steps=200)
     one.recipe["changed"] = ["outer.steps=200"]
     one.save(tmp_path)
-    (_, found), = api.read_records(tmp_path)  # fmt: skip
+    (_, found), = reading.read_records(tmp_path)  # fmt: skip
     assert (found.outer_steps, found.budget_steps) == (200, 475)
     one.recipe["id"] = "of-another-package"
     one.save(tmp_path / "b")
-    (_, found), = api.read_records(tmp_path / "b")  # fmt: skip
+    (_, found), = reading.read_records(tmp_path / "b")  # fmt: skip
     assert found.budget_steps == 200
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from record_factory import ACCURACY, PAPER, record
 
-from maml_bench.record import TrialScore, Tuned
+from maml_bench.record_search import TrialScore, Tuned
 from maml_bench.report.aggregate import aggregate
 from maml_bench.report.figures import selections
 from maml_bench.report.flat_rows import flat_rows, search_in_words, trials
@@ -48,11 +48,39 @@ def test_the_row_says_in_how_many_trials_and_is_no_reproduction():
     [row] = summary([ONE]).to_dict("records")
     assert row["recipe"] == "omniglot-5w1s, changed: outer.steps=1500, inner.rate=0.4 (tuned, 20 trials)"
     assert row["verdict"] == "changed"
-    [row] = summary([OWN]).to_dict("records")
-    assert (row["recipe"], row["verdict"]) == ("omniglot-5w1s, changed: nothing (tuned, 20 trials)", "changed")
+    cell = Cell("omniglot-5w1s", ONE.recipe_id, "maml", 1500, ACCURACY, NUMBER)
+    assert text(reproduction([cell], [ONE]))["verdict"].tolist() == ["changed"]
+
+
+def test_a_search_that_the_recipes_own_values_won_is_told_and_changes_nothing(tmp_path):
+    """The values are those of the paper, so the run is a reproduction; the row says how many values they were compared
+    with, as the rows of tuned setups do."""
+    plain = replace(OWN, tuned=[])
+    [row], [untold] = (summary([one]).to_dict("records") for one in (OWN, plain))
+    assert row == untold | {"recipe": "omniglot-5w1s, own values won 20 trials"}
+    assert row["verdict"] == "within (1 seed)"
     cell = Cell("omniglot-5w1s", OWN.recipe_id, "maml", 1500, ACCURACY, NUMBER)
-    assert text(reproduction([cell], [OWN]))["verdict"].tolist() == ["changed"]
-    assert text(reproduction([cell], [replace(OWN, tuned=[])]))["verdict"].tolist() == ["within (1 seed)"]
+    assert text(reproduction([cell], [OWN]))["verdict"].tolist() == ["within (1 seed)"]
+    [flat] = flat_rows([(Path("a.json"), OWN)])
+    assert (flat["changed"], flat["tuned"], flat["own_values_won"]) == ("", None, 20)
+    assert numbers([OWN])["own_values_won"].tolist() == [20]
+    assert "tuned" not in numbers([OWN])
+    data = page_data([(Path("runs/a.json"), OWN)], Path("runs"))
+    assert data["records"][0]["origin"]["changed keys"] == "none, own values won 20 trials"
+    write_tables([OWN], tmp_path)
+    assert f"the recipe's own values won: {search_in_words(SEARCH)}" in (tmp_path / "omniglot.md").read_text()
+
+
+def test_own_values_beside_another_change_and_beside_a_search_that_changed_something():
+    steps = tuned("outer.steps=200")
+    [row] = summary([steps]).to_dict("records")
+    assert row["recipe"] == "omniglot-5w1s, changed: outer.steps=200, own values won 20 trials"
+    other = replace(SEARCH, search="another", trials=5, space=["outer.rate=0.1..1"])
+    both = replace(tuned("outer.rate=0.4"), tuned=[SEARCH, other])
+    [row] = summary([both]).to_dict("records")
+    assert row["recipe"] == "omniglot-5w1s, changed: outer.rate=0.4 (tuned, 5 trials), own values won 20 trials"
+    [group] = aggregate([both])
+    assert group.change == "nothing else (outer.rate tuned, 5 trials)"
 
 
 def test_one_tuned_seed_marks_the_row_and_the_trials_of_several_searches_add_up():
@@ -66,7 +94,8 @@ def test_one_tuned_seed_marks_the_row_and_the_trials_of_several_searches_add_up(
 
 
 def test_no_suite_takes_it():
-    assert [counts(one) for one in (ONE, OWN, replace(OWN, tuned=[]))] == [False, False, True]
+    """But one whose own values won is as good as one that was never searched."""
+    assert [counts(one) for one in (ONE, OWN, replace(OWN, tuned=[]))] == [False, True, True]
 
 
 def test_files_and_rows_have_the_number_and_the_neighbours(tmp_path):
@@ -101,6 +130,12 @@ def test_a_figure_shows_setups_together_that_were_tuned_alike():
     assert "Not shown: anil (1,500 steps, seed 0, changed: inner.rate=0.5 (tuned, 3 trials))." in selection.rule()
     [plain] = selections([ONE, record(preset="paper")])
     assert [group.trials for group in plain.groups.values()] == [0]
+
+
+def test_a_score_that_leaves_out_tasks_says_so():
+    lost = replace(SEARCH.neighbours[0], nonfinite=3)
+    told = search_in_words(replace(SEARCH, neighbours=[lost]))
+    assert "inner.rate=0.41: validation 0.97 without 3 tasks that are not finite (" in told
 
 
 def test_a_search_of_one_trial_has_no_neighbours():

@@ -202,7 +202,7 @@ def test_images_of_any_kind_become_bytes() -> None:
         assert torch.equal(pixels(image), torch.from_numpy(grey)[None])
     colour = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     assert torch.equal(pixels(Image.fromarray(colour))[2], torch.from_numpy(colour[..., 2].copy()))
-    with pytest.raises(MamlBenchError, match=r"values outside \[0, 1\]"):
+    with pytest.raises(MamlBenchError, match=r"values from 1.5 to 1.5"):
         pixels(torch.full((1, 2, 2), 1.5))
 
 
@@ -257,3 +257,66 @@ def test_functions_that_torchvision_dropped_are_put_back(tmp_path: Path, monkeyp
     assert utils._get_confirm_token(Response()) == "yes"  # type: ignore[attr-defined]
     utils._save_response_content(Response(), str(tmp_path / "file"))  # type: ignore[attr-defined]
     assert (tmp_path / "file").read_bytes() == b"abcde"
+
+
+@pytest.mark.parametrize("size", [0, 6, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_float_images_in_0_to_1_are_the_images_of_bytes(dtype: torch.dtype, size: int) -> None:
+    """As a tensor ``[C, H, W]``, as an array ``[H, W, C]``, and with and without resizing."""
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 6, 6), dtype=np.uint8))
+    expected, floats = pixels(image, size), image.to(dtype) / 255
+    assert torch.equal(pixels(floats, size), expected)
+    assert torch.equal(pixels(floats.permute(1, 2, 0).numpy(), size), expected)
+
+
+@pytest.mark.parametrize("size", [0, 6, 3])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x, "from 0 to 255"),
+        (lambda x: x / 255 - 0.5, "from -0.5 to 0.5"),
+        (lambda x: torch.where(x == 7, torch.nan, x / 255), "from nan to nan"),
+        (lambda x: x.long(), "from 0 to 255"),
+    ],
+)
+def test_other_float_images_are_a_sentence_whether_they_are_resized_or_not(change, words: str, size: int) -> None:
+    """Resizing ends in [0, 1], so it made images of 0 to 255 white without a word."""
+    image = change(torch.arange(256.0).reshape(1, 16, 16))
+    with pytest.raises(MamlBenchError) as told:
+        pixels(image, size)
+    assert str(told.value) == (
+        f"torchmeta gives images with values {words}, but float images must be in [0, 1]: leave out what shifts or "
+        "scales them, or give bytes"
+    )
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_a_data_set_that_gives_floats_gives_the_tasks_of_its_bytes_or_is_refused(
+    cifar_fs: Torchmeta, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    expected = cifar_fs.sample("train", 0, 2, key=1, shape=SHAPE)
+
+    class Floats:
+        """A class of torchmeta whose images went through a transform to floats."""
+
+        def __init__(self, images) -> None:
+            self._images = images
+
+        def __len__(self) -> int:
+            return len(self._images)
+
+        def __getitem__(self, example: int):
+            image, label = self._images[example]
+            return pixels(image).float() / 255 * scale, label
+
+    class AllFloats(torchmeta._Part):
+        def __init__(self, classes, size: int) -> None:
+            super().__init__([Floats(classes[row]) for row in range(len(classes))], size)
+
+    torchmeta._load.cache_clear()
+    monkeypatch.setattr(torchmeta, "_Part", AllFloats)
+    if scale == 1:
+        assert equal(expected, cifar_fs.sample("train", 0, 2, key=1, shape=SHAPE))
+    else:
+        with pytest.raises(MamlBenchError, match=r"values from 0 to .*, but float images must be in \[0, 1\]"):
+            cifar_fs.sample("train", 0, 2, key=1, shape=SHAPE)

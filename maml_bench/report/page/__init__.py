@@ -19,7 +19,7 @@ from maml_bench.record import Evaluation, Metric, Record
 from maml_bench.report.figures import Selection, selections
 from maml_bench.report.figures.seed_intervals import DEFINITION, left_out, panels
 from maml_bench.report.figures.seed_intervals import titles as titles_of_panels
-from maml_bench.report.flat_rows import flat_rows, search_in_words, trials
+from maml_bench.report.flat_rows import flat_rows, searches_in_words, trials
 from maml_bench.report.formats import scale, unit
 from maml_bench.report.style import looks
 from maml_bench.report.training_time import training_time
@@ -85,7 +85,7 @@ def _record(path: str, record: Record) -> dict[str, Any]:
             "recipe id": record.recipe_id,
             "variant": record.recipe["variant"],
             "changed keys": _changed(record),
-            "tuned": "; ".join(map(search_in_words, record.tuned)) or "no",
+            "tuned": "; ".join(searches_in_words(record)) or "no",
             "superseded": record.superseded or "no",
             "seed": record.seed,
             "started": record.started_at,
@@ -118,8 +118,9 @@ def _record(path: str, record: Record) -> dict[str, Any]:
 
 
 def _changed(record: Record) -> str:
-    keys, count = ", ".join(map(str, record.recipe.get("changed", []))) or "none", trials([record])
-    return f"{keys} (tuned, {count:,} trials)" if count else keys
+    keys = ", ".join(map(str, record.recipe.get("changed", []))) or "none"
+    count, own = trials([record]), trials([record], own=True)
+    return keys + (f" (tuned, {count:,} trials)" if count else "") + (f", own values won {own:,} trials" if own else "")
 
 
 def _intervals(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
