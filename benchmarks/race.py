@@ -99,7 +99,7 @@ def parse(arguments: list[str] | None = None) -> Plan:
             peers += (earlier(*environments.check_out(options.against, options.envs.resolve())),)
         except environments.NotBuilt as reason:
             parser.error(str(reason))
-    named = [BENCHES[name] for name in dict.fromkeys(options.bench or BENCHES)]
+    named = [bench for bench in BENCHES.values() if not options.bench or bench.name in options.bench]
     benches = tuple(bench for bench in named if any(p.races_on(bench) for p in peers if p.name != OURS))
     if idle := [bench for bench in named if bench not in benches and options.bench]:
         others = [peer.name for peer in PEERS.values() if peer.name != OURS and peer.races_on(idle[0])]
