@@ -82,14 +82,14 @@ def test_the_training_ends_when_it_gets_no_better_and_the_best_is_returned() -> 
 
 
 def test_control_c_ends_the_training_and_keeps_what_was_trained(capfd, monkeypatch) -> None:
-    tasks, keep = maml_bench.load_tasks("sinusoid"), loop.keep
+    tasks, keep = maml_bench.load_tasks("sinusoid"), loop._keep
 
     def interrupted(run: RunState, mean: float) -> None:
         keep(run, mean)
         if run.step == 20:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop, "keep", interrupted)
+    monkeypatch.setattr(loop, "_keep", interrupted)
     model = maml_bench.fit("maml", tasks, shot=5, steps=10**7, every=10, patience=10**6, episodes=2)
     assert int(model.about["step"]) in (10, 20)
     assert "what was trained" in capfd.readouterr().err

@@ -48,5 +48,4 @@ def test_what_it_says_of_speed_follows_from_the_races() -> None:
     steps = [ratio for bench, ratio in ratios.items() if bench.startswith(ON_IMAGES)]
     low, high = map(float, re.findall(r"needs ([\d.]+) to ([\d.]+) times as long", README)[0])
     assert (low, high) == (round(min(steps), 1), round(max(steps), 1))
-    assert ratios["sinusoid"] < 1
-    assert "On sinusoids JAX is faster" in README
+    assert f"On sinusoids, JAX needs {ratios['sinusoid']:.1f} times as long" in README
