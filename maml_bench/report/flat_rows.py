@@ -22,8 +22,8 @@ def flat_rows(records: Iterable[tuple[Path, Record]], root: Path | None = None) 
     where it lies below it, with forward slashes.
     """
     return [
-        _row(_place(path, root), record, evaluation, point)
-        for path, record in records
+        _row(place, record, evaluation, point)
+        for place, record in ((_place(path, root), record) for path, record in records)
         for evaluation, point in _points(record)
     ]
 
