@@ -68,8 +68,7 @@ class Recorded:
         module.graph.eliminate_dead_code()
         if any(mutates(node) for node in module.graph.nodes):  # torch's second derivative of batch_norm does
             module = traced(torch.func.functionalize(module), tensors)
-        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
-        if self._compile and on_cpu and (small := _small(module)) is not None:
+        if self._compile and (small := _small(module)) is not None:
             return small, out
         if not any(mutates(node) for node in module.graph.nodes):
             module = without_repetitions(module)

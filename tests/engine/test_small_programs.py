@@ -3,12 +3,14 @@
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maml_bench import native_code
@@ -314,11 +316,48 @@ def test_an_index_outside_of_its_axis_is_refused() -> None:
         (lambda x: [x.to(torch.complex128)], "complex"),
         (lambda x: [x[:0]], "empty"),
         (lambda x: [x.argmax(0)], "operator"),
+        (lambda x: [torch.div(x, 2, rounding_mode="floor")], "div"),
+        (lambda x: [x.long().clamp(min=0)], "clamp"),
+        (lambda x: [x.long() % x.long()], "remainder"),
+        (lambda x: [(x > 0) + (x < 1)], "add"),
+        (lambda x: [x.long().sum(0)], "whole numbers"),
+        (lambda x: [x.new_empty(3, 0)], "empty|operator"),
     ],
 )
 def test_what_is_not_known_is_said_by_name(function: Callable[..., Any], word: str) -> None:
     with pytest.raises(Unsupported, match=word):
         program(function, normal(3, 3))
+
+
+def test_whole_numbers_and_truth_values() -> None:
+    """As far as they are known: sums, products, a remainder, choices and comparisons."""
+    number, x = torch.arange(-4, 5), normal(9)
+
+    def function(number: Tensor, x: Tensor) -> list[Tensor]:
+        found = [number + 2, 3 - number, number * number, number % 4, number > 0, number >= 0.5, -number]
+        return [
+            *found,
+            torch.where(number > 1, number, 7),
+            torch.where(x > 0, number, x),
+            number * x,
+            (x > 0) == (number > 0),
+        ]
+
+    agrees(function, number, x)
+
+
+def test_rows_of_sums_may_be_long() -> None:
+    """A row of a million sums fits in no stack."""
+    x = normal(3, 1_000_000)
+    torch.testing.assert_close(program(lambda x: [x.sum(0)], x)(x)[0], x.sum(0))
+
+
+def test_weights_of_a_small_program_can_be_saved(tmp_path: Path) -> None:
+    """They share the memory of their call, of which each has its own part."""
+    built = program(lambda x: [x + 1, x * 2], normal(4, 3))
+    weights = dict(zip("ab", built(normal(4, 3)), strict=True))
+    save_file(weights, tmp_path / "weights.safetensors")
+    torch.testing.assert_close(load_file(tmp_path / "weights.safetensors"), weights)
 
 
 def test_what_is_not_known_goes_through_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,17 @@ COMPARISONS = {
     aten.ne: "{0} != {1}",
 }
 
+OPTIONS: dict[Any, set[str]] = {
+    aten.add: {"alpha"},
+    aten.sub: {"alpha"},
+    aten.rsub: {"alpha"},
+    aten.clamp: {"min", "max"},
+}
+"""The options of operators that are read. With another one, such as a division that rounds, an operator is not known."""
+
+WHOLE = (aten.add, aten.sub, aten.rsub, aten.mul, aten.neg, aten.relu)
+"""Operators whose expression is right for whole numbers too."""
+
 FILLED: dict[Any, float] = {
     aten.ones_like.default: 1.0,
     aten.zeros_like.default: 0.0,
@@ -95,10 +106,23 @@ def expression(node: fx.Node) -> Expression | None:
     if not isinstance(value, Tensor) or not isinstance(target, torch._ops.OpOverload):
         return None
     packet: Any = target.overloadpacket
+    if not _is_usual(packet, operands, node.kwargs, value.dtype):
+        return None
     if packet in COMPARISONS:
         return Expression(COMPARISONS[packet], operands, _common_type(operands), torch.bool)
     found = _of_its_own_type(target, packet, operands, node.kwargs)
     return found and Expression(*found, value.dtype, value.dtype, packet is aten.where)
+
+
+def _is_usual(packet: Any, operands: Sequence[Any], options: Any, dtype: torch.dtype) -> bool:
+    """Whether the operator has no option that changes what it computes, and an expression for results of this type."""
+    if options.keys() - OPTIONS.get(packet, set()):
+        return False
+    if dtype.is_floating_point or packet in COMPARISONS or packet in (aten.where, aten.logical_and):
+        return True
+    if packet is aten.remainder:  # C++ ends the process where a whole number is divided by zero
+        return dtype == torch.int64 and isinstance(operands[1], int) and operands[1] != 0
+    return dtype == torch.int64 and packet in WHOLE
 
 
 def _of_its_own_type(target: Any, packet: Any, operands: list[Any], options: Any) -> tuple[str, list[Any]] | None:

@@ -52,6 +52,9 @@ class Lowering:
         self._places: dict[fx.Node, Buffer] = dict(zip(reversed(results), reversed(buffers), strict=True))
         self._uses = _uses(nodes)
         for node in nodes:
+            value = node.meta.get("val")
+            if isinstance(value, Tensor) and value.device.type != "cpu":
+                raise Unsupported(f"tensors on {value.device}")
             if node.op == "placeholder":
                 self._values[node] = self._given(node.meta["val"])
             elif node.op == "call_function":
@@ -59,14 +62,14 @@ class Lowering:
             elif node.op != "output":
                 raise Unsupported(f"a {node.op}")
         for node, buffer in zip(results, buffers, strict=True):
-            value = self._values[node]
-            place = Strided(buffer, 0, value.shape, contiguous(value.shape))
-            if value != place:
-                self.workspace.steps.append(Loop(place, lazy(value)))
+            found = self._values[node]
+            place = Strided(buffer, 0, found.shape, contiguous(found.shape))
+            if found != place:
+                self.workspace.steps.append(Loop(place, lazy(found)))
 
     def _given(self, tensor: Tensor) -> Strided:
         """An input, in memory as it was when the recording was made."""
-        size = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+        size = tensor.numel() and 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
         return Strided(self.workspace.buffer("input", tensor.dtype, size), 0, tuple(tensor.shape), tensor.stride())
 
     def _kept(self, node: fx.Node, value: Any) -> Any:

@@ -2,28 +2,19 @@
 
 #pragma once
 
-#include <cmath>
-#include <cstdint>
+#include "lanes.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kBytes = 64, kAccumulators = 24;
-#elif defined(__AVX__)
-constexpr int kBytes = 32, kAccumulators = 12;
-#else
-constexpr int kBytes = 16, kAccumulators = 12;
-#endif
-
 template <class S, int L>
-struct Lanes {
+struct Vector {
     typedef S V __attribute__((vector_size(L * sizeof(S)), aligned(sizeof(S)), may_alias));
 };
 
 // R rows and W vectors of L entries of the result: c[r][n] = sum over k of a[r * AM + k * AK] * b[k * BK + n]
 template <class S, int L, int W, int R, int K, int AM, int AK, int BK, int CM>
 inline __attribute__((always_inline)) void tile(const S* a, const S* b, S* c) {
-    using V = typename Lanes<S, L>::V;
+    using V = typename Vector<S, L>::V;
     V sum[R][W] = {};
     for (int k = 0; k < K; ++k) {
         V row[W];
@@ -74,7 +65,7 @@ inline void product(const S* __restrict a, const S* __restrict b, S* __restrict 
             c[m * CM] = sum;
         }
     } else {
-        columns<S, kBytes / int(sizeof(S)), M, N, K, AM, AK, BK, CM>(a, b, c);
+        columns<S, Lanes<S>::n, M, N, K, AM, AK, BK, CM>(a, b, c);
     }
 }
 

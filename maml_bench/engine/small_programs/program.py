@@ -1,7 +1,6 @@
 """Building the C++ function of a small recording, and calling it."""
 
 import ctypes
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,18 +8,20 @@ import torch
 from torch import Tensor, fx
 
 from maml_bench.engine.small_programs.lowering import Lowering
-from maml_bench.engine.small_programs.steps import Product, Step
+from maml_bench.engine.small_programs.steps import Step
 from maml_bench.engine.small_programs.strides import Buffer
 from maml_bench.engine.small_programs.terms import C_TYPES, Unsupported
 from maml_bench.engine.small_programs.workspace import Workspace
 from maml_bench.engine.torch_internals import unflattened
 from maml_bench.native_code import function_of
 
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("functions.h", "products.h"))
+HERE = Path(__file__).parent
+HEADERS = (HERE.parent / "kernels" / "lanes.h", HERE / "functions.h", HERE / "products.h")
+"""The C++ files that every program includes, in order."""
 MOST_STEPS = 2000
 """A longer program takes too long to compile."""
-MOST_ARITHMETIC = 2**26
-"""Multiplications of matrix products from which on torch's own products, in several threads, are as fast."""
+MOST_WORK = 2**26
+"""Multiplications and entries of loops; with more of them, torch's own operators are as fast in several threads."""
 LINE = 64
 """Buffers begin at multiples of this number of bytes, the length of a line of the cache."""
 
@@ -42,13 +43,13 @@ class SmallProgram:
     def __init__(self, module: fx.GraphModule) -> None:
         lowered = Lowering(module)
         made = lowered.workspace
-        if len(made.steps) > MOST_STEPS or _arithmetic(made.steps) > MOST_ARITHMETIC:
+        if len(made.steps) > MOST_STEPS or sum(step.work() for step in made.steps) > MOST_WORK:
             raise Unsupported("a recording of so much work")
         places, size = _places(made.steps)
         self.text = _text(made, places)
         self._function = function_of(self.text, HEADERS)
-        self._scratch = torch.empty(size + LINE, dtype=torch.uint8)
-        start = self._scratch.data_ptr()
+        self._memory = torch.empty(size + LINE, dtype=torch.uint8)
+        start = self._memory.data_ptr()
         self._start = start + -start % LINE
         self._shapes: dict[torch.dtype, list[Tensor]] = {}
         for value in lowered.outputs:
@@ -70,20 +71,16 @@ class SmallProgram:
         return outputs
 
 
-def _arithmetic(steps: Sequence[Step]) -> int:
-    return sum(math.prod(step.out.shape) * step.left.shape[2] for step in steps if isinstance(step, Product))
-
-
 def _text(made: Workspace, places: dict[Buffer, int]) -> str:
     """The C++ function: pointers to all buffers, then the steps."""
     lines = [f'#include "{path.name}"' for path in HEADERS]
-    lines += ["", 'extern "C" int program(void** places) {', "    char* const scratch = (char*)places[0];"]
+    lines += ["", 'extern "C" int program(void** places) {', "    char* const memory = (char*)places[0];"]
     for number, buffer in enumerate([*made.of_kind("output"), *made.of_kind("input")], 1):
         kind = C_TYPES[buffer.dtype]
         lines.append(f"    {kind}* const {buffer.name} = ({kind}*)places[{number}];")
     for buffer in places:
         kind = C_TYPES[buffer.dtype]
-        lines.append(f"    {kind}* const {buffer.name} = ({kind}*)(scratch + {places[buffer]});")
+        lines.append(f"    {kind}* const {buffer.name} = ({kind}*)(memory + {places[buffer]});")
     lines += [f"    {step.text()}" for step in made.steps]
     return "\n".join([*lines, "    return 0;", "}", ""])
 

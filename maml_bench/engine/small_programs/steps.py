@@ -1,5 +1,6 @@
 """The steps of a small program, each a few nested loops, and their C++ text."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from maml_bench.engine.small_programs.strides import Strided, collapsed
 from maml_bench.engine.small_programs.terms import C_TYPES, Lazy, tensors_of, text_of
 
 FEW = 4
-"""Rows of fewer sums than this are summed one by one, along what is summed."""
+"""Rows of fewer sums than this are not worth a loop; each sum is taken alone."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Loop:
     def reads(self) -> list[Strided]:
         """The tensors that are read."""
         return list(tensors_of(self.value.term))
+
+    def work(self) -> int:
+        """How many entries are computed."""
+        return math.prod(self.out.shape)
 
     def text(self) -> str:
         """Its C++ text. The loops follow the memory of ``out``."""
@@ -45,6 +50,10 @@ class Sum:
         """The tensors that are read."""
         return list(tensors_of(self.value.term))
 
+    def work(self) -> int:
+        """How many entries are summed."""
+        return math.prod(self.value.shape)
+
     def text(self) -> str:
         """Its C++ text: a row of sums at once where the entries of a row lie next to each other."""
         kept = len(self.out.shape)
@@ -57,20 +66,16 @@ class Sum:
             for tensor, s, a in zip(tensors, strides[1:], along, strict=True)
         }
         value = text_of(self.value.term, self.out.dtype, named.__getitem__)
-        start = f"({kind})(-INFINITY)" if self.largest else f"({kind})0"
         out = _entry(self.out, strides[0], "i")
-        if not self.largest and lengths and lengths[-1] >= FEW and any(s[-1] == 1 for s in strides[1:] if s):
-            last, row = f"i{len(lengths) - 1}", lengths[-1]
-            head = f"for (int {last} = 0; {last} < {row}; ++{last})"
-            body = (
-                f"{kind} row[{row}] = {{}}; "
-                + _nested(over, "j", f'_Pragma("omp simd") {head} row[{last}] += {value};', plain=True)
-                + f" {head} {out} = row[{last}];"
-            )
+        if not self.largest and lengths and lengths[-1] >= FEW and any(s[-1] == 1 for s in strides[1:]):
+            index, length = f"i{len(lengths) - 1}", lengths[-1]
+            row = f'_Pragma("omp simd") for (int {index} = 0; {index} < {length}; ++{index})'
+            body = f"{row} {out} = 0; {_nested(over, 'j', f'{row} {out} += {value};', plain=True)}"
             return _nested(lengths[:-1], "i", f"{{ {body} }}", plain=True)
+        start = f"({kind})(-INFINITY)" if self.largest else f"({kind})0"
         step = f"total = larger(total, {value});" if self.largest else f"total += {value};"
-        simd = "" if self.largest else "reduction(+:total)"
-        inner = _nested(over, "j", step, plain=self.largest, clause=simd)
+        clause = "" if self.largest else "reduction(+:total)"
+        inner = _nested(over, "j", step, plain=self.largest, clause=clause)
         return _nested(lengths, "i", f"{{ {kind} total = {start}; {inner} {out} = total; }}", plain=True)
 
 
@@ -88,6 +93,10 @@ class Product:
     def reads(self) -> list[Strided]:
         """The tensors that are read."""
         return [self.left, self.right]
+
+    def work(self) -> int:
+        """How many multiplications it takes."""
+        return math.prod(self.out.shape) * self.left.shape[2]
 
     def text(self) -> str:
         """Its C++ text: a call of products.h, with all lengths and strides as constants."""
@@ -116,6 +125,10 @@ class Gather:
     def reads(self) -> list[Strided]:
         """The tensors that are read."""
         return [self.source, self.index]
+
+    def work(self) -> int:
+        """How many entries are copied."""
+        return math.prod(self.out.shape)
 
     def text(self) -> str:
         """Its C++ text."""
