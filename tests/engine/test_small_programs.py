@@ -70,7 +70,8 @@ def small_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_meta_gradients_are_those_of_the_loop(setup: str, small_only: None) -> None:
     """The sizes are no multiples of a vector, and there are several tasks and steps."""
     tasks = build_tasks({"name": "sinusoid"}, "test")
-    model = MLP([1, 12, 10, 1], normalise="none", generator=torch.Generator().manual_seed(0)).double()
+    context = 3 if setup in ("cavia", "context") else 0
+    model = MLP([1, 12, 10, 1], normalise="none", generator=torch.Generator().manual_seed(0), context=context).double()
     method = setup_class(setup)()
     learner = Learner(model, tasks.loss, tasks.score, Inner(0.05, 2))
     drawn = tasks.sample("train", 0, 4, key=0, shape=Shape(1, 5, 7))

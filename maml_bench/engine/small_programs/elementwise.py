@@ -60,7 +60,7 @@ OPTIONS: dict[Any, set[str]] = {
     aten.rsub: {"alpha"},
     aten.clamp: {"min", "max"},
 }
-"""The options of operators that are read. With another one, such as a division that rounds, an operator is not known."""
+"""The options of operators that are read. An operator with another one is not known, such as a division that rounds."""
 
 WHOLE = (aten.add, aten.sub, aten.rsub, aten.mul, aten.neg, aten.relu)
 """Operators whose expression is right for whole numbers too."""
