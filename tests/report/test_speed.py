@@ -106,6 +106,14 @@ def test_another_way_of_ours_is_no_peer(tmp_path):
     assert best_peer(found, found[-1].memory).library == "gymnasium SyncVectorEnv"
 
 
+def test_another_share_of_the_curvature_has_no_ratio(tmp_path):
+    tenth = ours(schedule="traced, outer.trust.share=0.1")
+    rows = [tenth, race("loop", 0.8, schedule="loop"), race("loop", 0.4, schedule="loop, outer.trust.share=0.1")]
+    found = read(tmp_path, *rows, race("gymnasium", 0.5))
+    assert [row.ratio_to_ours for row in found] == [1, None, 4, 5]
+    assert [row.median_s for row in found] == [0.1, 0.8, 0.4, 0.5]
+
+
 def test_block_of_a_race(tmp_path):
     wrong = {**race("fast", 0.01), "status": "gradient differs", "reason": "by 0.3"}
     frame = block(only(read(tmp_path, ours(), race(schedule="vmap"), lost(race("c"), "failed", "x"), wrong)))

@@ -45,6 +45,15 @@ def test_bars_reach_from_one_to_the_ratio_with_whiskers_over_the_rounds(tmp_path
     assert axes.get_xscale() == "linear"
 
 
+def test_a_time_that_cannot_be_compared_is_left_out(tmp_path):
+    tenth = ours(schedule="traced, outer.trust.share=0.1")
+    whole = race("loop", 0.8, schedule="loop")
+    (axes,) = draw_ratios(read(tmp_path, tenth, whole, race("gymnasium", 0.5))).axes
+    assert [round(bar.get_width(), 6) for bar in axes.patches] == [4.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["gymnasium 1.8.0"]
+    assert draw_ratios(read(tmp_path, tenth, whole)) is None
+
+
 def test_wide_ratios_are_logarithmic_and_loaders_have_a_figure_of_their_own(tmp_path):
     rows = read(tmp_path, ours(), race("a", 0.3), loader(episodes_per_s=50))
     assert draw_ratios(rows).axes[0].get_xscale() == "linear"

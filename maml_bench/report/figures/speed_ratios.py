@@ -28,8 +28,8 @@ def draw_speed(rows: Sequence[Race]) -> Figure | None:
 
 def draw_ratios(rows: Sequence[Race], what: str) -> Figure | None:
     """Bars of ``ratio_to_ours`` that start at 1, with whiskers over the rounds. A library that did not race has its
-    status in grey."""
-    peers = [row for row in rows if not row.ours]
+    status in grey. A row that has a time and no ratio computes something else, and is left out."""
+    peers = [row for row in rows if not row.ours and not (row.ok and row.ratio_to_ours is None)]
     shown = [row for row in peers if row.ok and row.ratio_to_ours]
     if not shown:
         return None

@@ -6,8 +6,9 @@ its records are still shown as they are. Units are part of the names. A number t
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,10 +102,15 @@ class Race:
 def load(results: Path) -> list[Race]:
     """All races below ``results``, in path order.
 
+    A row of our own core that takes the curvature from another share of the rollouts than ours keeps its time, and has
+    no ratio.
+
     A file is skipped with a `Notice` if it cannot be read or is not JSON, or if one of its rows is of an unknown kind,
     lacks a key or has a value of the wrong type.
     """
-    return [_race(raw, where) for raw, where in _raw(results) if raw["kind"] == "speed"]
+    rows = [_race(raw, where) for raw, where in _raw(results) if raw["kind"] == "speed"]
+    ours = {key: our_row(entries) for key, entries in races(rows).items()}
+    return [_like_for_like(row, ours[row.bench, row.machine]) for row in rows]
 
 
 def load_growth(results: Path) -> list[dict[str, Any]]:
@@ -144,6 +150,19 @@ def best_peer(rows: Sequence[Race], memory: str) -> Race | None:
         if row.ok and row.library != LOOP and not row.library.startswith(OURS) and row.memory == memory
     )
     return min(rivals, key=lambda row: row.cost, default=None)
+
+
+def _like_for_like(row: Race, ours: Race | None) -> Race:
+    """The row; one of our own core that computes more of the curvature, or less, loses its ratio."""
+    if ours is None or not row.library.startswith((OURS, LOOP)) or _share(row) == _share(ours):
+        return row
+    return replace(row, ratio_to_ours=None, ratio_low=None, ratio_high=None)
+
+
+def _share(row: Race) -> str:
+    """The share of the rollouts from which the curvature is taken; all of them where the row does not say it."""
+    found = re.search(r"outer\.trust\.share=([\d.]+)", row.schedule or "")
+    return found.group(1) if found else "1"
 
 
 def flat(row: Race) -> dict[str, Any]:

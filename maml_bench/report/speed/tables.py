@@ -23,7 +23,9 @@ _HEADLINE = (
 _RACES = (
     "Every library computes the same meta-gradient of the same network on the same episodes, or loads episodes of one "
     "shape from the same images. Each runs in a process of its own, and the processes take turns. `loop` is the plain "
-    "loop over tasks of our own core; it is shown for comparison and is not a peer. Peak memory is counted above what "
+    "loop over tasks of our own core; it is shown for comparison and is not a peer. A row of our "
+    "own core that takes the curvature from another share of the rollouts has no ratio. "
+    "Peak memory is counted above what "
     "the imports took. The gradient error is relative to the reference. The machine share is the step's arithmetic "
     "divided by its time, as a share of the machine's convolution rate; without that rate, seconds of different "
     "machines cannot be compared."
