@@ -1,6 +1,6 @@
 """The exceptions and the warning that carry a sentence for the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class MamlBenchError(Exception):
@@ -37,6 +37,12 @@ def shortened(value: object, most: int = 80) -> str:
     except ValueError:  # Python writes no numbers of more than some thousand digits
         return "a number of more digits than can be shown"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def some(names: Sequence[str], most: int = 5, between: str = ", ") -> str:
+    """The first of ``names``, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 class Unstable(ArithmeticError):

@@ -94,9 +94,15 @@ def fit(
         if query is None:
             shape["query"] = queries(parts.values(), way or 5, shot or 1)
         budget |= {} if validation is not None else {"validation.episodes": 0}
+    elif not hasattr(train, "sample"):
+        raise MamlBenchError(
+            f"train is a {type(train).__name__}, but must be a part of the classes of an ImageFolder, or a family as "
+            "load_tasks returns it"
+        )
     elif validation is not None:
         raise MamlBenchError("a family of tasks has validation tasks of its own, so leave validation out")
-    given = {f"{part}.{key}": n for part in ("train", "validation") for key, n in shape.items() if n is not None}
+    drawn = ("train", "validation") if budget["validation.episodes"] else ("train",)
+    given = {f"{part}.{key}": n for part in drawn for key, n in shape.items() if n is not None}
     settings = as_settings({**given, **budget, **(set or {})})
     if isinstance(train, Images):
         recipe, method, options = _resolved(IMAGES, setup, network, settings)

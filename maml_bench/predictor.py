@@ -27,6 +27,8 @@ from maml_bench.types import Batch, Params, Predict, Shape
 
 AT_ONCE = 64
 """Inputs that are answered in one pass of the network."""
+MOST_CHANNELS = 4
+"""Of a picture: red, green, blue and alpha."""
 ALONE = tuple(mode for mode in MODES if mode != "running")
 """The normalisations that a prediction may have; ``running`` needs training tasks, which are not there."""
 
@@ -71,9 +73,9 @@ class Predictor:
         """Learn one task from its support.
 
         Args:
-            inputs: the examples. Where the learner was trained on images that the user brought, they are paths, PIL
-                images, arrays or tensors, prepared as in training. Elsewhere they are one array or tensor ``[examples,
-                ...]`` as the loaders give it.
+            inputs: the examples. Where the learner was trained on images that the user brought, they are a list of
+                paths, PIL images, arrays or tensors, prepared as in training, or one array or tensor of pictures with
+                four axes. Elsewhere they are one array or tensor ``[examples, ...]`` as the loaders give it.
             targets: a label for each example, any hashable value; in regression, one array or tensor ``[examples, 1]``.
             steps: the number of inner steps, by default that of the validation in training.
             normalisation: how batch normalisation treats the inputs of `Adapted.predict`. ``support`` uses the
@@ -137,9 +139,16 @@ class Predictor:
         return Score(*mean_ci95(values))
 
     def save(self, path: str | Path) -> None:
-        """Write the learner to a safetensors file, whole or not at all; `load` reads it."""
+        """Write the learner to a safetensors file, whole or not at all; `load` reads it.
+
+        Raises:
+            MamlBenchError: the file cannot be written.
+        """
         table = json.dumps(self.table, sort_keys=True)
-        weights.save(Path(path), self.meta, {**self.about, weights.LEARNER: table})
+        try:
+            weights.save(Path(path), self.meta, {**self.about, weights.LEARNER: table})
+        except OSError as error:
+            raise MamlBenchError(f"the learner cannot be written to {path}: {error.strerror}") from None
 
     @property
     def classifies(self) -> bool:
@@ -159,8 +168,7 @@ class Predictor:
         """
         if isinstance(self.tasks, ImageClassification) and self.tasks.preparation is not None:
             how = self.tasks.preparation
-            pictures = [given] if isinstance(given, str | PathLike | Image) else list(given)
-            pixels = [how.prepare(picture) for picture in pictures]
+            pixels = [how.prepare(picture) for picture in _pictures(given)]
             x = self.tasks.scaled(torch.stack(pixels).float().div_(255)) if pixels else torch.empty(0)
             return x.to(self.device)
         x = _numbers(given)
@@ -231,6 +239,27 @@ class Adapted:
                 f"way={len(self.classes)}"
             )
         return found[:, : len(self.classes)]
+
+
+def _pictures(given: Any) -> list[Any]:
+    """The pictures of a list or an array, or the only one where one is given without a list.
+
+    Raises:
+        MamlBenchError: it is not known which axis of a tensor counts the pictures, or there are none at all.
+    """
+    if isinstance(given, str | PathLike | Image):
+        return [given]
+    shape = tuple(getattr(given, "shape", ()))
+    if len(shape) == 2 or (len(shape) == 3 and shape[-1] <= MOST_CHANNELS and not isinstance(given, Tensor)):
+        return [given]
+    if len(shape) == 3 and min(shape[0], shape[-1]) <= MOST_CHANNELS and isinstance(given, Tensor):
+        raise MamlBenchError(
+            f"a tensor {list(shape)} can be one picture or several: give a list of pictures, such as [picture]"
+        )
+    try:
+        return list(given)
+    except TypeError:
+        raise MamlBenchError(f"pictures must be a list, not {type(given).__name__}") from None
 
 
 def _mode(name: str) -> Mode:

@@ -39,7 +39,7 @@ OWN_STEPS = HEAD.replace(
 BAD_SETUPS = {
     "the last state alone": (
         HEAD + "        return path[-1]\n",
-        "bad.py, line 15: adapt of the setup Bad returned a dict for 0 inner steps: it must return a list of 1 states",
+        "bad.py, line 15: adapt of the setup Bad returned a dict with steps=0: it must return a list of",
     ),
     "a list of tensors": (
         HEAD + "        return [state['head.bias'] for state in path]\n",

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 import maml_bench
 from maml_bench import ImageFolder, MamlBenchError, Predictor
-from maml_bench.cli import app
+from maml_bench.cli import app, predicting
 from maml_bench.core.evaluate import Request
 from maml_bench.data import store
 from maml_bench.data.images import Images, Preparation
 from maml_bench.errors import Notice
 from maml_bench.fitting import queries
 from maml_bench.harness import loop
+from maml_bench.predictor import Adapted
 from maml_bench.tasks.images import OwnImages
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200), "grey": (128, 128, 128),
@@ -115,6 +116,41 @@ def test_the_validation_normalises_as_predictions_do(parts, monkeypatch, network
     assert [(one.split, one.mode) for one in seen] == [("validation", mode)] * 3
 
 
+def test_without_validation_the_last_step_counts(parts) -> None:
+    for validation, change in ((None, {}), (parts[1], {"episodes": 0})):
+        model = maml_bench.fit("protonet", parts[0], validation, **{**SMALL, **change})
+        assert (model.about["step"], model.about["validation"]) == ("4", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"way": 1}, "way is 1, but must be at least 2"),
+        ({"train": "photos"}, "train is a str, but must be a part of the classes of an ImageFolder"),
+    ],
+)
+def test_training_that_cannot_work_is_refused_by_a_sentence(change, said, parts) -> None:
+    with pytest.raises(MamlBenchError, match=said):
+        maml_bench.fit(**{"setup": "protonet", "train": parts[0], "validation": parts[1], **SMALL, **change})
+
+
+def test_one_array_is_one_picture_wherever_its_shape_says_so(folder, model) -> None:
+    few = model.adapt(*support(folder, "red", "blue"))
+    grey = np.asarray(Image.open(folder / "red" / "3.png").convert("L"))
+    colour = np.asarray(Image.open(folder / "red" / "3.png"))
+    alone = few.predict_proba([colour])
+    torch.testing.assert_close(few.predict_proba(colour), alone)
+    torch.testing.assert_close(few.predict_proba(colour[None]), alone)
+    torch.testing.assert_close(few.predict_proba(torch.tensor(colour).permute(2, 0, 1)[None]), alone)
+    assert few.predict_proba(grey).shape == (1, 2)
+    assert few.predict_proba(np.stack([grey] * 5)).shape == (5, 2)
+    for unclear in (torch.tensor(colour), torch.tensor(colour).permute(2, 0, 1)):
+        with pytest.raises(MamlBenchError, match="can be one picture or several: give a list of pictures"):
+            few.predict(unclear)
+    with pytest.raises(MamlBenchError, match="pictures must be a list, not int"):
+        few.predict(3)
+
+
 def test_the_number_of_queries_leaves_most_classes_in() -> None:
     def of(*sizes: int) -> Images:
         how = Preparation(8, "grey")
@@ -158,6 +194,23 @@ def test_the_command_says_what_python_says(saved, model, folder, tmp_path) -> No
     assert list(rows[0]) == ["image", "label", "blue", "red"]
     table = command(saved, *asked, "--support", tmp_path / "some").output
     assert all(f"{path}" in table for path in paths)
+
+
+def test_of_equal_probabilities_the_label_is_not_named_again(capsys) -> None:
+    predicting._print(
+        Adapted(None, ("b", "c", "a"), None, False), [Path("new.png")], torch.ones(1, 3) / 3, False, False
+    )
+    assert [word for word in capsys.readouterr().out.split() if word in ("a", "b", "c")] == ["b", "c", "a"]
+
+
+def test_a_learner_of_numbers_is_no_learner_of_pictures(folder, tmp_path) -> None:
+    waves = maml_bench.fit("maml", maml_bench.load_tasks("sinusoid"), steps=1, episodes=0, progress=False)
+    waves.save(tmp_path / "waves.safetensors")
+    given = ["predict", str(tmp_path / "waves.safetensors"), "--support", str(folder), str(folder / "red")]
+    with pytest.raises(MamlBenchError, match="is a learner of sinusoid, but predict needs one of pictures"):
+        CliRunner().invoke(app, given, catch_exceptions=False)
+    with pytest.raises(MamlBenchError, match=r"the learner cannot be written to .*: Is a directory"):
+        waves.save(folder)
 
 
 @pytest.mark.parametrize(

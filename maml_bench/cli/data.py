@@ -240,6 +240,8 @@ def _options(function: Callable[..., Any], name: str, keep_105: bool) -> dict[st
 
 def _say_stored(manifest: "Manifest") -> None:
     from maml_bench.data import sources, store
+    from maml_bench.data.own import USUAL_WAY
+    from maml_bench.data.splits import PARTS
 
     classes, each = _counts(manifest)
     folder = store.data_home() / manifest.name
@@ -248,6 +250,10 @@ def _say_stored(manifest: "Manifest") -> None:
         f"{manifest.fingerprint})"
     )
     if manifest.preparation is not None:
-        parts = ", ".join(f"{len(manifest.classes_of(part))} {part}" for part in manifest.arrays)
+        sizes = {part: len(manifest.classes_of(part)) for part in manifest.arrays}
+        parts = ", ".join(f"{size} {part}" for part, size in sizes.items())
         say(f"the split ({parts} classes) is in {folder / store.SPLIT}")
-        say(f"run it with `maml-bench run images-5w1s --data {manifest.name}`")
+        if all(sizes.get(part, 0) >= USUAL_WAY for part in PARTS):
+            say(f"run it with `maml-bench run images-5w1s --data {manifest.name}`")
+        elif sizes.get("test", 0) >= USUAL_WAY:
+            say(f"test on it with `maml-bench run images-5w1s --data OTHER --test-data {manifest.name}`")

@@ -56,6 +56,7 @@ def predict(
     Examples: [cyan]maml-bench predict birds.safetensors --support my-birds new1.jpg new2.jpg[/cyan] ·
     [cyan]maml-bench predict birds.safetensors --support my-birds unsorted/ --csv > labels.csv[/cyan]
     """
+    from maml_bench.classification import ImageClassification
     from maml_bench.data.layouts.pictures import in_words, listed
     from maml_bench.errors import MamlBenchError
     from maml_bench.learner_files import load
@@ -63,6 +64,8 @@ def predict(
     if as_json and as_csv:
         raise MamlBenchError("--json and --csv are two forms of one output: choose one")
     model = load(weights, setup=setup, device=device)
+    if not isinstance(model.tasks, ImageClassification):
+        raise MamlBenchError(f"{weights} is a learner of {model.tasks.name}, but predict needs one of pictures")
     found = listed(support)
     if found.ignored:
         say(f"ignored in {support}: {in_words(found.ignored)}")
@@ -119,8 +122,8 @@ def _print(few: "Adapted", paths: list[Path], probabilities: "Tensor", as_json: 
         return
     shown: list[list[Any]] = []
     for image, label, row in rows:
-        ranked = sorted(zip(row, classes, strict=True), reverse=True)[1:3]
-        rest = ", ".join(f"{name} {share:.1%}" for share, name in ranked)
+        ranked = sorted(range(len(row)), key=lambda place: -row[place])[1:3]  # of equal ones the first is the label
+        rest = ", ".join(f"{classes[place]} {row[place]:.1%}" for place in ranked)
         shown.append([image, label, f"{max(row):.1%}", rest])
     print_table("", ["image", "label", "probability", "then"], shown)
 

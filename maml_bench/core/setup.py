@@ -113,12 +113,12 @@ class Setup(ABC):
         reads = "steps" in self.inner_keys
         if isinstance(found, list | tuple) and (len(found) == steps + 1 or (len(found) == 1 and not reads)):
             return list(found)
-        what = f"{len(found)} states" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        what = f"a list of {len(found)}" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
         code = type(self).adapt.__code__
         raise MamlBenchError(
             f"{Path(code.co_filename).name}, line {code.co_firstlineno}: adapt of the setup {type(self).__name__} "
-            f"returned {what} for {steps} inner steps: it must return a list of {steps + 1} states, after 0, 1, ..., "
-            f"{steps} steps, or of one state if inner_keys is without 'steps'"
+            f"returned {what} with steps={steps}: it must return a list of the state before the first step and those "
+            f"after each step, {steps + 1} in all, or of one state if inner_keys is without 'steps'"
         )
 
     def predict(self, learner: Learner, meta: Params, state: Params, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from maml_bench.data.draws import choose, key_of, words_by_draw
 from maml_bench.data.layouts.pictures import Listing, OneClass
 from maml_bench.data.preparation import shown
 from maml_bench.data.splits import PARTS, content_hash, parse
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, some
 from maml_bench.files import read_bytes
 
 DEFAULT_PARTS = (0.64, 0.16, 0.2)
@@ -107,8 +107,7 @@ def _large_enough(classes: Sequence[OneClass]) -> tuple[list[OneClass], tuple[st
         raise MamlBenchError(
             f"none of the {len(small)} classes has {LEAST_IMAGES} images or more, which an episode needs"
         )
-    some = ", ".join(small[:3]) + (f" and {len(small) - 3} more" if len(small) > 3 else "")
-    return found, (f"left out, because they have fewer than {LEAST_IMAGES} images: {some}",)
+    return found, (f"left out, because they have fewer than {LEAST_IMAGES} images: {some(small)}",)
 
 
 def _joined(classes: Sequence[OneClass]) -> list[OneClass]:

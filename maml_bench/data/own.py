@@ -20,7 +20,7 @@ from maml_bench.data.kept_pictures import KeptPictures, kept_pictures
 from maml_bench.data.layouts.pictures import Item, Listing, Source, in_words, listed
 from maml_bench.data.preparation import Picture, Preparation, quiet
 from maml_bench.data.threads import each
-from maml_bench.errors import MamlBenchError, Notice, nearest
+from maml_bench.errors import MamlBenchError, Notice, nearest, some
 from maml_bench.files import refuse_unfit_name
 
 USUAL_WAY = 5
@@ -197,8 +197,7 @@ def repeated(chosen: ChosenSplit, digests: Sequence[bytes], allowed: bool) -> li
             within += 1
     told = []
     if across:
-        some = "; ".join(across[:3]) + (f"; and {len(across) - 3} more" if len(across) > 3 else "")
-        leak = f"two parts hold the same picture, so that the test is not of new ones: {some}"
+        leak = f"two parts hold the same picture, so that the test is not of new ones: {some(across, 3, '; ')}"
         if not allowed:
             raise MamlBenchError(f"{leak}; remove one of each, or allow it with `--allow-duplicates`")
         told.append(leak)

@@ -28,6 +28,10 @@ def refuse_unfit(
     for at, shape in {"train": train, **scored}.items():
         if shape.way > 1 and not registry.has_ways(type(tasks)):
             raise MamlBenchError(f"{where}: {at}.way is {shape.way}, but must be 1: {tasks.name} has no classes")
+        if shape.way < 2 and registry.has_ways(type(tasks)):
+            raise MamlBenchError(
+                f"{where}: {at}.way is {shape.way}, but must be at least 2: one class leaves nothing to tell apart"
+            )
         if not shape.shot and not registry.scored_by_density(tasks):
             raise MamlBenchError(f"{where}: {at}.shot is 0, but must be at least 1: {tasks.name} needs examples")
         if registry.in_order(tasks):

@@ -20,7 +20,7 @@ from maml_bench.data import splits, store
 from maml_bench.data.images import KNOWN, Images, load_part
 from maml_bench.data.preparation import Preparation
 from maml_bench.declared import OfNetwork, When
-from maml_bench.errors import MamlBenchError, Notice
+from maml_bench.errors import MamlBenchError, Notice, some
 from maml_bench.models import Conv
 from maml_bench.resnet import Residual
 from maml_bench.tasks._shared.photographs import CONV, Pixels, scaled
@@ -124,11 +124,14 @@ class OwnImages(ImageClassification):
             if len(sizes) < shape.way:
                 raise MamlBenchError(f"a task needs {shape.way} classes, but there are {len(sizes)} {split} classes")
             if len(enough) < shape.way:
-                has = f"only {len(enough)} of the {len(sizes)} {split} classes have {why}"
+                have = "has" if len(enough) == 1 else "have"
+                has = f"only {len(enough)} of the {len(sizes)} {split} classes {have} {why}"
                 raise MamlBenchError(f"a task needs {shape.way} classes, but {has}")
             if len(enough) < len(sizes):
-                few = f"{len(sizes) - len(enough)} of the {len(sizes)} {split} classes have fewer than {why}"
-                warnings.warn(f"{few}; they are left out", Notice, stacklevel=3)
+                small = [part.classes[place] for place in np.flatnonzero(sizes < needed)]
+                have = "has" if len(small) == 1 else "have"
+                few = f"{len(small)} of the {len(sizes)} {split} classes {have} fewer than {why}"
+                warnings.warn(f"{few}; left out: {some(small)}", Notice, stacklevel=3)
             self._large[split, needed] = enough
         return self._large[split, needed]
 

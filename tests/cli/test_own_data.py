@@ -58,6 +58,20 @@ def test_from_a_folder_to_a_record(command, birds, tmp_path):
     assert record.data["fingerprint"] == store.manifest("birds").fingerprint
 
 
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        ("5,5,5", ["run it with `maml-bench run images-5w1s --data birds`"]),
+        ("0,0,15", ["test on it with `maml-bench run images-5w1s --data OTHER --test-data birds`"]),
+        ("11,2,2", []),
+    ],
+)
+def test_the_advice_after_data_add_fits_the_parts(command, birds, parts, advice):
+    said = command("data", "add", "birds", birds, "--size", 16, "--parts", parts)
+    assert said.code == 0, said.err
+    assert [line for line in said.err.splitlines() if "maml-bench run" in line] == advice
+
+
 def test_tests_on_another_data_set_name_both_in_the_record(command, birds, tmp_path):
     add(command, "birds", birds)
     add(command, "flowers", own_factory.write(tmp_path / "flowers", FIFTEEN, first=300))

@@ -36,10 +36,10 @@ def as_made_by(change: Callable[[list[Params]], Any], keys: frozenset[str] = MAM
 
 
 WRONG: dict[str, tuple[Callable[[list[Params]], Any], str]] = {
-    "the last": (lambda path: path[-1:], "1 states for 3 inner steps"),
-    "all but the first": (lambda path: path[1:], "3 states"),
-    "one too many": (lambda path: [*path, path[-1]], "5 states"),
-    "none": (lambda path: [], "0 states"),
+    "the last": (lambda path: path[-1:], "a list of 1 with steps=3"),
+    "all but the first": (lambda path: path[1:], "a list of 3"),
+    "one too many": (lambda path: [*path, path[-1]], "a list of 5"),
+    "none": (lambda path: [], "a list of 0"),
     "no list": (lambda path: path[-1], "a dict"),
     "nothing": (lambda path: None, "a NoneType"),
 }
@@ -52,7 +52,7 @@ def test_another_number_of_states_is_a_sentence_at_the_first_call(regression: Ma
     change, words = WRONG[wrong]
     setup = as_made_by(change)
     step = MetaStep(setup, learner, schedule=schedule)
-    sentence = f"adapt of the setup Mine returned {words}.*must return a list of 4 states"
+    sentence = f"adapt of the setup Mine returned {words}.*4 in all"
     with pytest.raises(MamlBenchError, match=sentence):
         Scorer(setup, step.execution).scores(meta, episodes, STEPS)
     with pytest.raises(MamlBenchError, match=sentence):

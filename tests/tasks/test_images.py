@@ -91,7 +91,7 @@ def test_a_task_has_classes_of_its_part_with_enough_images(birds):
         episode = tasks.sample("train", 0, 200, key=3, shape=Shape(3, 2, 3))
     assert [str(one.message) for one in told] == [
         "2 of the 6 train classes have fewer than the 5 images that 2 shots and 3 queries of a class need (the "
-        "smallest, small0, has 2); they are left out"
+        "smallest, small0, has 2); left out: small0, small1"
     ]
     assert set(classes_of(tasks, episode.support.x, "train")) == {"large0", "large1", "large2", "middle0"}
     for x, y in (episode.support, episode.query):

@@ -20,7 +20,7 @@ from maml_bench.data.layouts.files import jpegs
 from maml_bench.data.layouts.found import BY_NAME, SPLITS, Layout, OneClass
 from maml_bench.data.layouts.photographs import SIDE, Seen
 from maml_bench.data.threads import each
-from maml_bench.errors import MamlBenchError
+from maml_bench.errors import MamlBenchError, some
 
 NAME = "mini_imagenet"
 VERSION = 1
@@ -163,7 +163,6 @@ class _Register:
         """MamlBenchError if a class has not been met."""
         missing = sorted(set(self.places) - set(self.met))
         if missing:
-            some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise MamlBenchError(
-                f"{path} lacks {len(missing)} of the {len(self.places)} classes of mini-ImageNet: {some}"
+                f"{path} lacks {len(missing)} of the {len(self.places)} classes of mini-ImageNet: {some(missing)}"
             )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from maml_bench.data import store
-from maml_bench.errors import MamlBenchError, nearest
+from maml_bench.errors import MamlBenchError, nearest, some
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -256,9 +256,8 @@ def _drawings(half: str, files_of: _Half) -> dict[str, list[str]]:
 def _compare(where: str, kind: str, expected: set[str], found: set[str]) -> None:
     missing, extra = sorted(expected - found), sorted(found - expected)
     if missing:
-        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         instead = f", but has {', '.join(extra[:5])} instead" if extra else ""
-        raise MamlBenchError(f"{where} lacks the {kind}{'s' * (len(missing) > 1)} {some}{instead}")
+        raise MamlBenchError(f"{where} lacks the {kind}{'s' * (len(missing) > 1)} {some(missing)}{instead}")
     if extra:
         raise MamlBenchError(f"{where} has {extra[0]!r}, which is no {kind} of Omniglot{nearest(extra[0], expected)}")
 
