@@ -113,7 +113,7 @@ def test_a_network_from_a_file_on_the_command_line(command, tmp_path, verb):
 
 FAULTS = {
     "item": ("if support.x.mean().item() > 0", "line 12: the value of a tensor is taken out of it here", "failed, "),
-    "states": ("path = path[-1]", "line 10: adapt of the setup Mine returned a dict for 0 inner steps", "error: "),
+    "states": ("path = path[-1]", "line 10: adapt of the setup Mine returned a dict with steps=0", "error: "),
     "error": ("{}['x']", "line 12: KeyError: 'x'", "error: "),
 }
 FAULTY = """from dataclasses import dataclass
