@@ -1,4 +1,4 @@
-"""The exceptions and the warning that carry a sentence for the user."""
+"""The exceptions and the warning that carry a sentence for the user, and what such sentences have in common."""
 
 from collections.abc import Iterable, Sequence
 

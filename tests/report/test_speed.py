@@ -173,6 +173,8 @@ def test_surroundings_in_a_line(tmp_path):
         "Machine 0603ed1a, 2 threads, convolutions at 420 GFLOP/s, 10.8 GFLOP of arithmetic a step, 3 rounds, "
         "2026-01-02 to 2026-01-03, commit 0123456789 with changes and 0123456789."
     )
+    two = [race(machine_gflops=240.0), race(threads=1, machine_gflops=120.0)]
+    assert "2 and 1 threads, convolutions at 240 and 120 GFLOP/s," in surroundings(only(read(tmp_path, *two)))
     bare = dict.fromkeys(("threads", "machine_gflops", "model_gflop", "rounds", "started_at", "commit"))
     assert surroundings(only(read(tmp_path, race(**bare)))) == "Machine 0603ed1a."
 

@@ -109,12 +109,15 @@ def surroundings(rows: Sequence[Race]) -> str:
 
 
 def setting(rows: Sequence[Race]) -> str:
-    """The machine of these rows for the title of a figure."""
-    rates = [row.machine_gflops for row in rows if row.machine_gflops]
+    """The machine of these rows for the title of a figure. Each number of threads has its own rate of convolutions."""
+    rates: dict[object, list[float]] = {}
+    for row in rows:
+        if row.machine_gflops:
+            rates.setdefault(row.threads, []).append(row.machine_gflops)
     parts = [
         f"machine {rows[0].machine}",
         _each((row.threads for row in rows), "threads"),
-        f"convolutions at {median(rates):,.0f} GFLOP/s" if rates else "",
+        _each((f"{median(found):,.0f}" for found in rates.values()), "GFLOP/s", "convolutions at "),
     ]
     return ", ".join(part for part in parts if part)
 
