@@ -80,6 +80,19 @@ def test_convolution_of_more_images_than_are_taken_at_once(stride: int) -> None:
     agree(found, expected, 1e-12)
 
 
+@pytest.mark.parametrize("side", [6, 14, 21])
+def test_minimal_filtering_costs_no_digits(side: int) -> None:
+    """In float32 its sums of differences round about as the definition does."""
+    x, w = random(2, 20, side, side, 64), random(2, 3, 3, 64, 64)
+    exact = derivatives(lambda *v: plain_conv(*v, 1), x, w)
+    found = derivatives(lambda *v: differentiable.conv(*v, 1), x.float(), w.float())
+    agree(
+        [f.double() / e.abs().max() for f, e in zip(found, exact, strict=True)],
+        [e / e.abs().max() for e in exact],
+        4e-6,
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize(  # the last has more pixels than a line and more channels than are taken together
@@ -216,7 +229,9 @@ def test_narrower_vectors_compute_the_same(fresh, monkeypatch, processor: str) -
     operators._kernel.cache_clear()
     for dtype, limit in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
         x, w = random(2, 7, 6, 5, 16, dtype=dtype), random(2, 3, 3, 16, 48, dtype=dtype)
-        agree(*(derivatives(lambda *v, f=f: f(*v, 2), x, w) for f in (differentiable.conv, plain_conv)), limit)
+        for stride in (1, 2):
+            both = (derivatives(lambda *v, f=f, s=stride: f(*v, s), x, w) for f in (differentiable.conv, plain_conv))
+            agree(*both, limit)
         gamma = random(2, 16, seed=5, dtype=dtype)
         found = derivatives(lambda *v: differentiable.norm(*v, EPS, pool=True), x, gamma, gamma)
         agree(found, derivatives(lambda *v: plain_norm(*v, True), x, gamma, gamma), limit)

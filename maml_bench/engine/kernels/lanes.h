@@ -1,17 +1,17 @@
-// Vectors of the machine at hand, and the pieces of work that threads share.
+// Vectors of the machine at hand, and memory that a thread keeps.
 
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 #include <vector>
 #include <omp.h>
 
 namespace {
-
 
 #if defined(__AVX512F__)
 constexpr int kBytes = 64, kAccumulators = 24;
@@ -34,5 +34,21 @@ template <class S>
 inline V<S>& at(S* p) { return *reinterpret_cast<V<S>*>(p); }
 template <class S>
 inline const V<S>& at(const S* p) { return *reinterpret_cast<const V<S>*>(p); }
+
+// At least `count` values at a border of vectors, which this thread keeps for its next calls. Each `use` has its own.
+template <class S, int use>
+S* scratch(long count) {
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+    thread_local std::unique_ptr<S, Free> kept;
+    thread_local long has = 0;
+    if (has < count) {
+        const std::size_t bytes = (std::size_t(count) * sizeof(S) + kBytes - 1) / kBytes * kBytes;
+        kept.reset(static_cast<S*>(std::aligned_alloc(kBytes, bytes)));
+        has = count;
+    }
+    return kept.get();
+}
 
 }  // namespace
