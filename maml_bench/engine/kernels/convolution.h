@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "winograd.h"
+#include "winograd_strided.h"
 
 namespace {
 
@@ -17,83 +17,101 @@ struct Split {
     }
 };
 
-// Calls run(task, filter, first image, last image) for every piece, where prepare(task, filter) has put `values` values
-// into the filter: once for each task that a thread meets.
-template <class S, class P, class R>
-void over_pieces(long tasks, long images, long values, P prepare, R run) {
-    const Split split(tasks, images);
+// A convolution of many channels (back = false), or its derivative in the input (true): sums over source maps.
+template <class S>
+class Gathering {
+    enum Way { definition, tiles, maps };
+    const Size s;
+    const bool back;
+    const Way way;
+    const Axes axes;
+    const Geometry classes;
+    const long depth, channels, values;
+
+  public:
+    Gathering(const Size& s, bool back)
+        : s(s), back(back), way(by_tiles(s) ? tiles : by_maps<S>(s, back) ? maps : definition), axes(s, back),
+          classes(way == definition ? geometry(s, back) : Geometry()), depth(back ? s.out : s.in),
+          channels(back ? s.in : s.out), values(s.in * s.out) {}
+
+    // The filter w[9, in, out] of a task as `run` wants it, in `room` or where it is.
+    const S* prepare(const S* w, S* room) const {
+        S* turned = way == definition ? room : room + std::max(kEntries, kKinds * kKinds) * values;
+        if (back) {  // what is not as defined sees it as a convolution with the taps in reverse order
+            for (long tap = 0; tap < 9; ++tap)
+                transpose(s.in, s.out, w + tap * values, turned + (way == definition ? tap : 8 - tap) * values);
+            w = turned;
+        }
+        if (way == definition) return w;
+        if (way == tiles)
+            transform<S, 3, 4>(values, w, room, [](auto... a) { filter_line<S>(a...); });
+        else
+            transform<S, 3, kKinds>(values, w, room, [](auto... a) { strided_filter_line<S>(a...); });
+        return room;
+    }
+
+    long room() const { return (9 + std::max(kEntries, kKinds * kKinds)) * values; }
+
+    // Images [first, last) of one task.
+    void run(const S* source, const S* filter, S* target, long first, long last) const {
+        const long out = s.rows() * s.columns(), in = s.high * s.wide;
+        if (way == tiles)
+            convolve_tiles(s, source, depth, filter, target, channels, first, last);
+        else if (way == maps)
+            convolve_maps(axes, source, depth, filter, target, channels, first, last);
+        else
+            gather(
+                classes, source, (back ? out : in) * depth, depth, filter, target, back ? in : out, channels, first, last
+            );
+    }
+};
+
+template <class S>
+void gather_tasks(long tasks, const Size& s, bool back, const S* source, const S* w, S* target) {
+    const Gathering<S> gathering(s, back);
+    const Split split(tasks, s.images);
+    const long out = s.images * s.rows() * s.columns() * s.out, in = s.images * s.high * s.wide * s.in;
 #pragma omp parallel
     {
-        S* filter = scratch<S, 2>(values);
+        S* room = scratch<S, 2>(gathering.room());
+        const S* filter = nullptr;
         long has = -1;
 #pragma omp for collapse(2) schedule(static)
         for (long t = 0; t < tasks; ++t)
             for (long piece = 0; piece < split.pieces; ++piece) {
-                if (has != t) prepare(t, filter);
+                if (has != t) filter = gathering.prepare(w + t * 9 * s.in * s.out, room);
                 has = t;
-                run(t, filter, piece * split.each, std::min(images, (piece + 1) * split.each));
+                gathering.run(
+                    source + t * (back ? out : in), filter, target + t * (back ? in : out), piece * split.each,
+                    std::min(s.images, (piece + 1) * split.each)
+                );
             }
     }
 }
 
 template <class S>
 void convolution(long tasks, const Size& s, const S* x, const S* w, S* y) {
-    const long out = s.images * s.rows() * s.columns() * s.out, in = s.images * s.high * s.wide * s.in;
-    const long values = s.in * s.out;
-    if (by_tiles(s)) {
-        over_pieces<S>(
-            tasks, s.images, kEntries * values,
-            [&](long t, S* filter) { transform_filter(values, w + t * 9 * values, filter); },
-            [&](long t, const S* filter, long first, long last) {
-                convolve_tiles(s, x + t * in, s.in, filter, y + t * out, s.out, first, last);
-            }
-        );
-        return;
-    }
-    const bool few = s.in < kFew;
-    const Geometry classes = few ? bordered_geometry(s) : geometry(s, false);
-    over_pieces<S>(
-        tasks, s.images, few ? (s.high + 2) * (s.wide + 2) * s.in : 0, [](long, S*) {},
-        [&](long t, S* image, long first, long last) {
-            const long map = s.high * s.wide * s.in, pixels = s.rows() * s.columns();
-            const S* filter = w + t * 9 * values;
-            if (!few) {
-                gather(classes, x + t * in, map, s.in, filter, y + t * out, pixels, s.out, first, last);
-                return;
-            }
-            for (long n = first; n < last; ++n) {
-                bordered(s, x + t * in + n * map, image);
-                gather(classes, image, 0, 3 * s.in, filter, y + t * out + n * pixels * s.out, pixels, s.out, 0, 1);
+    if (s.in >= kFew) return gather_tasks(tasks, s, false, x, w, y);
+    const long out = s.rows() * s.columns(), in = s.high * s.wide * s.in;
+    const Geometry classes = bordered_geometry(s);
+    const Split split(tasks, s.images);
+#pragma omp parallel for collapse(2) schedule(static)
+    for (long t = 0; t < tasks; ++t)
+        for (long piece = 0; piece < split.pieces; ++piece) {
+            S* image = scratch<S, 0>((s.high + 2) * (s.wide + 2) * s.in);
+            for (long n = piece * split.each; n < std::min(s.images, (piece + 1) * split.each); ++n) {
+                bordered(s, x + (t * s.images + n) * in, image);
+                gather(
+                    classes, image, 0, 3 * s.in, w + t * 9 * s.in * s.out, y + (t * s.images + n) * out * s.out, out,
+                    s.out, 0, 1
+                );
             }
         }
-    );
 }
 
 template <class S>
 void convolution_input(long tasks, const Size& s, const S* g, const S* w, S* d) {
-    const long out = s.images * s.rows() * s.columns() * s.out, in = s.images * s.high * s.wide * s.in;
-    const long values = s.in * s.out;
-    const bool tiled = by_tiles(s);
-    const Geometry classes = tiled ? Geometry() : geometry(s, true);
-    over_pieces<S>(
-        tasks, s.images, (9 + kEntries) * values,
-        [&](long t, S* filter) {
-            S* turned = tiled ? filter + kEntries * values : filter;
-            for (long tap = 0; tap < 9; ++tap)
-                transpose(s.in, s.out, w + (t * 9 + tap) * values, turned + (tiled ? 8 - tap : tap) * values);
-            if (tiled) transform_filter(values, turned, filter);
-        },
-        [&](long t, const S* filter, long first, long last) {
-            const S* gradient = g + t * out;
-            if (tiled)
-                convolve_tiles(s, gradient, s.out, filter, d + t * in, s.in, first, last);
-            else
-                gather(
-                    classes, gradient, s.rows() * s.columns() * s.out, s.out, filter, d + t * in, s.high * s.wide, s.in,
-                    first, last
-                );
-        }
-    );
+    gather_tasks(tasks, s, true, g, w, d);
 }
 
 template <class S>
@@ -103,6 +121,7 @@ void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d)
     // Tasks of several pieces are summed from one buffer per thread and task, in a fixed order of the pieces.
     std::unique_ptr<S[]> parts(split.pieces > 1 ? new S[tasks * split.pieces * filter] : nullptr);
     const long group = images_at_once<S>(in * s.in + out * s.out);
+    const bool strided = by_maps<S>(s, false);
 #pragma omp parallel for collapse(2) schedule(static)
     for (long t = 0; t < tasks; ++t)
         for (long piece = 0; piece < split.pieces; ++piece) {
@@ -112,6 +131,10 @@ void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d)
             const S* gradient = g + t * s.images * out * s.out;
             if (by_tiles(s)) {
                 filters_by_tiles(s, maps, gradient, into, first, last);
+                continue;
+            }
+            if (strided) {
+                filters_by_maps(s, maps, gradient, into, first, last);
                 continue;
             }
             if (s.in >= kFew) {

@@ -5,7 +5,7 @@
 // [task, channel]. Every task has filters and statistics of its own. Channels innermost are what fills the vector
 // registers; one task's maps fit the second-level cache, which is why tasks are the parallel axis.
 //
-// direct.h has the convolution as it is defined, winograd.h a shorter way to the same result for stride 1.
+// direct.h has the convolution as it is defined, winograd.h and winograd_strided.h have shorter ways to the same result.
 //
 // A plain C interface: no torch header, so that building takes seconds. S is float or double.
 

@@ -60,6 +60,27 @@ inline void over_vectors(long channels, F call) {
     for (; c < channels; c += Lanes<S>::n) call(std::integral_constant<int, 1>(), c);
 }
 
+// to[row, channel] = sum over k of from[row, k] * factor[k, channel].
+template <class S>
+void multiply(long rows, long depth, long channels, const S* from, const S* factor, S* to) {
+    const long none = 0;
+    const int only = 0;
+    over_vectors<S>(channels, [&](auto wide, long channel) {
+        constexpr int W = decltype(wide)::value, most = std::min(kPixels, kAccumulators / W);
+        const long tiles = (rows + most - 1) / most, each = (rows + tiles - 1) / tiles;
+        for (long row = 0; row < rows; row += each) {
+            const int here = int(std::min(each, rows - row));
+            const S* source[kPixels];
+            S* target[kPixels];
+            for (int p = 0; p < here; ++p) {
+                source[p] = from + (row + p) * depth;
+                target[p] = to + (row + p) * channels + channel;
+            }
+            tile_of<S, W, most>(here, source, &none, &only, 1, depth, factor + channel, 0, channels, target);
+        }
+    });
+}
+
 // ---- The filters' derivative: rows (source channels) by vectors (result channels), summed over pixels.
 
 template <class S, int R, int W>

@@ -58,25 +58,14 @@ inline void derivative_line(const V<S>* m, V<S>* out, int step, int to) {  // G'
     out[0] = m[0] + sum, out[to] = (m[step] - m[2 * step]) * S(0.5), out[2 * to] = sum + m[3 * step];
 }
 
-// from[9, values] to to[16, values].
-template <class S>
-void transform_filter(long values, const S* from, S* to) {
+// from[square of From, values] to to[square of To, values].
+template <class S, int From, int To, class F>
+void transform(long values, const S* from, S* to, F line) {
     for (long i = 0; i < values; i += Lanes<S>::n) {
-        V<S> w[9], out[kEntries];
-        for (int tap = 0; tap < 9; ++tap) w[tap] = at(from + tap * values + i);
-        both_ways<S, 3, 4>(w, out, [](auto... a) { filter_line<S>(a...); });
-        for (int e = 0; e < kEntries; ++e) at(to + e * values + i) = out[e];
-    }
-}
-
-// from[16, values] to to[9, values], the derivative of the above.
-template <class S>
-void transform_derivative(long values, const S* from, S* to) {
-    for (long i = 0; i < values; i += Lanes<S>::n) {
-        V<S> m[kEntries], out[9];
-        for (int e = 0; e < kEntries; ++e) m[e] = at(from + e * values + i);
-        both_ways<S, 4, 3>(m, out, [](auto... a) { derivative_line<S>(a...); });
-        for (int tap = 0; tap < 9; ++tap) at(to + tap * values + i) = out[tap];
+        V<S> in[From * From], out[To * To];
+        for (int e = 0; e < From * From; ++e) in[e] = at(from + e * values + i);
+        both_ways<S, From, To>(in, out, line);
+        for (int e = 0; e < To * To; ++e) at(to + e * values + i) = out[e];
     }
 }
 
@@ -150,8 +139,7 @@ template <class S>
 void convolve_tiles(
     const Size& s, const S* source, long depth, const S* filter, S* target, long channels, long first, long last
 ) {
-    const long block = tiles_at_once<S>(depth + channels, 192 << 10), none = 0, values = depth * channels;
-    const int only = 0;
+    const long block = tiles_at_once<S>(depth + channels, 192 << 10), values = depth * channels;
     const long room = kEntries * step_of<S>(block, depth), more = kEntries * step_of<S>(block, channels);
     S* from = scratch<S, 0>(room + more + std::max(depth, channels));
     S* to = from + room;
@@ -162,21 +150,7 @@ void convolve_tiles(
         std::fill(border, border + depth, S(0));
         gather_source(s, start, count, source, depth, border, from);
         for (int e = 0; e < kEntries; ++e)
-            over_vectors<S>(channels, [&](auto wide, long channel) {
-                constexpr int W = decltype(wide)::value, most = std::min(kPixels, kAccumulators / W);
-                for (long tile = 0; tile < count; tile += most) {
-                    const int here = int(std::min<long>(most, count - tile));
-                    const S* rows[kPixels];
-                    S* sums[kPixels];
-                    for (int p = 0; p < here; ++p) {
-                        rows[p] = from + e * depth_step + (tile + p) * depth;
-                        sums[p] = to + e * step + (tile + p) * channels + channel;
-                    }
-                    tile_of<S, W, most>(
-                        here, rows, &none, &only, 1, depth, filter + e * values + channel, 0, channels, sums
-                    );
-                }
-            });
+            multiply(count, depth, channels, from + e * depth_step, filter + e * values, to + e * step);
         Tile tile(s, start);
         for (long n = 0; n < count; ++n, tile.next()) {
             S* result[4];
@@ -212,7 +186,7 @@ void filters_by_tiles(const Size& s, const S* x, const S* g, S* d, long first, l
                 outer(from + e * in_step + row, s.in, gradient + e * out_step + channel, s.out, count, sum);
             });
     }
-    transform_derivative(values, sums, d);
+    transform<S, 4, 3>(values, sums, d, [](auto... a) { derivative_line<S>(a...); });
 }
 
 }  // namespace
