@@ -136,10 +136,6 @@ class _Register:
             MamlBenchError: it is no class of the split, in the wrong part, met before, or has not ``examples`` images.
         """
         wnid, where, count = found.wnid, found.where, len(found.names)
-        with self._lock:
-            if wnid in self.met:
-                raise MamlBenchError(f"{wnid} is there twice: in {self.met[wnid]} and again in {where}")
-            self.met[wnid] = where
         if wnid not in self.places:
             raise MamlBenchError(f"{where} has {wnid}, which is no class of mini-ImageNet")
         part = self.places[wnid][0]
@@ -147,6 +143,13 @@ class _Register:
             raise MamlBenchError(
                 f"{where} has {wnid} in {found.split}, but it is a {part} class of Ravi & Larochelle's split"
             )
+        # Several threads read side by side, so this comes after what a class is refused for by itself, and the two
+        # places are sorted: the sentence is the same whichever thread is the faster one.
+        with self._lock:
+            if wnid in self.met:
+                one, other = sorted((self.met[wnid], where))
+                raise MamlBenchError(f"{wnid} is there twice: in {one} and again in {other}")
+            self.met[wnid] = where
         repeated = [name for name, times in Counter(found.names).items() if times > 1]
         if repeated:
             raise MamlBenchError(f"{where} has {min(repeated)} twice")
