@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, fx
 
 from maml_bench.engine.cuda_graph import Replayed
+from maml_bench.engine.rewrites.first_layers import join_first_layers
 from maml_bench.engine.rewrites.joined_products import join
 from maml_bench.engine.rewrites.low_rank_products import reassociate
-from maml_bench.engine.rewrites.shorter_program import has_kernels, simplify, spread_thin_products
+from maml_bench.engine.rewrites.shorter_program import has_kernels, shorten_views, simplify, spread_thin_products
 from maml_bench.engine.small_programs.program import SmallProgram
 from maml_bench.engine.small_programs.terms import Unsupported
 from maml_bench.engine.torch_internals import compile_options, mutates, traced, without_repetitions
@@ -78,6 +79,8 @@ class Recorded:
         module.recompile()
         if self._compile:
             return _compiled(module, tensors), out
+        shorten_views(module)
+        join_first_layers(module)
         program = simplify(module)
         return (Replayed(program, tensors) if tensors[0].is_cuda else program), out
 

@@ -114,51 +114,18 @@ void convolution_input(long tasks, const Size& s, const S* g, const S* w, S* d) 
     gather_tasks(tasks, s, true, g, w, d);
 }
 
-template <class S>
-void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d) {
-    const long out = s.rows() * s.columns(), in = s.high * s.wide, filter = 9 * s.in * s.out;
+// The derivative in the filters: run(task, first image, last image, where to put it). Tasks of several pieces are summed
+// from one buffer for each, in a fixed order.
+template <class S, class F>
+void over_filters(long tasks, const Size& s, S* d, F run) {
+    const long filter = 9 * s.in * s.out;
     const Split split(tasks, s.images);
-    // Tasks of several pieces are summed from one buffer per thread and task, in a fixed order of the pieces.
     std::unique_ptr<S[]> parts(split.pieces > 1 ? new S[tasks * split.pieces * filter] : nullptr);
-    const long group = images_at_once<S>(in * s.in + out * s.out);
-    const bool strided = by_maps<S>(s, false);
 #pragma omp parallel for collapse(2) schedule(static)
     for (long t = 0; t < tasks; ++t)
-        for (long piece = 0; piece < split.pieces; ++piece) {
-            S* into = (parts ? parts.get() + (t * split.pieces + piece) * filter : d + t * filter);
-            const long first = piece * split.each, last = std::min(s.images, first + split.each);
-            const S* maps = x + t * s.images * in * s.in;
-            const S* gradient = g + t * s.images * out * s.out;
-            if (by_tiles(s)) {
-                filters_by_tiles(s, maps, gradient, into, first, last);
-                continue;
-            }
-            if (strided) {
-                filters_by_maps(s, maps, gradient, into, first, last);
-                continue;
-            }
-            if (s.in >= kFew) {
-                for (long n = first; n < last; n += group)
-                    filters(s, maps, gradient, into, n > first, n, std::min(last, n + group));
-                continue;
-            }
-            std::unique_ptr<S[]> image(new S[(s.high + 2) * (s.wide + 2) * s.in]);
-            for (long n = first; n < last; ++n) {
-                bordered(s, maps + n * in * s.in, image.get());
-                for (long y = 0; y < s.rows(); ++y)  // one row of the gradient is read for three taps
-                    for (long tap = 0; tap < 3; ++tap)
-                        outer_rows(
-                            3 * s.in, into + tap * 3 * s.in * s.out, s.out, n > first || y > 0,
-                            [&](long row, long channel, auto& sum) {
-                                outer(
-                                    image.get() + ((y * s.stride + tap) * (s.wide + 2)) * s.in + row, s.stride * s.in,
-                                    gradient + ((n * s.rows() + y) * s.columns()) * s.out + channel, s.out, s.columns(),
-                                    sum
-                                );
-                            }
-                        );
-            }
-        }
+        for (long piece = 0; piece < split.pieces; ++piece)
+            run(t, piece * split.each, std::min(s.images, (piece + 1) * split.each),
+                parts ? parts.get() + (t * split.pieces + piece) * filter : d + t * filter);
     if (parts)
         for (long t = 0; t < tasks; ++t) {
             S* into = d + t * filter;
@@ -169,6 +136,43 @@ void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d)
                 into[i] = sum;
             }
         }
+}
+
+// Few source channels: puts into d[tap, in, out], or adds to it, row y of the results of a bordered image. The row of the
+// gradient is read for three taps.
+template <class S>
+void filters_of_row(const Size& s, const S* image, long y, const S* gradient, S* d, bool add) {
+    for (long tap = 0; tap < 3; ++tap)
+        outer_rows(3 * s.in, d + tap * 3 * s.in * s.out, s.out, add, [&](long row, long channel, auto& sum) {
+            const S* window = image + (y * s.stride + tap) * (s.wide + 2) * s.in;
+            outer(window + row, s.stride * s.in, gradient + channel, s.out, s.columns(), sum);
+        });
+}
+
+template <class S>
+void convolution_filter(long tasks, const Size& s, const S* x, const S* g, S* d) {
+    const long out = s.rows() * s.columns() * s.out, in = s.high * s.wide * s.in;
+    const long group = images_at_once<S>(in + out);
+    const bool tiled = by_tiles(s), strided = by_maps<S>(s, false);
+    over_filters(tasks, s, d, [&](long t, long first, long last, S* into) {
+        const S* maps = x + t * s.images * in;
+        const S* gradient = g + t * s.images * out;
+        if (tiled) return filters_by_tiles(s, maps, gradient, into, first, last);
+        if (strided) return filters_by_maps(s, maps, gradient, into, first, last);
+        if (s.in >= kFew) {
+            for (long n = first; n < last; n += group)
+                filters(s, maps, gradient, into, n > first, n, std::min(last, n + group));
+            return;
+        }
+        S* image = scratch<S, 0>((s.high + 2) * (s.wide + 2) * s.in);
+        for (long n = first; n < last; ++n) {
+            bordered(s, maps + n * in, image);
+            for (long y = 0; y < s.rows(); ++y)
+                filters_of_row(
+                    s, image, y, gradient + n * out + y * s.columns() * s.out, into, n > first || y > 0
+                );
+        }
+    });
 }
 
 }  // namespace

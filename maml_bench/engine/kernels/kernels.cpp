@@ -9,8 +9,7 @@
 //
 // A plain C interface: no torch header, so that building takes seconds. S is float or double.
 
-#include "convolution.h"
-#include "normalisation.h"
+#include "first_layer.h"
 
 namespace {
 
@@ -54,6 +53,15 @@ void sum_first(long rows, long count, const S* x, S* y) {
         const Maps m{s[0], s[1], s[2], s[3], s[4], int(s[5])};                                                         \
         m.pool ? norm_backward<S, true>(m, x, gamma, beta, mean, r, dy, dx, dgamma, dbeta)                             \
                : norm_backward<S, false>(m, x, gamma, beta, mean, r, dy, dx, dgamma, dbeta);                           \
+    }                                                                                                                  \
+    extern "C" void first_layer_##name(                                                                                \
+        const long* s, const S* image, const S* x, const S* gamma, const S* beta, const S* mean, const S* r,           \
+        const S* dy, S* dfilter, S* dgamma, S* dbeta                                                                   \
+    ) {                                                                                                                \
+        const Size size{s[1], s[2], s[3], s[4], s[5], s[6]};                                                           \
+        const Maps m{s[0], s[1], size.rows(), size.columns(), s[5], int(s[7])};                                        \
+        m.pool ? first_layer<S, true>(m, size, image, x, gamma, beta, mean, r, dy, dfilter, dgamma, dbeta)             \
+               : first_layer<S, false>(m, size, image, x, gamma, beta, mean, r, dy, dfilter, dgamma, dbeta);           \
     }                                                                                                                  \
     extern "C" void norm_double_##name(                                                                                \
         const long* s, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, const S* u,  \

@@ -57,38 +57,48 @@ inline long lines(const Maps& m) {
 
 // Visits every pixel of a line once: call(pixel of x, pixel of y or -1, whether it is where y comes from, as a mask of
 // ones and zeros, its h). Pixels that pooling leaves out have no y.
-template <class S, bool Pool, class F>
-inline void visit(const Maps& m, long line, const S* x, const Scale<S>& scale, F call) {
+template <class S, class F>
+inline void visit_pixels(const Maps& m, long first, long last, const S* x, const Scale<S>& scale, F call) {
     const V<S> one = V<S>{} + S(1);
-    if constexpr (!Pool) {
-        for (long p = line * kLine, end = std::min(p + kLine, m.pixels()); p < end; ++p) {
-            const V<S> h = scale.h(at(x + p * m.channels)), z = scale.z(h);
-            call(p, p, z <= 0 ? V<S>{} : one, h);
+    for (long p = first; p < last; ++p) {
+        const V<S> h = scale.h(at(x + p * m.channels)), z = scale.z(h);
+        call(p, p, z <= 0 ? V<S>{} : one, h);
+    }
+}
+
+template <class S, class F>
+inline void visit_pooled(const Maps& m, long line, const S* x, const Scale<S>& scale, F call) {
+    const V<S> one = V<S>{} + S(1);
+    const long n = line / ((m.high + 1) / 2), y = line % ((m.high + 1) / 2) * 2;
+    for (long c = 0; c < m.wide; c += 2) {
+        const long p = (n * m.high + y) * m.wide + c;
+        if (y + 1 >= m.high || c + 1 >= m.wide) {
+            for (long i = 0; i < 2 && y + i < m.high; ++i)
+                for (long j = 0; j < 2 && c + j < m.wide; ++j)
+                    call(p + i * m.wide + j, -1, V<S>{}, scale.h(at(x + (p + i * m.wide + j) * m.channels)));
+            continue;
         }
-    } else {
-        const long n = line / ((m.high + 1) / 2), y = line % ((m.high + 1) / 2) * 2;
-        for (long c = 0; c < m.wide; c += 2) {
-            const long p = (n * m.high + y) * m.wide + c;
-            if (y + 1 >= m.high || c + 1 >= m.wide) {
-                for (long i = 0; i < 2 && y + i < m.high; ++i)
-                    for (long j = 0; j < 2 && c + j < m.wide; ++j)
-                        call(p + i * m.wide + j, -1, V<S>{}, scale.h(at(x + (p + i * m.wide + j) * m.channels)));
-                continue;
-            }
-            const long q[4] = {p, p + 1, p + m.wide, p + m.wide + 1};
-            V<S> h[4], z[4];
-            for (int i = 0; i < 4; ++i) h[i] = scale.h(at(x + q[i] * m.channels)), z[i] = scale.z(h[i]);
-            V<S> top = z[0];
-            for (int i = 1; i < 4; ++i) top = z[i] <= top ? top : z[i];
-            V<S> left = top <= 0 ? V<S>{} : one;  // the first of equal ones takes all
-            const long out = (n * m.out_high() + y / 2) * m.out_wide() + c / 2;
-            for (int i = 0; i < 4; ++i) {
-                const V<S> from = z[i] < top ? V<S>{} : left;
-                left -= from;
-                call(q[i], out, from, h[i]);
-            }
+        const long q[4] = {p, p + 1, p + m.wide, p + m.wide + 1};
+        V<S> h[4], z[4];
+        for (int i = 0; i < 4; ++i) h[i] = scale.h(at(x + q[i] * m.channels)), z[i] = scale.z(h[i]);
+        V<S> top = z[0];
+        for (int i = 1; i < 4; ++i) top = z[i] <= top ? top : z[i];
+        V<S> left = top <= 0 ? V<S>{} : one;  // the first of equal ones takes all
+        const long out = (n * m.out_high() + y / 2) * m.out_wide() + c / 2;
+        for (int i = 0; i < 4; ++i) {
+            const V<S> from = z[i] < top ? V<S>{} : left;
+            left -= from;
+            call(q[i], out, from, h[i]);
         }
     }
+}
+
+template <class S, bool Pool, class F>
+inline void visit(const Maps& m, long line, const S* x, const Scale<S>& scale, F call) {
+    if constexpr (Pool)
+        visit_pooled(m, line, x, scale, call);
+    else
+        visit_pixels(m, line * kLine, std::min((line + 1) * kLine, m.pixels()), x, scale, call);
 }
 
 constexpr int kTogether = 8;  // most vectors of channels that are taken together
@@ -172,38 +182,57 @@ inline Scale<S> scale_of(long c, const S* gamma, const S* beta, const S* mean, c
     return {at(mean + c), at(r + c), at(gamma + c), at(beta + c)};
 }
 
+// dbeta and dgamma of some vectors of channels of a task, which are also the sums that dx is made of.
+template <class S, bool Pool>
+void backward_sums(
+    const Maps& m, long t, long first, int vectors, const S* x, const S* gamma, const S* beta, const S* mean, const S* r,
+    const S* dy, S* dgamma, S* dbeta
+) {
+    const long all = t * m.pixels() * m.channels + first, stat = t * m.channels + first, channels = m.channels;
+    const S* gradient = dy + t * m.out_pixels() * channels + first;
+    Sums<S, 2> sums[kTogether];
+    over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
+        Sums<S, 2> sum = sums[w];
+        const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
+        visit<S, Pool>(m, line, x + all + c, scale, [&](long, long q, V<S> from, V<S> h) {
+            if (Pool && q < 0) return;
+            const V<S> e = from * at(gradient + q * channels + c);
+            sum.part[0] += e, sum.part[1] += e * h;
+            sum.step();
+        });
+        sums[w] = sum;
+    });
+    for (int w = 0; w < vectors; ++w) {
+        const long c = stat + w * Lanes<S>::n;
+        sums[w].put();
+        at(dbeta + c) = sums[w].total[0], at(dgamma + c) = sums[w].total[1];
+    }
+}
+
+// dx of a pixel, for one task and one vector of channels.
+template <class S>
+struct Backward {
+    V<S> factor, e1, eh;
+    Backward(const Maps& m, const Scale<S>& scale, V<S> dbeta, V<S> dgamma)
+        : factor(scale.gamma * scale.r), e1(dbeta / S(m.pixels())), eh(dgamma / S(m.pixels())) {}
+    inline V<S> dx(V<S> e, V<S> h) const { return factor * (e - e1 - h * eh); }
+};
+
 template <class S, bool Pool>
 void norm_backward(
     const Maps& m, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, S* dx, S* dgamma,
     S* dbeta
 ) {
     over_tasks<S>(m, [&](long t, long first, int vectors) {
+        backward_sums<S, Pool>(m, t, first, vectors, x, gamma, beta, mean, r, dy, dgamma, dbeta);
         const long all = t * m.pixels() * m.channels + first, stat = t * m.channels + first, channels = m.channels;
         const S* gradient = dy + t * m.out_pixels() * channels + first;
-        Sums<S, 2> sums[kTogether];
-        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
-            Sums<S, 2> sum = sums[w];
+        over_lines<S, Pool>(m, vectors, [&](long line, int, long c) {
             const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
-            visit<S, Pool>(m, line, x + all + c, scale, [&](long, long q, V<S> from, V<S> h) {
-                if (Pool && q < 0) return;
-                const V<S> e = from * at(gradient + q * channels + c);
-                sum.part[0] += e, sum.part[1] += e * h;
-                sum.step();
-            });
-            sums[w] = sum;
-        });
-        for (int w = 0; w < vectors; ++w) {
-            const long c = stat + w * Lanes<S>::n;
-            sums[w].put();
-            at(dbeta + c) = sums[w].total[0], at(dgamma + c) = sums[w].total[1];
-        }
-        over_lines<S, Pool>(m, vectors, [&](long line, int w, long c) {
-            const Scale<S> scale = scale_of(stat + c, gamma, beta, mean, r);
-            const V<S> factor = scale.gamma * scale.r;
-            const V<S> e1 = sums[w].total[0] / S(m.pixels()), eh = sums[w].total[1] / S(m.pixels());
+            const Backward<S> back(m, scale, at(dbeta + stat + c), at(dgamma + stat + c));
             visit<S, Pool>(m, line, x + all + c, scale, [&](long p, long q, V<S> from, V<S> h) {
                 const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels + c);
-                at(dx + all + p * channels + c) = factor * (e - e1 - h * eh);
+                at(dx + all + p * channels + c) = back.dx(e, h);
             });
         });
     });

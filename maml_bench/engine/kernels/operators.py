@@ -147,6 +147,19 @@ def norm_backward(
 
 
 @_operator
+def first_layer(
+    image: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool, stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``conv_filter`` of ``image`` (of fewer than FEW channels) and the first result of ``norm_backward``, with its
+    other two: what is between them is never in memory. On CPUs alone."""
+    image, x, gamma, *rest = (v.contiguous() for v in (image, x, gamma, beta, mean, r, dy))
+    filters = x.new_empty(x.shape[0], 3, 3, image.shape[4], x.shape[4])
+    found = filters, torch.empty_like(gamma), torch.empty_like(gamma)
+    _call("first_layer", (*image.shape, x.shape[4], stride, pool), image, x, gamma, *rest, *found)
+    return found
+
+
+@_operator
 def norm_double(
     x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, u: Tensor, a: Tensor, b: Tensor,
     pool: bool,

@@ -38,13 +38,41 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
                 if len(node.args) > 2 and node.args[2]:
                     total = graph.call_function(aten.unsqueeze.default, (total, 0))
             node.replace_all_uses_with(total)
-    _shorten_views(graph)
     for node in graph.nodes:
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = torch.reshape
     graph.eliminate_dead_code()
     module.recompile()
     return module.forward
+
+
+def shorten_views(module: fx.GraphModule) -> None:
+    """Reshapes of reshapes become one, and those that lead back to where they began none; so do transpositions."""
+    aten = torch.ops.aten
+    graph = module.graph
+    nodes: list[Any] = list(graph.nodes)
+    for node in nodes:
+        if _reshapes(node):
+            base: Any = node.args[0]
+            while _reshapes(base):
+                base = base.args[0]
+            shape = list(node.meta["val"].shape)
+            if list(base.meta["val"].shape) == shape:
+                node.replace_all_uses_with(base)
+            elif base is not node.args[0]:
+                with graph.inserting_before(node):
+                    short = graph.call_function(aten.view.default, (base, shape))
+                short.meta["val"] = node.meta["val"]
+                node.replace_all_uses_with(short)
+        elif node.target == aten.permute.default:
+            base, order = node.args
+            if base.target == aten.permute.default:
+                base, order = base.args[0], [base.args[1][i] for i in order]
+                node.args = (base, order)
+            if list(order) == list(range(len(order))):
+                node.replace_all_uses_with(base)
+    graph.eliminate_dead_code()
+    module.recompile()
 
 
 def spread_thin_products(module: fx.GraphModule) -> None:
@@ -68,32 +96,6 @@ def spread_thin_products(module: fx.GraphModule) -> None:
 def has_kernels(module: fx.GraphModule) -> bool:
     """Whether the recording calls kernels of our own."""
     return any(node.target in operators.BY_OPERATOR for node in module.graph.nodes)
-
-
-def _shorten_views(graph: fx.Graph) -> None:
-    """Reshapes of reshapes become one, and those that lead back to where they began none; so do transpositions."""
-    aten = torch.ops.aten
-    nodes: list[Any] = list(graph.nodes)
-    for node in nodes:
-        if _reshapes(node):
-            base: Any = node.args[0]
-            while _reshapes(base):
-                base = base.args[0]
-            shape = list(node.meta["val"].shape)
-            if list(base.meta["val"].shape) == shape:
-                node.replace_all_uses_with(base)
-            elif base is not node.args[0]:
-                with graph.inserting_before(node):
-                    short = graph.call_function(aten.view.default, (base, shape))
-                short.meta["val"] = node.meta["val"]
-                node.replace_all_uses_with(short)
-        elif node.target == aten.permute.default:
-            base, order = node.args
-            if base.target == aten.permute.default:
-                base, order = base.args[0], [base.args[1][i] for i in order]
-                node.args = (base, order)
-            if list(order) == list(range(len(order))):
-                node.replace_all_uses_with(base)
 
 
 def _reshapes(node: Any) -> bool:
