@@ -24,8 +24,8 @@ class Answer(NamedTuple):
     """What a learner answers to one observation.
 
     ``outputs [..., O]`` describe the distribution of its action (for a choice: logits), ``values [...]`` are the
-    discounted rewards that it expects from now on, or None if it expects nothing, and ``state`` is what it acts from
-    at the next step.
+    discounted rewards that it expects from now on (see ``Remembering.expects_mean_reward``), or None if it expects
+    nothing, and ``state`` is what it acts from at the next step.
     """
 
     outputs: Tensor
@@ -78,6 +78,10 @@ class Remembering(Setup):
 
     def expects(self) -> bool:
         """Whether the answers have values."""
+        return False
+
+    def expects_mean_reward(self) -> bool:
+        """Whether values are returns divided by the discounted number of steps that remain in the trial."""
         return False
 
     def longest(self) -> int | None:

@@ -84,6 +84,7 @@ class PolicyActor:
 
     remembers = False
     expects = False
+    expects_mean_reward = False
 
     def __init__(
         self, functions: Policies, meta: Params, steps: int, measure: Measure, own: Params | None = None
@@ -122,7 +123,8 @@ class Memories:
         self.act = (
             (lambda meta, memory, x, chance: recorded(meta, memory, x)) if trains else torch.no_grad()(draw_and_act)
         )
-        self.expects, self._steps = setup.expects(), learner.inner.steps
+        self.expects, self.expects_mean_reward = setup.expects(), setup.expects_mean_reward()
+        self._steps = learner.inner.steps
 
     def actor(self, meta: Params, measure: Measure = unmeasured, own: Params | None = None) -> "MemoryActor":
         return MemoryActor(self, meta, self._steps, measure)
@@ -135,7 +137,8 @@ class MemoryActor:
 
     def __init__(self, functions: Memories, meta: Params, steps: int, measure: Measure) -> None:
         self._functions, self._meta = functions, meta
-        self.steps, self.measure, self.expects = steps, measure, functions.expects
+        self.steps, self.measure = steps, measure
+        self.expects, self.expects_mean_reward = functions.expects, functions.expects_mean_reward
 
     def begin(self, path: Sequence[Any], state: Params, trials: tuple[int, int]) -> Params:
         return state if path else self._functions.start(self._meta, trials)

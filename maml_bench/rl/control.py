@@ -23,7 +23,7 @@ from maml_bench.rl.policy import Policy
 from maml_bench.rl.policy_losses import PolicyLosses
 from maml_bench.rl.protocol import Acting, Actor
 from maml_bench.rl.step_budget import FirstEnded, InTurn, StepBudget
-from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, trials
+from maml_bench.rl.trajectories import Trajectories, advantages, discounted, linear_baseline, packed, remaining, trials
 from maml_bench.rl.world import MixedStage, Noise, Stage, Streams, World
 from maml_bench.types import Episode, Params, Predict, Shape
 
@@ -148,7 +148,10 @@ class Control(PolicyLosses, ABC):
             counts = [shape.query] * (actor.steps + 1)
             path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
             with actor.measure("baseline"):
-                return Episode([], self._judged_together(trials(path), expected=actor.expects))
+                whole = trials(path)
+                if actor.expects_mean_reward:
+                    whole = whole._replace(values=whole.values * remaining(whole.time, self.discount))
+                return Episode([], self._judged_together(whole, expected=actor.expects))
         counts = [shape.shot] * max(1, actor.steps) + [shape.query]
         path = self.path(split, first, count, key=key, rollouts=counts, actor=actor, device=device)
         return Episode(path[: len(counts) - 1], path[-1] if shape.query else [])

@@ -10,7 +10,7 @@ from torch import Tensor
 from maml_bench.errors import MamlBenchError, nearest
 from maml_bench.rl import losses
 from maml_bench.rl.actions import Actions
-from maml_bench.rl.trajectories import Trajectories, discounted
+from maml_bench.rl.trajectories import Trajectories, discounted, remaining
 from maml_bench.types import Predict
 
 
@@ -48,9 +48,12 @@ class PolicyLosses:
         """`losses.clipped` of one task: ProMP's outer loss."""
         return losses.clipped(self.actions, predict(batch.observations), batch, clip)
 
-    def value_error(self, values: Tensor, batch: Trajectories) -> Tensor:
-        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+    def value_error(self, values: Tensor, batch: Trajectories, *, mean_reward: bool = False) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials. With
+        ``mean_reward``, from these returns divided by the discounted number of steps that remain."""
         to_come = discounted(batch.rewards, self.discount, batch.time)
+        if mean_reward:
+            to_come = to_come / remaining(batch.time, self.discount)
         return 0.5 * losses.mean((values - to_come) ** 2, batch.mask)
 
     def entropy(self, outputs: Tensor, batch: Trajectories) -> Tensor:

@@ -33,6 +33,8 @@ class Actor(Protocol):
     are one trial, and the actor goes on with the state that it had at the end of the rollout before."""
     expects: bool
     """Whether the actor's answers have values, which then take the place of the linear baseline in advantages."""
+    expects_mean_reward: bool
+    """Whether these values are returns divided by the discounted number of steps that remain in the trial."""
     measure: Callable[[str], AbstractContextManager[None]]
     """A context that keeps the seconds of a block under a name."""
 
@@ -124,8 +126,9 @@ class Acting(Family, Geometry, Protocol):
         """ProMP's outer loss of one task (rl.losses.clipped)."""
         ...
 
-    def value_error(self, values: Tensor, batch: Batch) -> Tensor:
-        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials."""
+    def value_error(self, values: Tensor, batch: Batch, *, mean_reward: bool = False) -> Tensor:
+        """Half the mean squared difference of ``values [R, T]`` from the discounted returns of one task's trials. With
+        ``mean_reward``, from these returns divided by the discounted number of steps that remain."""
         ...
 
     def entropy(self, outputs: Tensor, batch: Batch) -> Tensor:

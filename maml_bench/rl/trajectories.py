@@ -64,6 +64,13 @@ def discounted(rewards: Tensor, discount: float, time: Tensor) -> Tensor:
     return found
 
 
+def remaining(time: Tensor, discount: float) -> Tensor:
+    """The discounted number of steps that remain in a trial ``[..., T]``, this one included: the return if every reward
+    were 1 and no episode ended early. It depends on the time alone, so a value in this unit stays a baseline."""
+    left = time.shape[-1] - time
+    return left if discount == 1 else (1 - discount**left) / (1 - discount)
+
+
 def linear_baseline(observations: Tensor, returns: Tensor, mask: Tensor, time: Tensor) -> Tensor:
     """Values ``[B, R, T]``: ``returns`` as a linear function of the observations, fitted to each task's own rollouts.
 

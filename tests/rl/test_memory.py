@@ -10,9 +10,10 @@ from torch.utils import _pytree as pytree
 from maml_bench.core.memory import Answer, Given, Remembering
 from maml_bench.core.outer import meta_gradient, take
 from maml_bench.engine.execution import Execution
+from maml_bench.errors import MamlBenchError
 from maml_bench.harness.loop import score
 from maml_bench.rl.actor import actors
-from maml_bench.rl.trajectories import Trajectories, trials
+from maml_bench.rl.trajectories import Trajectories, remaining, trials
 from maml_bench.tasks import navigation
 from tests.core.test_gradients import STEP, mean_loss
 from tests.rl.conftest import double, drawn, started
@@ -208,6 +209,36 @@ def test_returns_of_a_trial_cross_its_episodes():
     error = run.tasks.value_error(torch.tensor([[0.0] * 4, [0.25, 0.5, 1.0, 0.0]]), take(whole, 0))
     assert float(error) == 0.0
     assert torch.equal(whole.mask[0], torch.tensor([[1.0] * 4, [1.0, 1.0, 1.0, 0.0]]))
+
+
+@pytest.mark.parametrize(("discount", "left"), [(0.5, [1.75, 1.5, 1.0]), (1.0, [3.0, 2.0, 1.0])])
+def test_in_units_of_a_mean_reward_the_value_of_equal_rewards_is_that_reward(discount, left):
+    """With rewards of 2 the head should say 2 at every step, and the value of a step is 2 times what remains."""
+    found = remaining(torch.arange(3.0).expand(1, 3), discount)
+    assert found.tolist() == [left]
+    batch = Trajectories(**{name: torch.ones(1, 3) for name in Trajectories._fields})
+    batch = batch._replace(rewards=torch.full((1, 3), 2.0), time=torch.arange(3.0).expand(1, 3))
+    tasks = started("bandit-n10-k5", "rl2", "vmap", f"tasks.discount={discount}").tasks
+    assert float(tasks.value_error(torch.full((1, 3), 2.0), batch, mean_reward=True)) == 0.0
+    assert float(tasks.value_error(torch.full((1, 3), 3.0), batch, mean_reward=True)) == 0.5
+    assert float(tasks.value_error(2 * found, batch)) == 0.0
+
+
+@LEARNERS
+def test_advantages_use_values_in_units_of_the_return_whatever_the_head_predicts(setup):
+    """The outputs of the head are the same under both units, and only their meaning differs."""
+    _, _, plain = trial("mdp-n10", setup)
+    run, _, episode = trial("mdp-n10", setup, "setup.value_unit=mean reward")
+    batch = episode.query
+    expected = plain.query.values * remaining(batch.time, run.tasks.discount)
+    torch.testing.assert_close(batch.values, expected)
+    assert float(batch.values.abs().max()) > 1e-3
+    assert not torch.allclose(batch.advantages, plain.query.advantages, atol=1e-2)
+
+
+def test_a_unit_of_values_that_nothing_fits_is_refused():
+    with pytest.raises(MamlBenchError, match="value_unit"):
+        started("bandit-n10-k5", "rl2", "vmap", "setup.value=0", "setup.value_unit=mean reward")
 
 
 def test_advantages_are_standardised_over_all_trials():

@@ -3,7 +3,7 @@ policy and the value at each of its steps."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,11 @@ from annotated_doc import Doc
 from annotated_types import Ge
 from torch import Generator, Tensor
 
+from maml_bench.checked import later
 from maml_bench.core.learner import Learner
 from maml_bench.core.memory import Answer, Chance, Remembering
 from maml_bench.core.setup import Capability
-from maml_bench.declared import LARGE
+from maml_bench.declared import LARGE, When
 from maml_bench.setups._shared.own_parameters import beside
 from maml_bench.types import Episode, Params, Predict
 
@@ -26,9 +27,20 @@ class ActorCritic(Remembering):
     The loss of whole trials is ``policy_loss`` plus ``value`` times the squared error of the values, minus ``entropy``
     times the entropy of the actions. Acting reads the steps of a trial one by one, and the loss reads them again. The
     network of the tasks is not used.
+
+    With ``value_unit = "mean reward"`` the value head predicts the return divided by the discounted number of steps
+    that remain. That is a weighted mean of the coming rewards, so its scale does not depend on the length of a trial,
+    and neither does the weight of its error beside the loss of the policy. Van Hasselt et al. (2016), "Learning values
+    across many orders of magnitude", arXiv:1602.07714, explain why targets should have a fixed scale; they learn the
+    scale, and here it follows from the discount and the time.
     """
 
     value: Annotated[float, Ge(0), LARGE, Doc("Factor of half the squared error of the values in the loss.")] = 0.5
+    value_unit: Annotated[
+        Literal["return", "mean reward"],
+        When("value"),
+        Doc("What the value head predicts: the return, or the return by the discounted number of steps that remain."),
+    ] = later("return")
     entropy: Annotated[float, Ge(0), LARGE, Doc("Factor of the entropy of the actions, which the loss rewards.")] = 0.0
 
     capabilities: ClassVar[frozenset[Capability]] = Remembering.capabilities | {
@@ -67,6 +79,9 @@ class ActorCritic(Remembering):
     def expects(self) -> bool:
         return True
 
+    def expects_mean_reward(self) -> bool:
+        return self.value_unit == "mean reward"
+
     def act(self, learner: Learner, meta: Params, memory: Params, x: Tensor, chance: Chance) -> Answer:
         features, memory = self.read(meta, x.unsqueeze(-2), memory)
         outputs, values = self._heads(meta, features.squeeze(-2))
@@ -79,7 +94,8 @@ class ActorCritic(Remembering):
     def loss(self, learner: Learner, meta: Params, episode: Episode) -> Tensor:
         batch, terms = episode.query, learner.acting
         outputs, values = self._both(learner, meta, batch.observations)
-        loss = self.policy_loss(learner, lambda x: outputs, batch) + self.value * terms.value_error(values, batch)
+        error = terms.value_error(values, batch, mean_reward=self.expects_mean_reward())
+        loss = self.policy_loss(learner, lambda x: outputs, batch) + self.value * error
         return loss - self.entropy * terms.entropy(outputs, batch) if self.entropy else loss
 
     def _both(self, learner: Learner, meta: Params, x: Tensor) -> tuple[Tensor, Tensor]:
