@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from maml_bench.engine.cuda_graph import Replayed
-from maml_bench.engine.rewrites.first_layers import join_first_layers
+from maml_bench.engine.rewrites.joined_derivatives import join_first_layers, join_sums
 from maml_bench.engine.rewrites.joined_products import join
 from maml_bench.engine.rewrites.low_rank_products import reassociate
 from maml_bench.engine.rewrites.shorter_program import has_kernels, shorten_views, simplify, spread_thin_products
@@ -80,6 +80,7 @@ class Recorded:
         if self._compile:
             return _compiled(module, tensors), out
         shorten_views(module)
+        join_sums(module)
         join_first_layers(module)
         program = simplify(module)
         return (Replayed(program, tensors) if tensors[0].is_cuda else program), out

@@ -14,7 +14,7 @@ namespace {
 template <class S, bool Pool>
 void first_layer(
     const Maps& m, const Size& s, const S* image, const S* x, const S* gamma, const S* beta, const S* mean, const S* r,
-    const S* dy, S* dfilter, S* dgamma, S* dbeta
+    const S* dy, const S* plus, S* dfilter, S* dgamma, S* dbeta
 ) {
     over_tasks<S>(m, [&](long t, long first, int vectors) {
         backward_sums<S, Pool>(m, t, first, vectors, x, gamma, beta, mean, r, dy, dgamma, dbeta);
@@ -35,7 +35,8 @@ void first_layer(
                     const Backward<S> back(m, scale, at(dbeta + stat), at(dgamma + stat));
                     const auto put = [&](long p, long q, V<S> from, V<S> h) {
                         const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * m.channels + c);
-                        at(dx + (p - place) * m.channels + c) = back.dx(e, h);
+                        const V<S> own = back.dx(e, h);
+                        at(dx + (p - place) * m.channels + c) = plus ? own + at(plus + all + p * m.channels + c) : own;
                     };
                     if constexpr (Pool)
                         visit_pooled(m, n * lines + line, x + all + c, scale, put);

@@ -95,10 +95,12 @@ def norm(
     )
 
 
-def norm_backward(sizes: tuple[int, ...], *tensors: Tensor) -> None:
+def norm_backward(sizes: tuple[int, ...], *tensors: Any) -> None:
     """As norm_backward of kernels.cpp."""
-    x, gamma, beta, mean, r, dy, dx, dgamma, dbeta = tensors
+    x, gamma, beta, mean, r, dy, plus, dx, dgamma, dbeta = tensors
     _run_backward(sizes, (x, gamma, beta, mean, r, dy), (x, gamma, gamma), (dy, dx, dgamma, dbeta), double=False)
+    if plus is not None:
+        dx += plus
 
 
 def norm_double(sizes: tuple[int, ...], *tensors: Tensor) -> None:

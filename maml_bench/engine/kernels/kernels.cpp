@@ -47,21 +47,21 @@ void sum_first(long rows, long count, const S* x, S* y) {
                : norm<S, false>(m, S(eps), x, gamma, beta, y, mean, r);                                                \
     }                                                                                                                  \
     extern "C" void norm_backward_##name(                                                                              \
-        const long* s, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, S* dx,       \
-        S* dgamma, S* dbeta                                                                                            \
+        const long* s, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy,              \
+        const S* plus, S* dx, S* dgamma, S* dbeta                                                                      \
     ) {                                                                                                                \
         const Maps m{s[0], s[1], s[2], s[3], s[4], int(s[5])};                                                         \
-        m.pool ? norm_backward<S, true>(m, x, gamma, beta, mean, r, dy, dx, dgamma, dbeta)                             \
-               : norm_backward<S, false>(m, x, gamma, beta, mean, r, dy, dx, dgamma, dbeta);                           \
+        m.pool ? norm_backward<S, true>(m, x, gamma, beta, mean, r, dy, plus, dx, dgamma, dbeta)                       \
+               : norm_backward<S, false>(m, x, gamma, beta, mean, r, dy, plus, dx, dgamma, dbeta);                     \
     }                                                                                                                  \
     extern "C" void first_layer_##name(                                                                                \
         const long* s, const S* image, const S* x, const S* gamma, const S* beta, const S* mean, const S* r,           \
-        const S* dy, S* dfilter, S* dgamma, S* dbeta                                                                   \
+        const S* dy, const S* plus, S* dfilter, S* dgamma, S* dbeta                                                    \
     ) {                                                                                                                \
         const Size size{s[1], s[2], s[3], s[4], s[5], s[6]};                                                           \
         const Maps m{s[0], s[1], size.rows(), size.columns(), s[5], int(s[7])};                                        \
-        m.pool ? first_layer<S, true>(m, size, image, x, gamma, beta, mean, r, dy, dfilter, dgamma, dbeta)             \
-               : first_layer<S, false>(m, size, image, x, gamma, beta, mean, r, dy, dfilter, dgamma, dbeta);           \
+        m.pool ? first_layer<S, true>(m, size, image, x, gamma, beta, mean, r, dy, plus, dfilter, dgamma, dbeta)       \
+               : first_layer<S, false>(m, size, image, x, gamma, beta, mean, r, dy, plus, dfilter, dgamma, dbeta);     \
     }                                                                                                                  \
     extern "C" void norm_double_##name(                                                                                \
         const long* s, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, const S* u,  \

@@ -218,10 +218,11 @@ struct Backward {
     inline V<S> dx(V<S> e, V<S> h) const { return factor * (e - e1 - h * eh); }
 };
 
+// plus, where there is one, is added to dx.
 template <class S, bool Pool>
 void norm_backward(
-    const Maps& m, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, S* dx, S* dgamma,
-    S* dbeta
+    const Maps& m, const S* x, const S* gamma, const S* beta, const S* mean, const S* r, const S* dy, const S* plus,
+    S* dx, S* dgamma, S* dbeta
 ) {
     over_tasks<S>(m, [&](long t, long first, int vectors) {
         backward_sums<S, Pool>(m, t, first, vectors, x, gamma, beta, mean, r, dy, dgamma, dbeta);
@@ -232,7 +233,8 @@ void norm_backward(
             const Backward<S> back(m, scale, at(dbeta + stat + c), at(dgamma + stat + c));
             visit<S, Pool>(m, line, x + all + c, scale, [&](long p, long q, V<S> from, V<S> h) {
                 const V<S> e = Pool && q < 0 ? V<S>{} : from * at(gradient + q * channels + c);
-                at(dx + all + p * channels + c) = back.dx(e, h);
+                const long place = all + p * channels + c;
+                at(dx + place) = plus ? back.dx(e, h) + at(plus + place) : back.dx(e, h);
             });
         });
     });

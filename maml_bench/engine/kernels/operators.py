@@ -93,8 +93,14 @@ def _call(name: str, sizes: tuple[int, ...], *arguments: Any) -> None:
         with torch.cuda.device(first.device):
             _on_gpu(name, first.dtype)(sizes, *arguments)
     else:
-        plain = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_double(a) for a in arguments]
-        _kernel(name, first.dtype)(_sizes(*sizes), *plain)
+        _kernel(name, first.dtype)(_sizes(*sizes), *(_in_c(argument) for argument in arguments))
+
+
+def _in_c(argument: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_double:
+    """The memory of a tensor, none for None, and a number as it is."""
+    if isinstance(argument, float):
+        return ctypes.c_double(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())
 
 
 @_operator
@@ -138,24 +144,28 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, pool: bool) -> tupl
 
 @_operator
 def norm_backward(
-    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool, plus: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """``plus``, of the shape of ``x``, is added to the first result."""
     x, gamma, *rest = (v.contiguous() for v in (x, gamma, beta, mean, r, dy))
+    plus = plus if plus is None else plus.contiguous()
     found = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
-    _call("norm_backward", (*x.shape, pool), x, gamma, *rest, *found)
+    _call("norm_backward", (*x.shape, pool), x, gamma, *rest, plus, *found)
     return found
 
 
 @_operator
 def first_layer(
-    image: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool, stride: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    image: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, r: Tensor, dy: Tensor, pool: bool, stride: int,
+    plus: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """``conv_filter`` of ``image`` (of fewer than FEW channels) and the first result of ``norm_backward``, with its
     other two: what is between them is never in memory. On CPUs alone."""
+    plus = plus if plus is None else plus.contiguous()
     image, x, gamma, *rest = (v.contiguous() for v in (image, x, gamma, beta, mean, r, dy))
     filters = x.new_empty(x.shape[0], 3, 3, image.shape[4], x.shape[4])
     found = filters, torch.empty_like(gamma), torch.empty_like(gamma)
-    _call("first_layer", (*image.shape, x.shape[4], stride, pool), image, x, gamma, *rest, *found)
+    _call("first_layer", (*image.shape, x.shape[4], stride, pool), image, x, gamma, *rest, plus, *found)
     return found
 
 

@@ -15,8 +15,9 @@ FLOATS = (torch.float32, torch.float64)
 def simplify(module: fx.GraphModule) -> Callable[..., Any]:
     """The recording without torch's dispatcher around our kernels, and with fewer passes over adapted parameters.
 
-    What is replaced gives the same value: a negation before a product with a constant, and on a CPU the sum over
-    tasks of what lies densely in memory, for which torch has no fast path. A view becomes a reshape, which copies where
+    What is replaced gives the same value: a negation before a product with a constant, a product with a constant before
+    a sum (a step of gradient descent is both), and on a CPU the sum over tasks of what lies densely in memory, for
+    which torch has no fast path. A view becomes a reshape, which copies where
     a view is not possible: some operators lay out their results otherwise than they say in a trace, such as the
     derivatives of `F.elu` and `F.hardtanh` (seen in 2.13).
     """
@@ -28,10 +29,13 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
             continue
         if node.target in operators.BY_OPERATOR:
             node.target = operators.BY_OPERATOR[node.target]
-        elif node.target == aten.mul.Tensor and isinstance(node.args[1], float):
+        elif _scales(node):
             inner = node.args[0]
             if inner.target == aten.neg.default:
                 node.args = (inner.args[0], -node.args[1])
+        elif node.target in (aten.add.Tensor, aten.sub.Tensor) and _adds_scaled(node):
+            scaled = node.args[1]
+            node.args, node.kwargs = (node.args[0], scaled.args[0]), {"alpha": scaled.args[1]}
         elif node.target == aten.sum.dim_IntList and _sums_rows(node):
             with graph.inserting_before(node):
                 total = graph.call_function(operators.sum_first, (node.args[0],))
@@ -52,9 +56,9 @@ def shorten_views(module: fx.GraphModule) -> None:
     graph = module.graph
     nodes: list[Any] = list(graph.nodes)
     for node in nodes:
-        if _reshapes(node):
+        if reshapes(node):
             base: Any = node.args[0]
-            while _reshapes(base):
+            while reshapes(base):
                 base = base.args[0]
             shape = list(node.meta["val"].shape)
             if list(base.meta["val"].shape) == shape:
@@ -98,7 +102,7 @@ def has_kernels(module: fx.GraphModule) -> bool:
     return any(node.target in operators.BY_OPERATOR for node in module.graph.nodes)
 
 
-def _reshapes(node: Any) -> bool:
+def reshapes(node: Any) -> bool:
     """Whether a node gives another shape to the same elements in the same order."""
     aten = torch.ops.aten
     same = (aten.view.default, aten._unsafe_view.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims)
@@ -106,6 +110,21 @@ def _reshapes(node: Any) -> bool:
         return False
     values = [place.meta.get("val") for place in (node, node.args[0])]
     return None not in values and (node.target in same or values[0].numel() == values[1].numel())
+
+
+def _scales(node: Any) -> bool:
+    """Whether a node is a product with a constant."""
+    aten = torch.ops.aten
+    return node.target in (aten.mul.Tensor, aten.mul.Scalar) and isinstance(node.args[1], float)
+
+
+def _adds_scaled(node: Any) -> bool:
+    """Whether a sum or a difference has a second term that is a product with a constant, all of one type."""
+    terms = node.args
+    if node.kwargs or not all(isinstance(term, fx.Node) for term in terms) or not _scales(terms[1]):
+        return False
+    values = [value.meta.get("val") for value in (*terms, terms[1].args[0])]
+    return all(v is not None and v.dtype in FLOATS and v.dtype == values[0].dtype for v in values)
 
 
 def _sums_rows(node: Any) -> bool:
