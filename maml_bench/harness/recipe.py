@@ -5,7 +5,7 @@ set: by ``--set``, or by the table that says what one setup does differently.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from typing import Annotated, Any
 
@@ -298,9 +298,11 @@ def _built(content: Mapping[str, Any], where: str) -> tuple[Recipe, Setup, TaskD
     if tasks.normalisation != "transductive":  # no batch-norm, so none of its scales and offsets to leave alone
         outside = tuple(pattern for pattern in inner.outside if pattern not in OF_BATCH_NORM)
         inner = replace(inner, outside=outside)
+    options = {option.name for option in fields(method)}
+    beside = {key: value for key, value in content["setup"].items() if key not in options}  # such as its name
     built = Recipe(
         id=tables.id, title=tables.title, variant=tables.variant, preset=tables.preset,
-        tasks={**_code(content["tasks"]), **plain(tasks)}, setup={**content["setup"], **plain(method)},
+        tasks={**_code(content["tasks"]), **plain(tasks)}, setup={**beside, **plain(method)},
         inner=inner, outer=outer, train=train, validation=validation, test=test,
         ranked=tables.ranked, published=tables.published, network=tables.network, outer_unread=outer_unread,
     )  # fmt: skip

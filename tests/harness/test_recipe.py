@@ -343,6 +343,18 @@ def test_a_key_that_is_set_to_its_value_changes_nothing(name):
             assert again == plain, row.key
 
 
+@pytest.mark.parametrize(
+    ("name", "setup", "setting"),
+    [
+        ("omniglot-5w1s", "matching", "setup.scale=1.0"), ("cheetah-vel", "rl2", "setup.value_unit=return"),
+        ("bandit-n10-k5", "l2rl", "setup.value_unit=return"),
+    ],
+)  # fmt: skip
+def test_an_option_that_came_later_changes_nothing_at_its_default(name, setup, setting):
+    plain = resolve(name, preset="quick", setup=setup)
+    assert resolve(name, preset="quick", setup=setup, settings=[setting]) == plain
+
+
 def test_a_recipe_that_settings_complete_names_all_of_them(shelf):
     del shelf["waves"]["inner"]["rate"]
     assert resolve("waves", preset="smoke", settings=["inner.rate=0.1"]).changed == ("inner.rate=0.1",)
