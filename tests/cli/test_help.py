@@ -37,16 +37,18 @@ def test_without_a_verb_help_is_shown(command):
 
 
 def test_help_takes_less_than_half_a_second_and_imports_nothing_heavy():
-    """Of processor time, since another process may hold the processor; the best of five."""
+    """Of processor time, since another process may hold the processor; the best of five. A machine that is slow at the
+    time may take as long as four plain loops, which are half a second on a common one."""
     code = "import sys\nsys.argv = ['maml-bench', '--help']\nfrom maml_bench.cli import main\ntry:\n main()\nfinally:\n"
     code += " sys.stderr.write(' '.join({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(maml_bench.__file__).parents[1])}
 
-    def once() -> float:
+    def once(code: str = code) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.stderr == b""
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(once() for _ in range(5)) < 0.5
+    loop = min(once("sum(i * i for i in range(3_000_000))") for _ in range(3))
+    assert min(once() for _ in range(5)) < max(0.5, 4 * loop)
