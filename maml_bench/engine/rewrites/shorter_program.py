@@ -16,10 +16,10 @@ def simplify(module: fx.GraphModule) -> Callable[..., Any]:
     """The recording without torch's dispatcher around our kernels, and with fewer passes over adapted parameters.
 
     What is replaced gives the same value: a negation before a product with a constant, a product with a constant before
-    a sum (a step of gradient descent is both), and on a CPU the sum over tasks of what lies densely in memory, for
-    which torch has no fast path. A view becomes a reshape, which copies where
-    a view is not possible: some operators lay out their results otherwise than they say in a trace, such as the
-    derivatives of `F.elu` and `F.hardtanh` (seen in 2.13).
+    a sum (a step of gradient descent has both), and on a CPU the sum over tasks of what lies densely in memory, for
+    which torch has no fast path. A view becomes a reshape, which copies where a view is not possible: some operators
+    lay out their results otherwise than they say in a trace, such as the derivatives of `F.elu` and `F.hardtanh` (seen
+    in 2.13).
     """
     aten = torch.ops.aten
     graph = module.graph

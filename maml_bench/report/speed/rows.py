@@ -2,7 +2,9 @@
 
 A ``speed`` row is the result of one library in a race on one bench; it is checked when it is read. A ``growth`` row is
 one point of a curve of the cost of a step while one quantity, the axis, grows. The bench that made these is gone, and
-its records are still shown as they are. Units are part of the names. A number that was not measured is None."""
+its records are still shown as they are. Races that a later one of the same machine and peers replaced stay in
+``records/speed/superseded``, which no table reads. Units are part of the names. A number that was not measured is None.
+"""
 
 import json
 import math
